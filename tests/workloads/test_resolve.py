@@ -1,0 +1,275 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from workloads import (
+    Constant,
+    DescribedTrace,
+    ListedTrace,
+    Mmpp,
+    OnOff,
+    Poisson,
+    Trace,
+    TraceError,
+    WorkloadError,
+    load,
+    resolve,
+    save,
+)
+
+
+def described(process=None, **fields):
+    fields = {"duration_s": 10.0, "seed": 7} | fields
+    if "utilization" not in fields:
+        fields.setdefault("rate_rps", 100.0)
+    return DescribedTrace(process=process or Poisson(), **fields)
+
+
+def listed(*arrival_s, **fields):
+    return ListedTrace(list(map(float, arrival_s)), **fields)
+
+
+class Peak:
+    """A measurement of the peak rate that counts how often it is taken."""
+
+    def __init__(self, rps=200.0):
+        self.rps = rps
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return self.rps
+
+
+def test_without_options_a_described_trace_plays_as_its_file_says():
+    spec = described()
+    resolved = resolve(spec)
+    assert resolved.trace.fingerprint() == spec.draw(100.0, 10.0, 7).fingerprint()
+    assert (resolved.window_s, resolved.tail_s, resolved.trace.duration_s) == (10.0, 0.0, 10.0)
+    assert (resolved.rate_rps, resolved.offered_rps) == (100.0, 100.0)
+    assert (resolved.utilization, resolved.peak_rps) == (None, None)
+    assert (resolved.seed, resolved.time_scale) == (7, 1.0)
+
+
+def test_without_options_a_listed_trace_plays_as_it_is():
+    spec = listed(0, 1, 4, duration_s=6.0, input_tokens=[1, 2, 3])
+    resolved = resolve(spec, seed=3)
+    assert resolved.trace.arrival_s.tolist() == [0.0, 1.0, 4.0]
+    assert resolved.trace.input_tokens.tolist() == [1, 2, 3]
+    assert (resolved.window_s, resolved.rate_rps, resolved.seed) == (6.0, 0.5, None)
+
+
+def test_the_last_arrival_of_a_whole_recording_counts():
+    # Its span ends with its last arrival, and a window is half-open.
+    resolved = resolve(listed(0, 1, 2))
+    assert resolved.requests == 3
+    assert resolved.window_s == pytest.approx(2.0)
+    assert resolve(listed(0, 1, 2), duration_s=2.0).requests == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "rate_rps", "utilization", "calls"),
+    [
+        # the file's rate, and nothing measured
+        ({"rate_rps": 100.0}, {}, 100.0, None, 0),
+        # the file's share of the peak
+        ({"utilization": 0.7}, {}, 140.0, 0.7, 1),
+        # the caller's rate goes before either
+        ({"rate_rps": 100.0}, {"rate_rps": 30.0}, 30.0, None, 0),
+        ({"utilization": 0.7}, {"rate_rps": 30.0}, 30.0, None, 0),
+        # and so does the caller's share
+        ({"rate_rps": 100.0}, {"utilization": 0.5}, 100.0, 0.5, 1),
+        ({"utilization": 0.7}, {"utilization": 1.5}, 300.0, 1.5, 1),
+    ],
+)
+def test_the_callers_load_goes_before_the_files(file, options, rate_rps, utilization, calls):
+    peak = Peak()
+    resolved = resolve(described(**file), peak_rps=peak, **options)
+    assert resolved.rate_rps == pytest.approx(rate_rps)
+    assert resolved.utilization == utilization
+    assert resolved.peak_rps == (200.0 if calls else None)
+    assert peak.calls == calls
+    assert resolved.trace.rate_rps == pytest.approx(rate_rps, rel=0.2)
+
+
+def test_a_listed_trace_takes_a_load_by_stretching_its_time():
+    spec = listed(0, 1, 4, duration_s=6.0)
+    assert resolve(spec, rate_rps=5.0).trace.arrival_s.tolist() == pytest.approx([0, 0.1, 0.4])
+    half = resolve(spec, utilization=0.5, peak_rps=lambda: 10.0)
+    assert (half.rate_rps, half.window_s) == (5.0, pytest.approx(0.6))
+
+
+def test_a_load_changes_how_many_requests_a_burst_holds_and_not_when_it_comes():
+    spec = described(OnOff(0.1, 0.3))
+    light, heavy = (resolve(spec, rate_rps=r).trace.arrival_s for r in (2000.0, 8000.0))
+    edges_s = np.arange(0, 10.01, 0.05)
+    profiles = [np.histogram(arrival_s, edges_s)[0] for arrival_s in (light, heavy)]
+    assert np.corrcoef(profiles)[0, 1] > 0.98
+
+
+def test_time_scale_stretches_bursts_and_lowers_the_rate_and_keeps_the_window():
+    spec = described(Constant())
+    resolved = resolve(spec, time_scale=4.0, tail_s=2.0)
+    assert (resolved.rate_rps, resolved.offered_rps, resolved.time_scale) == (100.0, 25.0, 4.0)
+    assert (resolved.window_s, resolved.trace.duration_s) == (10.0, 12.0)
+    assert resolved.requests == 250
+    assert len(resolved.trace) == 300
+
+    bursts = described(OnOff(0.1, 0.3))
+    gaps_s = np.diff(resolve(bursts, rate_rps=4000.0, time_scale=10.0).trace.arrival_s)
+    assert gaps_s.max() == pytest.approx(3.0, abs=0.1)
+
+
+def test_time_scale_stretches_a_recording_after_its_load():
+    resolved = resolve(listed(0, 1, 4, duration_s=6.0), rate_rps=1.0, time_scale=2.0)
+    assert resolved.trace.arrival_s.tolist() == pytest.approx([0.0, 1.0, 4.0])
+    assert (resolved.rate_rps, resolved.offered_rps) == (1.0, 0.5)
+    assert resolved.window_s == pytest.approx(6.0)
+
+
+def test_the_tail_follows_the_window_and_never_changes_it():
+    for process in (Poisson(), Mmpp(2.5, 0.1, 0.3), OnOff(0.1, 0.3)):
+        plain = resolve(described(process))
+        tailed = resolve(described(process), tail_s=5.0)
+        assert np.array_equal(tailed.trace.arrival_s[: plain.requests], plain.trace.arrival_s)
+        assert tailed.requests == plain.requests
+        assert len(tailed.trace) > tailed.requests
+        assert (tailed.tail_s, tailed.trace.duration_s) == (5.0, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "tail_s", "arrivals", "requests", "tail_got_s"),
+    [
+        # a window and a tail well inside the recording
+        (2.0, 1.0, 3, 2, 1.0),
+        # a tail that reaches past its end gets what there is, the last arrival included
+        (2.0, 9.0, 5, 2, 2.0),
+        (2.0, 2.0, 5, 2, 2.0),
+        # all of it is the window
+        (4.0, 9.0, 5, 5, 0.0),
+        (None, 9.0, 5, 5, 0.0),
+    ],
+)
+def test_a_recording_has_the_tail_that_is_left(duration_s, tail_s, arrivals, requests, tail_got_s):
+    resolved = resolve(listed(0, 1, 2, 3, 4), duration_s=duration_s, tail_s=tail_s)
+    assert (len(resolved.trace), resolved.requests) == (arrivals, requests)
+    assert resolved.tail_s == tail_got_s
+
+
+def test_a_recording_shorter_than_the_run_is_refused_with_what_would_work():
+    spec = listed(*range(60), duration_s=60.0, name="lunch")
+    with pytest.raises(TraceError) as caught:
+        resolve(spec, rate_rps=2.0, duration_s=100.0)
+    assert str(caught.value) == (
+        "lunch must last 100 s, but its 60 requests last 30 s at 2 req/s: "
+        "give a lower --rate (at most 0.6) or a shorter --duration (at most 30)"
+    )
+    assert resolve(spec, rate_rps=0.6, duration_s=100.0).requests == 60
+    assert resolve(spec, rate_rps=2.0, duration_s=30.0).requests == 60
+
+
+@pytest.mark.parametrize("rate_rps", [1 / 3, 0.7, 123.456, 98765.4321])
+@pytest.mark.parametrize("time_scale", [1.0, 0.3, 7.0])
+def test_following_the_advice_on_a_short_recording_works(rate_rps, time_scale):
+    spec = listed(0.1, 0.7, 3.3, 7.7)
+    with pytest.raises(TraceError) as caught:
+        resolve(spec, rate_rps=rate_rps, time_scale=time_scale, duration_s=1234.5)
+    lower, shorter = (
+        float(part.split(")")[0]) for part in str(caught.value).split("(at most ")[1:]
+    )
+    assert resolve(spec, rate_rps=lower, time_scale=time_scale, duration_s=1234.5).requests >= 1
+    assert resolve(spec, rate_rps=rate_rps, time_scale=time_scale, duration_s=shorter).requests
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate_rps": 5.0, "utilization": 0.5}, "one of --rate and --utilization must be given"),
+        ({"rate_rps": 0.0}, "rate_rps must be > 0"),
+        ({"utilization": math.nan, "peak_rps": Peak()}, "utilization must be > 0"),
+        ({"utilization": 0.5}, "utilization 0.5 must come with the highest rate"),
+        ({"utilization": 0.5, "peak_rps": Peak(0.0)}, "peak_rps must be > 0"),
+        ({"time_scale": 0.0}, "time_scale must be > 0"),
+        ({"duration_s": -1.0}, "duration_s must be > 0"),
+        ({"tail_s": -1.0}, "tail_s must be >= 0"),
+        ({"seed": -1}, "seed must be >= 0"),
+    ],
+)
+@pytest.mark.parametrize("spec", [described(), listed(0, 1)], ids=["described", "listed"])
+def test_an_option_out_of_range_is_refused(spec, options, message):
+    with pytest.raises(WorkloadError, match=message):
+        resolve(spec, **options)
+
+
+def test_nothing_is_measured_for_options_that_are_refused():
+    peak = Peak()
+    for spec, options in [
+        (described(utilization=0.5), {"seed": -1}),
+        (described(utilization=0.5), {"time_scale": -1.0}),
+        (listed(0, 0), {"utilization": 0.5}),
+    ]:
+        with pytest.raises(WorkloadError):
+            resolve(spec, peak_rps=peak, **options)
+    assert peak.calls == 0
+
+
+def test_a_window_without_arrivals_is_refused():
+    with pytest.raises(TraceError, match=r"got none in 0\.001 s at 1 req/s: give a higher --rate"):
+        resolve(described(), rate_rps=1.0, duration_s=0.001, tail_s=100.0)
+    with pytest.raises(TraceError, match="recording must have arrivals in its window"):
+        resolve(listed(5, 6), duration_s=1.0)
+
+
+def test_a_recording_that_spans_no_time_is_refused():
+    with pytest.raises(TraceError, match="must span some time to have a rate"):
+        resolve(listed(0, 0, 0))
+    assert resolve(listed(0, 0, 0, duration_s=3.0)).rate_rps == 1.0
+
+
+def test_a_seed_of_the_callers_gives_another_draw_of_the_same_workload():
+    first, second = resolve(described()), resolve(described(), seed=8)
+    assert second.seed == 8
+    assert first.trace.fingerprint() != second.trace.fingerprint()
+
+
+def test_describe_identifies_a_draw_in_plain_json():
+    spec = described(Mmpp(2.5, 0.1, 0.3), utilization=0.7, name="peak hour")
+    resolved = resolve(spec, tail_s=1.0, peak_rps=Peak(), time_scale=2.0)
+    said = resolved.describe()
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    window = resolved.trace.window(0.0, 10.0)
+    assert said == {
+        "name": "peak hour",
+        "kind": "process",
+        "source": resolved.trace.source,
+        "process": {"process": "mmpp", "burst_factor": 2.5, "burst_s": 0.1, "calm_s": 0.3},
+        "seed": 7,
+        "sha256": resolved.trace.fingerprint(),
+        "requests": len(window),
+        "tail_requests": len(resolved.trace) - len(window),
+        "rate_rps": pytest.approx(140.0),
+        "offered_rps": pytest.approx(70.0),
+        "window_rate_rps": pytest.approx(window.rate_rps),
+        "window_cv": pytest.approx(window.cv),
+        "window_s": 10.0,
+        "tail_s": 1.0,
+        "time_scale": 2.0,
+        "utilization": 0.7,
+        "peak_rps": 200.0,
+    }
+
+
+def test_describe_says_null_for_a_cv_that_two_requests_do_not_have():
+    said = resolve(listed(0, 1)).describe()
+    assert (said["window_cv"], said["process"], said["kind"]) == (None, None, "recording")
+
+
+def test_a_drawn_trace_that_was_saved_plays_again_as_it_was(tmp_path):
+    drawn = resolve(load("bursty"), rate_rps=200.0)
+    save(drawn.trace, tmp_path / "drawn.json")
+    again = resolve(load(tmp_path / "drawn.json"))
+    assert again.trace.fingerprint() == drawn.trace.fingerprint()
+    assert (again.window_s, again.requests) == (drawn.window_s, drawn.requests)
+    assert isinstance(again.trace, Trace)

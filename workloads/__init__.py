@@ -1,0 +1,37 @@
+"""What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
+
+from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
+from workloads.files import DescribedTrace, ListedTrace, builtin_names, load, save
+from workloads.processes import (
+    PROCESSES,
+    ArrivalProcess,
+    Constant,
+    Gamma,
+    Mmpp,
+    OnOff,
+    Poisson,
+)
+from workloads.resolve import ResolvedTrace, resolve
+from workloads.trace import Trace
+
+__all__ = [
+    "PROCESSES",
+    "ArrivalProcess",
+    "Constant",
+    "DescribedTrace",
+    "Gamma",
+    "ListedTrace",
+    "Mmpp",
+    "OnOff",
+    "Poisson",
+    "ProcessError",
+    "ResolvedTrace",
+    "Trace",
+    "TraceError",
+    "TraceFileError",
+    "WorkloadError",
+    "builtin_names",
+    "load",
+    "resolve",
+    "save",
+]

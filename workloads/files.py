@@ -1,0 +1,260 @@
+"""Trace files: JSON that either describes a process or lists arrivals."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, InstanceOf, StrictFloat, StrictInt, StrictStr
+
+from workloads import schema
+from workloads.checks import positive
+from workloads.errors import TraceError, TraceFileError, WorkloadError
+from workloads.processes import PROCESSES, ArrivalProcess, as_json
+from workloads.trace import MOST_TOKENS, Trace
+
+# fail_fast, so that a column of a million wrong entries is one complaint.
+Seconds = Annotated[list[StrictFloat], Field(fail_fast=True)]
+Lengths = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MOST_TOKENS)]], Field(fail_fast=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedTrace:
+    """Arrivals still to be drawn; with another seed, the same workload on another day.
+
+    The file has the parameters of the process beside the other fields:
+    `{"process": "gamma", "cv": 2.0, "rate_rps": 100, "duration_s": 60, "seed": 7}`.
+
+    Attributes:
+        process: What shapes the arrivals.
+        duration_s: Length in seconds, where the caller asks for no other.
+        seed: Seed of the draw (>= 0), where the caller asks for no other.
+        rate_rps: Mean rate in requests per second, or None where `utilization` gives the load.
+        utilization: Mean rate / the highest rate the system under test can serve, or None.
+            Above 1 is overload.
+        name: What to call the trace; the kind of the process where a file names none.
+
+    Raises:
+        TraceError: A number out of range, or not exactly one of rate_rps and utilization.
+    """
+
+    process: InstanceOf[ArrivalProcess]
+    duration_s: StrictFloat
+    seed: StrictInt
+    rate_rps: StrictFloat | None = None
+    utilization: StrictFloat | None = None
+    name: StrictStr = ""
+
+    def __post_init__(self) -> None:
+        positive("duration_s", self.duration_s, TraceError)
+        check_seed(self.seed)
+        loads = {"rate_rps": self.rate_rps, "utilization": self.utilization}
+        given = {name: value for name, value in loads.items() if value is not None}
+        if len(given) != 1:
+            came = "both" if given else "neither"
+            raise TraceError(
+                f"exactly one of rate_rps and utilization must be given, but got {came}"
+            )
+        for name, value in given.items():
+            positive(name, value, TraceError)
+
+    @property
+    def label(self) -> str:
+        """`name`, or the kind of the process where there is none."""
+        return self.name or self.process.kind
+
+    def draw(self, rate_rps: float, duration_s: float, seed: int) -> Trace:
+        """One draw of the process; equal arguments give equal arrivals.
+
+        Raises:
+            WorkloadError: An argument out of range.
+        """
+        check_seed(seed)
+        rng = np.random.default_rng(seed)
+        return Trace(
+            arrival_s=self.process.arrivals(rate_rps, duration_s, rng),
+            duration_s=duration_s,
+            name=self.label,
+            source={
+                "kind": "process",
+                "process": as_json(self.process),
+                "rate_rps": rate_rps,
+                "duration_s": duration_s,
+                "seed": seed,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ListedTrace:
+    """Arrivals written down one by one: a recording, or a draw that was saved.
+
+    Attributes:
+        arrival_s: Seconds `[N]`, non-decreasing, >= 0, at least one.
+        input_tokens: Whole numbers `[N]`, or None.
+        output_tokens: Whole numbers `[N]`, or None.
+        duration_s: The span covered; the last arrival where a file names none.
+        name: What to call the trace.
+        path: The file it was read from; None where it was not.
+
+    Raises:
+        WorkloadError: The columns are no trace.
+    """
+
+    arrival_s: Seconds
+    input_tokens: Lengths | None = None
+    output_tokens: Lengths | None = None
+    duration_s: StrictFloat | None = None
+    name: StrictStr = "recording"
+    path: StrictStr | None = None
+
+    def __post_init__(self) -> None:
+        if not self.arrival_s:
+            raise TraceError("arrival_s must list at least one arrival, but got []")
+        self.trace()
+
+    def trace(self) -> Trace:
+        """The listed requests; built once."""
+        return self._trace
+
+    @cached_property
+    def _trace(self) -> Trace:
+        return Trace(
+            arrival_s=np.array(self.arrival_s, dtype=np.float64),
+            duration_s=self.arrival_s[-1] if self.duration_s is None else self.duration_s,
+            input_tokens=_column(self.input_tokens),
+            output_tokens=_column(self.output_tokens),
+            name=self.name,
+            source={"kind": "recording", "path": self.path},
+        )
+
+
+def _column(tokens: list[int] | None) -> Any:
+    return None if tokens is None else np.array(tokens, dtype=np.int64)
+
+
+def check_seed(seed: int) -> None:
+    """Raise TraceError for a seed that no generator takes."""
+    if seed < 0:
+        raise TraceError(f"seed must be >= 0, but got {seed}")
+
+
+def builtin_names() -> list[str]:
+    """The traces that come with the package, as `load` knows them."""
+    return sorted(entry.name for entry in _builtins().iterdir() if entry.name.endswith(".json"))
+
+
+def load(path_or_builtin: str | Path) -> DescribedTrace | ListedTrace:
+    """Read a trace file, or the built-in of that name where there is no such file.
+
+    A built-in may be named with or without `.json`.
+
+    Raises:
+        TraceFileError: No such file or built-in, or one that is no trace; the message starts
+            with its name.
+    """
+    path = Path(path_or_builtin)
+    try:
+        raw = _read(path)
+    except OSError as error:
+        raise TraceFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    try:
+        return _understand(raw, path)
+    except WorkloadError as error:
+        raise TraceFileError(f"{path}: {error}") from None
+
+
+def save(trace: Trace, path: str | Path) -> None:
+    """Write the trace as a list of arrivals, whole or not at all.
+
+    Loading the file gives back the same columns, bit by bit.
+
+    Raises:
+        TraceFileError: The file cannot be written, or the trace has no arrivals to list.
+    """
+    path = Path(path)
+    if not len(trace):
+        raise TraceFileError(f"{path}: only a trace with arrivals can be saved, but this has none")
+    content: dict[str, Any] = {"name": trace.name, "duration_s": float(trace.duration_s)}
+    for name in ("arrival_s", "input_tokens", "output_tokens"):
+        column = getattr(trace, name)
+        if column is not None:
+            content[name] = column.tolist()
+    # In the same folder, since a rename is atomic within one file system only.
+    draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise TraceFileError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):  # still there only if something failed
+            draft.unlink()
+
+
+def _builtins() -> Any:
+    return files("workloads") / "builtin"
+
+
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_dir():
+        return path.read_bytes()
+    for builtin in builtin_names():
+        if str(path) in (builtin, builtin.removesuffix(".json")):
+            content: bytes = (_builtins() / builtin).read_bytes()
+            return content
+    what = "is a folder, not a trace file" if path.is_dir() else "does not exist"
+    raise TraceFileError(f"{path} {what}; the built-in traces are {', '.join(builtin_names())}")
+
+
+def _understand(raw: bytes, path: Path) -> DescribedTrace | ListedTrace:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TraceFileError(
+            f"must be UTF-8 text, but byte {error.start} is 0x{raw[error.start]:02x}"
+        ) from None
+    values = schema.parse(text)
+    forms = [key for key in ("process", "arrival_s") if key in values]
+    if len(forms) != 1:
+        raise TraceFileError(
+            'must have either "process", to describe arrivals, or "arrival_s", to list them, '
+            f"but has {'both' if forms else 'neither'}"
+        )
+    named = {"name": _text(path.stem)} | values
+    return _described(named) if forms == ["process"] else _listed(named, path)
+
+
+def _described(values: dict[str, Any]) -> DescribedTrace:
+    kind = values["process"]
+    if not isinstance(kind, str) or kind not in PROCESSES:
+        known = ", ".join(PROCESSES)
+        raise TraceFileError(f"process must be one of {known}, but got {schema.shown(kind)}")
+    parameters = schema.field_names(PROCESSES[kind])
+    common = schema.field_names(DescribedTrace)
+    _check_known(values, parameters | common)
+    process = schema.build(PROCESSES[kind], {k: v for k, v in values.items() if k in parameters})
+    rest = {key: value for key, value in values.items() if key not in parameters}
+    return schema.build(DescribedTrace, rest | {"process": process})
+
+
+def _listed(values: dict[str, Any], path: Path) -> ListedTrace:
+    _check_known(values, schema.field_names(ListedTrace) - {"path"})
+    return schema.build(ListedTrace, values | {"path": _text(path)})
+
+
+def _text(path: str | Path) -> str:
+    """A file's name as text that JSON can hold; names are bytes, and need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _check_known(values: dict[str, Any], known: set[str]) -> None:
+    for key in values:
+        if key not in known:
+            expected = ", ".join(sorted(known))
+            raise TraceFileError(f"fields must be among {expected}, but got {schema.shown(key)}")

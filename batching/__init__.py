@@ -1,0 +1,48 @@
+"""Dynamic batching of model inference: the part of dynbatch that a service runs.
+
+Nothing here imports torch until a torch model or device is asked for.
+"""
+
+from batching.batcher import DynamicBatcher, Statistics
+from batching.clock import Clock, RealClock
+from batching.errors import (
+    BatcherClosedError,
+    BatchExecutionError,
+    BatchingError,
+    ConfigError,
+    DeviceError,
+    ModelError,
+    RequestCancelledError,
+    RequestError,
+    RequestExpiredError,
+)
+from batching.models import Model, Placement, load_model
+from batching.policies import POLICIES, BatchingPolicy
+from batching.request import BatchRecord, Request
+from batching.virtual_clock import VirtualClock
+from batching.worker import ColdStart
+
+__all__ = [
+    "POLICIES",
+    "BatchExecutionError",
+    "BatchRecord",
+    "BatcherClosedError",
+    "BatchingError",
+    "BatchingPolicy",
+    "Clock",
+    "ColdStart",
+    "ConfigError",
+    "DeviceError",
+    "DynamicBatcher",
+    "Model",
+    "ModelError",
+    "Placement",
+    "RealClock",
+    "Request",
+    "RequestCancelledError",
+    "RequestError",
+    "RequestExpiredError",
+    "Statistics",
+    "VirtualClock",
+    "load_model",
+]

@@ -1,0 +1,56 @@
+"""Which device a model runs on, and how many CPU threads torch may take for it."""
+
+import os
+import re
+
+from batching.errors import ConfigError, DeviceError
+from batching.models.contract import Placement
+
+DTYPES = ("fp32", "fp16", "bf16")
+
+
+def resolve_placement(device: str = "auto", dtype: str = "fp32") -> Placement:
+    """The device that `device` asks for: "auto" is the first GPU, or the CPU where there is none.
+
+    Raises:
+        DeviceError: no such device here.
+        ConfigError: no such dtype.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, but got {dtype!r}")
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise DeviceError(f"device must be auto, cpu, cuda or cuda:<index>, but got {device!r}")
+    if device == "cpu":
+        return Placement("cpu", dtype)
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto" and count == 0:
+        return Placement("cpu", dtype)
+    index = int(match.group(1) or 0)
+    if index >= count:
+        have = f"it has {count} CUDA device(s)" if count else "it has no CUDA device"
+        raise DeviceError(f"device must exist on this machine, but got {device!r} and {have}")
+    return Placement(f"cuda:{index}", dtype)
+
+
+def usable_cores() -> int:
+    """CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def reserve_batcher_core() -> int:
+    """Leave one core to the batcher and its callers; torch gets the others, at least one.
+
+    Returns:
+        The number of threads torch will use for one operation.
+    """
+    import torch
+
+    threads = max(1, usable_cores() - 1)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return threads

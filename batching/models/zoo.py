@@ -1,0 +1,124 @@
+"""The built-in torch models: built from their configuration with random weights, nothing fetched.
+
+Latency does not depend on the values of the weights. `weights` takes a local checkpoint: a folder
+in the transformers layout, or a file with a state dict.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from batching.errors import ModelError
+from batching.models.torch_model import TokenModel, TorchModel
+
+_MLP_WIDTH = 1024
+_MLP_LAYERS = 4
+
+
+def mlp(weights: Path | None = None) -> TorchModel:
+    """Four times Linear(1024, 1024) + ReLU, a ranking tower: input `[1024]`, output `[1024]`."""
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = []
+        for _ in range(_MLP_LAYERS):
+            layers += [nn.Linear(_MLP_WIDTH, _MLP_WIDTH), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    def make_input(rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal(_MLP_WIDTH, dtype=np.float32))
+
+    return TorchModel(build, make_input, name="mlp", weights=weights)
+
+
+def resnet50(weights: Path | None = None) -> TorchModel:
+    """ResNet-50 (He et al. 2015): input `[3, 224, 224]`, output `[classes]`."""
+
+    def configured() -> nn.Module:
+        from transformers import ResNetConfig, ResNetForImageClassification
+
+        return ResNetForImageClassification(ResNetConfig())
+
+    def pretrained(folder: Path) -> nn.Module:
+        from transformers import ResNetForImageClassification
+
+        return ResNetForImageClassification.from_pretrained(folder, local_files_only=True)
+
+    return _image_model("resnet50", configured, pretrained, weights)
+
+
+def vit_b16(weights: Path | None = None) -> TorchModel:
+    """ViT-B/16 (Dosovitskiy et al. 2020): input `[3, 224, 224]`, output `[classes]`."""
+
+    def configured() -> nn.Module:
+        from transformers import ViTConfig, ViTForImageClassification
+
+        return ViTForImageClassification(ViTConfig())
+
+    def pretrained(folder: Path) -> nn.Module:
+        from transformers import ViTForImageClassification
+
+        return ViTForImageClassification.from_pretrained(folder, local_files_only=True)
+
+    return _image_model("vit-b16", configured, pretrained, weights)
+
+
+def bert_base(weights: Path | None = None) -> TorchModel:
+    """BERT-base (Devlin et al. 2018), sequence classification: input token ids `[l]`, int64.
+
+    The lengths of made inputs are log-normal with a median of 48 tokens, cut to 8..128: short
+    texts with a long tail, as search queries and sentences are.
+    """
+
+    def configured() -> nn.Module:
+        from transformers import BertConfig, BertForSequenceClassification
+
+        return BertForSequenceClassification(BertConfig())
+
+    def pretrained(folder: Path) -> nn.Module:
+        from transformers import BertForSequenceClassification
+
+        return BertForSequenceClassification.from_pretrained(folder, local_files_only=True)
+
+    def make_input(rng: np.random.Generator) -> torch.Tensor:
+        length = int(np.clip(rng.lognormal(np.log(48), 0.6), 8, 128))
+        return torch.from_numpy(rng.integers(1000, 30000, size=length))
+
+    build, state = _from_checkpoint(configured, pretrained, weights)
+    return TokenModel(build, make_input, name="bert-base", weights=state)
+
+
+def _image_model(
+    name: str,
+    configured: Callable[[], nn.Module],
+    pretrained: Callable[[Path], nn.Module],
+    weights: Path | None,
+) -> TorchModel:
+    def make_input(rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal((3, 224, 224), dtype=np.float32))
+
+    build, state = _from_checkpoint(configured, pretrained, weights)
+    return TorchModel(build, make_input, name=name, weights=state)
+
+
+def _from_checkpoint(
+    configured: Callable[[], nn.Module],
+    pretrained: Callable[[Path], Any],
+    weights: Path | None,
+) -> tuple[Callable[[], nn.Module], Path | None]:
+    """How to build the module, and the state dict to load into it afterwards, if it is a file."""
+    if weights is None or not weights.is_dir():
+        return configured, weights
+
+    def build() -> nn.Module:
+        try:
+            module: nn.Module = pretrained(weights)
+        except Exception as error:  # transformers raises many kinds for an unusable folder
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelError(f"weights {str(weights)!r} cannot be loaded: {reason[0]}") from error
+        return module
+
+    return build, None

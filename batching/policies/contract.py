@@ -1,0 +1,126 @@
+"""The contract between a batching policy and whatever asks it: the live batcher or the simulator.
+
+A policy is a pure decision. It is asked only when a worker is free and something waits, and it
+answers from `now_s` and what is waiting alone: it reads no clock, sleeps nowhere and does no I/O.
+It is asked again when a `Wait` runs out (by time or by weight), on cancel, expiry, drain, a changed
+setting, or an arrival in a lane of higher priority; never once an arrival.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Slot = Literal["now", "ahead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Requests that may share a batch (one shape class, one priority), oldest first.
+
+    Attributes:
+        count: how many wait here; at least 1.
+        weight: the sum of their weights; a request weighs 1, or its tokens under a token budget.
+        oldest_s: when the oldest was enqueued.
+        earliest_deadline_s: the first deadline among them; infinity where none has one.
+        priority: higher goes first.
+    """
+
+    count: int
+    weight: int
+    oldest_s: float
+    earliest_deadline_s: float = float("inf")
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a policy sees when a worker asks.
+
+    Attributes:
+        lanes: the lanes that are not empty; at least one.
+        free_since_s: when the asking worker last became free.
+        worker: index of the asking worker.
+        slot: "now" if the device is idle for this batch; "ahead" if a batch is still running and
+            this one would be prepared behind it: then only a full batch may go, since a partial
+            one can still grow.
+        draining: no further request will come, so waiting gains nothing.
+    """
+
+    lanes: Sequence[Lane]
+    free_since_s: float
+    worker: int = 0
+    slot: Slot = "now"
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Run the `count` oldest requests of lane number `lane` now, for the stated reason."""
+
+    lane: int
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Ask again at `until_s`, or once a lane weighs `until_weight`, whichever is first."""
+
+    until_s: float
+    until_weight: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """End the `count` oldest requests of lane number `lane` now as expired: they are hopeless."""
+
+    lane: int
+    count: int
+
+
+Decision = Dispatch | Wait | Shed
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBatch:
+    """Feedback for adaptive policies: one batch that has run. Times in seconds of the clock."""
+
+    worker: int
+    size: int
+    weight: int
+    oldest_s: float
+    taken_s: float
+    completed_s: float
+    ok: bool
+
+
+class BatchingPolicy(Protocol):
+    """Decides when a free worker takes a batch, and how large."""
+
+    def decide(self, now_s: float, waiting: Waiting) -> Decision:
+        """Say what the asking worker does now.
+
+        A policy that waits for a moment compares with the very expression it returned as
+        `until_s`, so that being asked at that moment settles it: a rearranged comparison can
+        differ in the last bit and ask for ever.
+        """
+        ...
+
+    def observe(self, batch: FinishedBatch) -> None:
+        """Learn from a batch that has run; called in completion order."""
+        ...
+
+
+def oldest_lane(lanes: Sequence[Lane]) -> int:
+    """Index of the lane whose head has waited longest among those of the highest priority."""
+    if len(lanes) == 1:
+        return 0
+    return min(range(len(lanes)), key=lambda i: (-lanes[i].priority, lanes[i].oldest_s))
+
+
+def full_lane(lanes: Sequence[Lane], max_batch_size: int) -> int | None:
+    """Index of the lane that can fill a batch, the most urgent of several; None if none can."""
+    full = [i for i, lane in enumerate(lanes) if lane.count >= max_batch_size]
+    if len(full) < 2:
+        return full[0] if full else None
+    return min(full, key=lambda i: (-lanes[i].priority, lanes[i].oldest_s))

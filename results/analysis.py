@@ -1,0 +1,39 @@
+"""From a run's logs to its metrics and findings."""
+
+from pathlib import Path
+
+from results.metrics import compute_metrics
+from results.run import Run, RunDirectory, whole_number
+from results.validity import Evidence, check
+
+
+def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
+    """Compute a run's metrics and findings from its logs, write them to run.json, return the run.
+
+    It can be repeated at any time: what it computes depends on nothing but the logs, and on
+    `config.replicas` and `environment.cores` of run.json.
+
+    Args:
+        path: The run's folder, with its logs and run.json.
+        slo_latency_s: The latency limit of goodput, > 0; `config.slo_latency_ms` of run.json if
+            it is not given.
+
+    Raises:
+        RunError: There is no run in that folder, or it cannot be read.
+        InvalidInputError: The latency limit is out of its range.
+    """
+    run = Run.load(path)
+    record = run.record
+    metrics = compute_metrics(
+        run.logs,
+        record.window_s,
+        replicas=run.replicas,
+        cores=whole_number(record.environment, "cores"),
+        slo_latency_s=run.slo_latency_s if slo_latency_s is None else slo_latency_s,
+    )
+    findings = check(Evidence(run.logs, metrics, record.window_s, record.config))
+    analysed = record.model_copy(
+        update={"metrics": metrics, "findings": tuple(findings), "valid": not findings}
+    )
+    RunDirectory(run.path).write_record(analysed)
+    return Run(run.path, analysed, run.logs)

@@ -1,0 +1,99 @@
+"""Which figures a run has, in the order of the report, and how they become files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from results.figures.batches import draw_batch_sizes
+from results.figures.latency import draw_distribution, draw_parts
+from results.figures.style import DPI, RC
+from results.figures.timeline import draw_arrivals_and_latency, draw_in_system, draw_utilization
+from results.run import FIGURES as FOLDER
+from results.run import Run
+
+_WIDTH_IN = 7.6
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSpec:
+    """One figure.
+
+    Args:
+        name: The name of its file, without the ending.
+        height_in: Its height, inches; all have the same width.
+        reading: One line on how to read it.
+        draw: Draws it.
+    """
+
+    name: str
+    height_in: float
+    reading: str
+    draw: Callable[[Run, Figure], None]
+
+    def save(self, run: Run, path: Path) -> None:
+        """Draw the figure and write it as a PNG."""
+        with mpl.rc_context(RC):
+            figure = Figure(figsize=(_WIDTH_IN, self.height_in), layout="constrained")
+            FigureCanvasAgg(figure)
+            self.draw(run, figure)
+            figure.savefig(path, dpi=DPI, format="png")
+
+
+FIGURES = (
+    FigureSpec(
+        "arrivals_and_latency",
+        4.8,
+        "Latency that follows the bursts above it comes from the load; peaks without a burst point "
+        "to the machine.",
+        draw_arrivals_and_latency,
+    ),
+    FigureSpec(
+        "latency_distribution",
+        3.4,
+        "The curve shows how many requests took longer than a time; a long flat foot to the right "
+        "is a tail that a few requests pay for.",
+        draw_distribution,
+    ),
+    FigureSpec(
+        "where_the_time_went",
+        2.7,
+        "Forming is waiting that the batch timeout causes, while a worker was free; queued is "
+        "waiting because every worker was busy.",
+        draw_parts,
+    ),
+    FigureSpec(
+        "batch_sizes",
+        3.0,
+        "Full batches show that the limit binds; timeouts show that a batch could not be filled in "
+        "time.",
+        draw_batch_sizes,
+    ),
+    FigureSpec(
+        "in_system",
+        2.8,
+        "A backlog that comes back down is a burst worked off; one that only rises means the load "
+        "is more than the system serves.",
+        draw_in_system,
+    ),
+    FigureSpec(
+        "utilization",
+        2.8,
+        "Busy is the time in which a batch was executing; the CPU and NVML readings measure other "
+        "things and need not agree with it.",
+        draw_utilization,
+    ),
+)
+
+
+def save_figures(run: Run) -> dict[str, Path]:
+    """Write every figure to `figures/<name>.png` in the run's folder; return where, by name."""
+    folder = run.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    paths = {spec.name: folder / f"{spec.name}.png" for spec in FIGURES}
+    for spec in FIGURES:
+        spec.save(run, paths[spec.name])
+    return paths

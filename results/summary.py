@@ -1,0 +1,113 @@
+"""The summary of a run in the terminal, to be read in five seconds."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from results import format as fmt
+from results.breakdown import PARTS
+from results.metrics import Metrics
+from results.run import Run
+from results.wording import standing, text_of
+
+_SMALLEST_SHARE = 0.01
+
+
+def summary(run: Run) -> RenderableType:
+    """Return the summary: validity, what ran, the numbers that matter, what to do about findings.
+
+    Raises:
+        NotAnalysedError: The run's metrics have not been computed.
+    """
+    verdict = standing(run.record)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in _rows(run.metrics):
+        table.add_row(name, Text(text))
+    findings = [
+        Text.assemble((f"{f.code.replace('_', ' ')}: ", "bold"), f"{f.message}. ", (f.remedy, ""))
+        for f in run.record.findings
+    ]
+    return Group(
+        Text(verdict.line, style="bold green" if verdict.good else "bold red"),
+        Text(_subject(run), style="dim"),
+        table,
+        *findings,
+    )
+
+
+def _subject(run: Run) -> str:
+    """Return what ran on what: mlp on cpu, timeout policy, 32 / 10 ms, bursty.json."""
+    config, trace = run.record.config, run.record.trace
+    parts = [" on ".join(str(config[k]) for k in ("model", "device") if config.get(k))]
+    if config.get("policy"):
+        parts.append(f"{config['policy']} policy")
+    if config.get("max_batch_size") is not None:
+        limit = f"batches of {config['max_batch_size']} at most"
+        if config.get("batch_timeout_ms") is not None:
+            limit += f", timeout {text_of('batch_timeout_ms', config['batch_timeout_ms'])}"
+        parts.append(limit)
+    if trace.get("name"):
+        parts.append(str(trace["name"]))
+    parts.append(f"{fmt.duration(run.record.window_s)} measured")
+    return ", ".join(part for part in parts if part)
+
+
+def _rows(metrics: Metrics) -> list[tuple[str, str]]:
+    latency, batch, device = metrics.latency_s, metrics.batch, metrics.device
+    load = f"offered {fmt.rate(metrics.offered_rps)}, answered {fmt.rate(metrics.throughput_rps)}"
+    if metrics.goodput_rps is not None:
+        load += f", within the SLO {fmt.rate(metrics.goodput_rps)}"
+    return [
+        ("load", load),
+        (
+            "latency",
+            _pairs(
+                ("p50", latency.p50),
+                ("p90", latency.p90),
+                ("p99", latency.p99),
+                ("p99.9", latency.p99_9),
+                ("max", latency.max),
+            ),
+        ),
+        ("time", _shares(metrics)),
+        (
+            "batches",
+            f"{fmt.count(batch.count)}, mean size {fmt.number(batch.mean_size)}, "
+            f"{fmt.percent(batch.efficiency)} of the limit",
+        ),
+        (
+            "slip",
+            f"p99 {fmt.duration(metrics.slip_s.p99)}; the machine's own stalls "
+            + _pairs(("p99", metrics.stall_s.p99), ("max", metrics.stall_s.max)),
+        ),
+        (
+            "device",
+            f"busy {fmt.percent(device.busy_fraction)}, "
+            f"{fmt.duration(device.busy_s_per_request)} a request",
+        ),
+        ("requests", _counts(metrics)),
+    ]
+
+
+def _pairs(*named: tuple[str, float | None]) -> str:
+    if all(value is None for _, value in named):
+        return fmt.NOT_MEASURED
+    return ", ".join(f"{name} {fmt.duration(value)}" for name, value in named)
+
+
+def _shares(metrics: Metrics) -> str:
+    """Return the parts' shares of the mean latency, the largest first, the smallest left out."""
+    means = {name: getattr(metrics.breakdown_s, name) or 0.0 for name in PARTS}
+    total = sum(means.values())
+    if total <= 0.0:
+        return fmt.NOT_MEASURED
+    shares = sorted(((mean / total, name) for name, mean in means.items()), reverse=True)
+    return ", ".join(f"{n} {100.0 * s:.0f} %" for s, n in shares if s >= _SMALLEST_SHARE)
+
+
+def _counts(metrics: Metrics) -> str:
+    counts = metrics.counts.model_dump()
+    shown = [f"{fmt.count(n)} {name}" for name, n in counts.items() if n and name != "submitted"]
+    return ", ".join(shown) or "none"

@@ -1,0 +1,200 @@
+"""Whether a run's numbers can be believed: a closed list of findings, each with its remedy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from results import format as fmt
+from results.backlog import saturation
+from results.log import FloatArray, RunLogs, floats, inside
+from results.metrics import Metrics
+
+FEWEST_FOR_P99 = 459
+"""Below this many independent requests, no p99 holds at 99 % confidence: 0.99^459 < 0.01."""
+
+SLIP_BUDGET = 0.1
+"""The p99 of slip may be this share of the p99 of latency."""
+
+_LEAST_THROTTLED = 0.01
+_THROTTLE_REASONS = {
+    0x04: "its power limit",
+    0x08: "a hardware slowdown",
+    0x20: "its temperature (software)",
+    0x40: "its temperature (hardware)",
+    0x80: "the power supply's brake",
+}
+
+
+class FindingCode(StrEnum):
+    """Everything that can make a run not valid."""
+
+    TOO_FEW_REQUESTS = "too_few_requests"
+    SLIP_OVER_BUDGET = "slip_over_budget"
+    NOT_STEADY = "not_steady"
+    SATURATED = "saturated"
+    ERRORS = "errors"
+    GPU_THROTTLED = "gpu_throttled"
+    COMPETING_PROCESSES = "competing_processes"
+
+
+class Finding(BaseModel):
+    """One reason why a run is not valid, and what its user can do about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: FindingCode
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the checks look at.
+
+    `config` is that of run.json; it only makes the remedies more specific.
+    """
+
+    logs: RunLogs
+    metrics: Metrics
+    window_s: float
+    config: Mapping[str, object] = field(default_factory=dict)
+
+    def samples(self, name: str) -> FloatArray:
+        """Return the measured values of a telemetry column inside the window."""
+        values = floats(self.logs.telemetry, name)
+        within = inside(floats(self.logs.telemetry, "t_s"), self.window_s)
+        return values[within & np.isfinite(values)]
+
+
+def check(evidence: Evidence) -> list[Finding]:
+    """Return what makes the run not valid, the gravest first; nothing if it is valid."""
+    return [finding for examine in _CHECKS if (finding := examine(evidence)) is not None]
+
+
+def _errors(evidence: Evidence) -> Finding | None:
+    counts = evidence.metrics.counts
+    if counts.failed == 0:
+        return None
+    return Finding(
+        code=FindingCode.ERRORS,
+        message=f"{fmt.count(counts.failed)} of {_requests(counts.submitted)} failed",
+        remedy="Look at the model's error in the run's output, mend it and run again; latency is "
+        "of the requests that were answered and says nothing of the others.",
+    )
+
+
+def _saturated(evidence: Evidence) -> Finding | None:
+    how = saturation(evidence.logs.requests, evidence.window_s)
+    if how is None:
+        return None
+    metrics = evidence.metrics
+    way_out = "lower --rate or --utilization"
+    if metrics.throughput_rps > 0.0:
+        way_out = f"offer less than {fmt.rate(metrics.throughput_rps)} (--rate or --utilization)"
+    if "max_batch_size" in evidence.config and (metrics.batch.efficiency or 0.0) > 0.8:
+        way_out += (
+            f", or raise --max-batch-size above {evidence.config['max_batch_size']}: "
+            f"batches were {fmt.percent(metrics.batch.efficiency)} full"
+        )
+    return Finding(
+        code=FindingCode.SATURATED,
+        message=f"the load was more than the system can serve: {how}; latency says how long the "
+        "run was, not how fast the system is",
+        remedy=f"To measure latency, {way_out}.",
+    )
+
+
+def _too_few_requests(evidence: Evidence) -> Finding | None:
+    answered = evidence.metrics.counts.ok
+    if answered >= FEWEST_FOR_P99:
+        return None
+    remedy = f"Run for longer (--duration) or at a higher --rate until {FEWEST_FOR_P99} are."
+    rate = answered / evidence.window_s
+    if rate > 0.0:
+        needed_s = 1.1 * FEWEST_FOR_P99 / rate
+        remedy = (
+            f"Run for {fmt.duration(max(1.0, np.ceil(needed_s)))} or longer (--duration), "
+            "or at a higher --rate."
+        )
+    return Finding(
+        code=FindingCode.TOO_FEW_REQUESTS,
+        message=f"{_requests(answered)} answered; a p99 at 99 % confidence takes {FEWEST_FOR_P99}",
+        remedy=remedy,
+    )
+
+
+def _slip_over_budget(evidence: Evidence) -> Finding | None:
+    metrics = evidence.metrics
+    slip_s, latency_s, stall_s = metrics.slip_s.p99, metrics.latency_s.p99, metrics.stall_s.p99
+    if slip_s is None or latency_s is None or slip_s <= SLIP_BUDGET * latency_s:
+        return None
+    stalls = "the machine's own stalls were not measured"
+    remedy = "Close other programs, or lower --rate, and run again."
+    if stall_s is not None:
+        stalls = (
+            f"an idle thread of this machine woke up late by {fmt.duration(stall_s)} at p99 and "
+            f"{fmt.duration(metrics.stall_s.max)} at most"
+        )
+        if stall_s >= 0.5 * slip_s:
+            remedy = (
+                "The machine is noisy: close other programs, or use one whose cores are not "
+                "shared, and run again."
+            )
+        else:
+            remedy = (
+                "The machine is calm, so the sender lacks CPU time: lower --rate, or leave a core "
+                "free of the model's threads."
+            )
+    return Finding(
+        code=FindingCode.SLIP_OVER_BUDGET,
+        message=f"requests were sent late, by {fmt.duration(slip_s)} at p99, which is more than "
+        f"{fmt.percent(SLIP_BUDGET)} of the p99 latency ({fmt.duration(latency_s)}); {stalls}",
+        remedy=remedy,
+    )
+
+
+def _gpu_throttled(evidence: Evidence) -> Finding | None:
+    masks = evidence.samples("gpu_throttle_reasons").astype(np.int64)
+    throttled = masks[(masks & sum(_THROTTLE_REASONS)) != 0]
+    if len(throttled) == 0 or len(throttled) < _LEAST_THROTTLED * len(masks):
+        return None
+    seen = int(np.bitwise_or.reduce(throttled))
+    reasons = " and ".join(text for bit, text in _THROTTLE_REASONS.items() if seen & bit)
+    return Finding(
+        code=FindingCode.GPU_THROTTLED,
+        message=f"the GPU lowered its clock in {fmt.percent(len(throttled) / len(masks))} of the "
+        f"samples, because of {reasons}",
+        remedy="Let it cool down or raise its power limit, or fix its clocks at a rate it can "
+        "hold (nvidia-smi --lock-gpu-clocks), and run again.",
+    )
+
+
+def _competing_processes(evidence: Evidence) -> Finding | None:
+    others = evidence.samples("gpu_other_processes")
+    if not (others > 0.0).any():
+        return None
+    most = int(others.max())
+    processes = "1 other process" if most == 1 else f"{most} other processes"
+    return Finding(
+        code=FindingCode.COMPETING_PROCESSES,
+        message=f"{processes} computed on the same GPU",
+        remedy="End them (nvidia-smi lists them) or choose another GPU with --device, and run "
+        "again.",
+    )
+
+
+def _requests(number: int) -> str:
+    return "1 request" if number == 1 else f"{fmt.count(number)} requests"
+
+
+_CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
+    _errors,
+    _saturated,
+    _too_few_requests,
+    _slip_over_budget,
+    _gpu_throttled,
+    _competing_processes,
+)

@@ -1,0 +1,157 @@
+"""What a run says in words: its headline, its validity, its metrics by name."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from results import format as fmt
+from results.metrics import Metrics
+from results.run import Run, RunRecord
+
+
+def headline(run: Run) -> str:
+    """Return one sentence that says how much was answered and how fast."""
+    record, metrics = run.record, run.metrics
+    subject = str(record.config.get("model") or "The model")
+    if record.config.get("device"):
+        subject += f" on {record.config['device']}"
+    answered = "would have answered" if record.kind == "simulation" else "answered"
+    latency = metrics.latency_s
+    if latency.p50 is None:
+        return f"{subject} {answered} none of {fmt.count(metrics.counts.submitted)} requests."
+    return (
+        f"{subject} {answered} {fmt.rate(metrics.throughput_rps)}; half of the requests within "
+        f"{fmt.duration(latency.p50)}, 99 % within {fmt.duration(latency.p99)}."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a run's numbers can be believed, in words.
+
+    Args:
+        word: "valid", "NOT VALID", or "not analysed".
+        reasons: What makes it not valid, briefly, e.g. "saturated".
+        partial: Whether the run was interrupted.
+    """
+
+    word: str
+    reasons: tuple[str, ...]
+    partial: bool
+
+    @property
+    def good(self) -> bool:
+        """Whether there is nothing to be said against the run."""
+        return self.word == "valid" and not self.partial
+
+    @property
+    def line(self) -> str:
+        """The whole in one line, the gravest first."""
+        text = self.word + (f": {', '.join(self.reasons)}" if self.reasons else "")
+        return f"PARTIAL (interrupted), {text}" if self.partial else text
+
+
+def standing(record: RunRecord) -> Standing:
+    """Return whether a run is valid, partial or neither."""
+    word = {True: "valid", False: "NOT VALID", None: "not analysed"}[record.valid]
+    reasons = tuple(finding.code.replace("_", " ") for finding in record.findings)
+    return Standing(word, reasons, record.partial)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric: what it is called, its value as shown, its key in run.json."""
+
+    name: str
+    value: str
+    key: str
+
+
+_SHOWN = (
+    ("offered load", "offered_rps", fmt.rate),
+    ("throughput (answered ok)", "throughput_rps", fmt.rate),
+    ("goodput (answered within the SLO)", "goodput_rps", fmt.rate),
+    ("latency, mean", "latency_s.mean", fmt.duration),
+    ("latency, p50", "latency_s.p50", fmt.duration),
+    ("latency, p90", "latency_s.p90", fmt.duration),
+    ("latency, p95", "latency_s.p95", fmt.duration),
+    ("latency, p99", "latency_s.p99", fmt.duration),
+    ("latency, p99.9", "latency_s.p99_9", fmt.duration),
+    ("latency, max", "latency_s.max", fmt.duration),
+    ("sent late (slip), mean", "breakdown_s.slip", fmt.duration),
+    ("waited while a worker was free (forming), mean", "breakdown_s.forming", fmt.duration),
+    ("waited while all were busy (queued), mean", "breakdown_s.queued", fmt.duration),
+    ("inputs put together (collate), mean", "breakdown_s.collate", fmt.duration),
+    ("ready, device not (staged), mean", "breakdown_s.staged", fmt.duration),
+    ("on the device (execute), mean", "breakdown_s.execute", fmt.duration),
+    ("result handed over (deliver), mean", "breakdown_s.deliver", fmt.duration),
+    ("between attempts (retry), mean", "breakdown_s.retry", fmt.duration),
+    ("slip, p50", "slip_s.p50", fmt.duration),
+    ("slip, p99", "slip_s.p99", fmt.duration),
+    ("slip, max", "slip_s.max", fmt.duration),
+    ("machine stalls, p50", "stall_s.p50", fmt.duration),
+    ("machine stalls, p99", "stall_s.p99", fmt.duration),
+    ("machine stalls, max", "stall_s.max", fmt.duration),
+    ("batches", "batch.count", fmt.count),
+    ("batch size, mean", "batch.mean_size", fmt.number),
+    ("batch efficiency (size / limit)", "batch.efficiency", fmt.percent),
+    ("padding efficiency (real / padded)", "batch.padding_efficiency", fmt.percent),
+    ("requests submitted", "counts.submitted", fmt.count),
+    ("requests ok", "counts.ok", fmt.count),
+    ("requests rejected", "counts.rejected", fmt.count),
+    ("requests expired", "counts.expired", fmt.count),
+    ("requests failed", "counts.failed", fmt.count),
+    ("requests cancelled", "counts.cancelled", fmt.count),
+    ("requests retried", "counts.retried", fmt.count),
+    ("device busy fraction", "device.busy_fraction", fmt.percent),
+    ("device time per request", "device.busy_s_per_request", fmt.duration),
+    ("NVML utilisation", "device.nvml_utilization", fmt.percent),
+    ("memory, peak", "device.memory_bytes", fmt.size),
+    ("power, mean", "device.power_w", fmt.watts),
+    ("energy per request", "device.energy_j_per_request", fmt.joules),
+    ("process CPU utilisation", "device.cpu_utilization", fmt.percent),
+)
+
+
+def metric_rows(metrics: Metrics) -> list[Row]:
+    """Return every metric with its name and value in words, but for the histogram."""
+    values = dict(_flat(metrics.model_dump()))
+    return [Row(name, show(_measured(values[key])), key) for name, key, show in _SHOWN]
+
+
+def _measured(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def free_form_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return nested free-form values as pairs of a dotted key and a text."""
+    return [(key, text_of(key, value)) for key, value in _flat(values)]
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def text_of(key: str, value: object) -> str:
+    """Return a free-form value as text, in the unit that its dotted key names."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(key, item) for item in value)
+    if not isinstance(value, int | float):
+        return str(value)
+    parts = key.split(".")
+    if any(part.endswith("_s") for part in parts):
+        return fmt.duration(value)
+    if parts[-1].endswith("_rps"):
+        return fmt.rate(value)
+    if parts[-1].endswith("_ms"):
+        return f"{value:g} ms"
+    if parts[-1].endswith("_bytes"):
+        return fmt.size(value)
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

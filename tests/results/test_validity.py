@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from results.metrics import compute_metrics
+from results.validity import Evidence, FindingCode, check
+from tests.results.made import answered, made_logs, served_logs
+from tests.results.queues import Server, poisson, serve
+
+ENOUGH = answered([0.1] * 459)
+
+
+def findings(logs, window_s=10.0, config=None):
+    metrics = compute_metrics(logs, window_s, replicas=1, cores=2)
+    return check(Evidence(logs, metrics, window_s, config or {}))
+
+
+def codes(logs, window_s=10.0):
+    return [finding.code.value for finding in findings(logs, window_s)]
+
+
+def only(logs, window_s=10.0, config=None):
+    (finding,) = findings(logs, window_s, config)
+    return finding
+
+
+def sampled(column, values):
+    return [{"t_s": 0.1 * i, column: value} for i, value in enumerate(values)]
+
+
+def late(slip_s, latency_s, number=500):
+    """Answered requests that were all sent late by the same time."""
+    return [
+        row | {"enqueued_s": row["scheduled_s"] + slip_s} for row in answered([latency_s])
+    ] * number
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        (made_logs(ENOUGH), []),  # 459 answered is just enough for a p99
+        (made_logs(ENOUGH[1:]), ["too_few_requests"]),
+        (made_logs(), ["too_few_requests"]),
+        (made_logs(late(0.010, 0.100)), []),  # the budget is 10 % and includes it
+        (made_logs(late(0.011, 0.100)), ["slip_over_budget"]),
+        (made_logs([*ENOUGH, {"ended_s": 1.0, "status": "failed"}]), ["errors"]),
+        (made_logs([*ENOUGH, {"ended_s": 1.0, "status": "expired"}]), []),  # its own metric
+        (made_logs(ENOUGH, (), sampled("gpu_throttle_reasons", [0, 0x1, 0x2])), []),  # idle, set
+        (made_logs(ENOUGH, (), sampled("gpu_throttle_reasons", [0, 0x4])), ["gpu_throttled"]),
+        (made_logs(ENOUGH, (), sampled("gpu_throttle_reasons", [0x48])), ["gpu_throttled"]),
+        (made_logs(ENOUGH, (), [{"t_s": 11.0, "gpu_throttle_reasons": 0x4}]), []),  # afterwards
+        (made_logs(ENOUGH, (), sampled("gpu_other_processes", [0, 0, 2])),
+         ["competing_processes"]),
+        (made_logs(ENOUGH, (), sampled("gpu_other_processes", [0, np.nan])), []),
+    ],
+)  # fmt: skip
+def test_a_run_is_valid_unless_one_of_the_closed_list_is_found(logs, expected):
+    assert codes(logs) == expected
+
+
+def test_a_single_throttled_sample_in_two_hundred_is_let_pass():
+    once = sampled("gpu_throttle_reasons", [0x4] + [0] * 200)
+    assert codes(made_logs(ENOUGH, (), once), window_s=30.0) == []
+
+
+def test_the_gravest_finding_comes_first():
+    rows = [*answered([1.0] * 3), {"ended_s": 1.0, "status": "failed"}]
+    assert codes(made_logs(rows, (), sampled("gpu_other_processes", [1]))) == [
+        "errors",
+        "too_few_requests",
+        "competing_processes",
+    ]
+
+
+def test_a_slow_sender_is_told_apart_from_a_noisy_machine():
+    def remedy(stall_s):
+        stalls = [{"at_s": 1.0, "late_s": stall_s}]
+        return only(made_logs(late(0.020, 0.100), stalls=stalls))
+
+    calm, noisy = remedy(0.001), remedy(0.018)
+    assert "woke up late by 1.00 ms at p99" in calm.message
+    assert calm.remedy.startswith("The machine is calm")
+    assert "woke up late by 18.0 ms at p99" in noisy.message
+    assert noisy.remedy.startswith("The machine is noisy")
+
+
+def test_without_a_stall_log_the_message_says_that_stalls_were_not_measured():
+    assert "stalls were not measured" in only(made_logs(late(0.020, 0.100))).message
+
+
+def test_the_remedy_for_too_few_requests_is_a_duration_that_suffices():
+    finding = only(made_logs(answered([0.1] * 100)), window_s=10.0)
+    assert finding.message == "100 requests answered; a p99 at 99 % confidence takes 459"
+    assert "Run for 51.0 s or longer" in finding.remedy
+
+
+def test_the_remedy_for_saturation_names_a_load_and_a_limit_that_binds():
+    server = Server(base_s=0.02, per_request_s=0.001, max_batch_size=32)
+    arrivals = poisson(1.3 * server.peak_rps, 12.0, np.random.default_rng(5))
+    finding = only(serve(arrivals, server), 10.0, {"max_batch_size": 32})
+    assert finding.code is FindingCode.SATURATED
+    assert "offer less than 61" in finding.remedy
+    assert "raise --max-batch-size above 32" in finding.remedy
+
+
+def test_throttling_is_reported_with_its_share_and_reasons():
+    samples = sampled("gpu_throttle_reasons", [0x4, 0x20, 0, 0])
+    message = only(made_logs(ENOUGH, (), samples)).message
+    assert message.startswith("the GPU lowered its clock in 50 % of the samples")
+    assert message.endswith("because of its power limit and its temperature (software)")
+
+
+def test_a_realistic_run_below_its_capacity_is_valid():
+    assert codes(served_logs(), window_s=4.0) == []

@@ -1,0 +1,1 @@
+"""What drives and decides: the command line, the replay, telemetry."""

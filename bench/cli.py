@@ -1,0 +1,78 @@
+"""The `dynbatch` command. Heavy packages are imported by the subcommand that needs them."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from bench import commands
+from bench.exits import FAILED, INPUT, INTERRUPTED, OK
+
+app = typer.Typer(
+    name="dynbatch",
+    help="Benchmark and tune dynamic batching of PyTorch inference under replayed arrivals.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+commands.register(app)
+
+
+@app.callback()
+def common(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that go with no subcommand."""
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one line and an exit code."""
+    if sys.argv[1:2] == ["--version"]:
+        sys.stdout.write(f"dynbatch {version('dynbatch')}\n")
+        return
+    sys.exit(_run())
+
+
+def _run() -> int:
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(args=None, prog_name="dynbatch", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return FAILED
+    except Exception as error:
+        foreseen = outcome_of(error)
+        if foreseen is None:
+            raise
+        return _say(*foreseen)
+    return code if isinstance(code, int) else OK
+
+
+def outcome_of(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of a foreseen error; None for a bug, which deserves its traceback."""
+    # Click's own exceptions, by name: typer ships its own copy of click in some versions.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "ClickException" in kinds:
+        return str(getattr(error, "format_message", error.__str__)()), INPUT
+    if "Abort" in kinds:
+        return "interrupted", INTERRUPTED
+    from batching.errors import BatchingError, ConfigError
+    from bench.errors import BenchError, InputError
+    from results.errors import ResultsError
+    from workloads.errors import WorkloadError
+
+    if isinstance(error, (ConfigError, WorkloadError, ResultsError, InputError)):
+        return str(error), INPUT
+    if isinstance(error, (BatchingError, BenchError)):
+        return str(error), FAILED
+    return None
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"dynbatch: {' '.join(message.split())}\n")
+    return code

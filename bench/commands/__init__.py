@@ -1,0 +1,12 @@
+"""One file a subcommand."""
+
+import typer
+
+from bench.commands import bench, models, report
+
+
+def register(app: typer.Typer) -> None:
+    """Add every subcommand to the application, in the order that `--help` lists them."""
+    app.command("bench")(bench.bench)
+    app.command("report")(report.report)
+    app.command("models")(models.models)

@@ -1,0 +1,158 @@
+"""`dynbatch bench`: one measured run, its numbers and its report."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import options
+from bench.exits import FAILED, INTERRUPTED, NO, OK
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.config import Settings
+    from bench.recording import Recording
+    from results.run import Run
+
+
+def bench(  # noqa: PLR0917 - typer passes every option by name
+    trace: options.Trace = None,
+    rate: options.Rate = None,
+    utilization: options.Utilization = None,
+    time_scale: options.TimeScale = None,
+    duration: options.Duration = None,
+    seed: options.Seed = None,
+    client: options.Client = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    weights: options.Weights = None,
+    policy: options.Policy = None,
+    max_batch_size: options.MaxBatchSize = None,
+    batch_timeout_ms: options.BatchTimeoutMs = None,
+    config: options.Config = None,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    strict: options.Strict = False,
+) -> int:
+    """Replay a trace against a model behind a dynamic batcher; measure, and write a report.
+
+    With no option at all: the model mlp under the built-in bursty trace.
+    """
+    given: dict[str, Any] = dict(locals())
+    from batching import RealClock
+    from bench.config import load_settings
+    from bench.console import message_console, output_console
+    from bench.errors import RunFailedError
+    from bench.recording import record
+    from bench.session import Session
+
+    settings = load_settings(config, given)
+    messages = message_console(quiet=quiet)
+    with _run_folder(out, settings) as folder:
+        session = Session(settings, RealClock(), messages)
+        recording = record(session)
+        if not len(recording.requests) or recording.window_s <= 0:
+            messages.print("interrupted before anything was measured: nothing is kept")
+            return INTERRUPTED
+        try:
+            run = _keep(folder, recording, messages)
+        except OSError as error:
+            raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
+    return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
+
+
+@contextlib.contextmanager
+def _run_folder(out: Path | None, settings: "Settings") -> Iterator[Path]:
+    """The run's folder, made early so that a bad one is found before a measurement is spent.
+
+    Left empty by whatever goes wrong before there is something to keep, it is removed again.
+    """
+    from bench.errors import InputError
+    from results.run import RunDirectory
+
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = f"{now}-{Path(settings.model.model).stem}-{Path(settings.replay.trace).stem}"
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    folder = out or Path("runs") / name
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        RunDirectory.create(folder)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"out must be a folder to write to, but {folder}: {reason}") from None
+    try:
+        yield folder
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
+                path.rmdir()
+
+
+def _keep(folder: Path, recording: "Recording", messages: "Console") -> "Run":
+    """Write the logs, then what is computed from them, then the report."""
+    from results.analysis import analyse
+    from results.log import RunLogs
+    from results.report import write_report
+    from results.run import RunDirectory, RunRecord, update_latest
+
+    directory = RunDirectory.create(folder)
+    directory.write_logs(
+        RunLogs(
+            requests=recording.requests,
+            batches=recording.batches,
+            telemetry=recording.telemetry,
+            stalls=recording.stalls,
+        )
+    )
+    directory.write_record(
+        RunRecord(
+            id=folder.resolve().name,
+            partial=recording.partial,
+            window_s=recording.window_s,
+            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
+            environment=recording.environment,
+            trace=recording.trace,
+        )
+    )
+    run = analyse(folder)
+    messages.print("drawing the report")
+    write_report(run)
+    update_latest(folder)
+    return run
+
+
+def _tell(
+    run: "Run",
+    recording: "Recording",
+    output: "Console",
+    *,
+    as_json: bool,
+    quiet: bool,
+    strict: bool,
+) -> int:
+    """Print what came out and choose the exit code."""
+    from results.run import REPORT
+    from results.summary import summary
+
+    if as_json:
+        sys.stdout.write(run.metrics.model_dump_json(indent=2) + "\n")
+    elif not quiet:
+        output.print(summary(run))
+        output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
+    error = recording.first_error
+    if isinstance(error, Exception):
+        sys.stderr.write(f"dynbatch: first error: {' '.join(str(error).split())}\n")
+    if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+        return INTERRUPTED
+    if recording.partial or not run.metrics.counts.ok:
+        return FAILED
+    return NO if strict and not run.record.valid else OK

@@ -1,0 +1,71 @@
+"""What a run ran on: hardware, versions, and the state of this program's own source."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from batching.devices import usable_cores
+
+_PACKAGES = ("dynbatch", "torch", "transformers", "numpy", "pandas")
+
+
+def describe_environment(*, torch_threads: int | None, gpu_index: int | None) -> dict[str, Any]:
+    """Everything that a figure depends on and the settings do not say."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "gpu": None if gpu_index is None else _gpu_name(gpu_index),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "git_commit": git_commit(),
+        "torch_threads": torch_threads,
+    }
+
+
+def cpu_model() -> str:
+    """The processor's own name for itself, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit this program runs from, "+dirty" if its files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(here), *arguments],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        # Installed elsewhere, the surrounding checkout would be somebody else's.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parent:
+            return None
+        dirty = "+dirty" if git("status", "--porcelain") else ""
+        return git("rev-parse", "--short=12", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gpu_name(index: int) -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name(index))

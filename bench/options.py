@@ -1,0 +1,107 @@
+"""The options that commands share, each declared once. None means: not given on the command line.
+
+Names and meanings are those of `bench.config`, which also has the defaults.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
+
+Trace = Annotated[
+    str | None,
+    typer.Option(
+        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Rate = Annotated[float | None, typer.Option(help="Mean load, req/s.", rich_help_panel=_LOAD)]
+Utilization = Annotated[
+    float | None,
+    typer.Option(
+        help="Mean load as a share of the fastest the model can go here, probed first; "
+        "the built-in traces default to 0.7.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeScale = Annotated[
+    float | None,
+    typer.Option(help="Multiply all times: 2 plays half as fast.", rich_help_panel=_LOAD),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option(help="Length of the measured window, s.", rich_help_panel=_LOAD),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+]
+Client = Annotated[
+    str | None,
+    typer.Option(
+        help="Who sends: one pacing thread ('thread', default), or a task for each request "
+        "on an event loop ('loop').",
+        rich_help_panel=_LOAD,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Built-in (see 'dynbatch models'; default mlp), path/to/file.py:factory "
+        "or package.module:factory.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto (default), cpu or cuda[:index].", rich_help_panel=_MODEL),
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="fp32 (default), fp16 or bf16.", rich_help_panel=_MODEL)
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Local checkpoint; random weights otherwise.", rich_help_panel=_MODEL),
+]
+Policy = Annotated[
+    str | None, typer.Option(help="timeout (default) or window.", rich_help_panel=_BATCHER)
+]
+MaxBatchSize = Annotated[
+    int | None,
+    typer.Option(help="Most requests in a batch; default 32.", rich_help_panel=_BATCHER),
+]
+BatchTimeoutMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Longest a request is held for company while the worker is free, ms; default 10.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with the tables [model], [batcher] and [replay]; "
+        "options given on the command line win.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=_OUTPUT),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the metrics as one JSON object on stdout, everything else on stderr.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=_OUTPUT)]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+    ),
+]

@@ -1,0 +1,114 @@
+"""What a run needs before anything is sent: settings checked, model loaded, arrivals drawn.
+
+Everything that can be wrong with the input is found here, before a file is written.
+"""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import workloads
+from batching import Clock, Model, Placement, load_model
+from batching.devices import reserve_batcher_core, resolve_placement
+from batching.execution import Executor, make_executor
+from batching.policies import make_policy
+from batching.probe import Probe, probe
+from bench.config import Settings
+from bench.errors import RunFailedError
+
+# Several, so that no cache is flattered by one input; few, so that memory is no topic.
+_PAYLOADS = 64
+# Arrivals go on past the window's end by a tenth of it, so that its last requests are under load.
+_TAIL_SHARE, _TAIL_MIN_S, _TAIL_MAX_S = 0.1, 0.25, 2.0
+
+
+class Session:
+    """A model made ready and the arrivals to be replayed against it.
+
+    Args:
+        settings: what the user asked for.
+        clock: the time everything is measured on.
+        console: where to say what is being done.
+
+    Raises:
+        ConfigError, WorkloadError: something in the settings is not usable.
+        RunFailedError: the model raised.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, console: Console) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.console = console
+        self.probe: Probe | None = None
+        self.torch_threads: int | None = None
+        spec = workloads.load(settings.replay.trace)
+        batcher = settings.batcher
+        make_policy(batcher.policy, batcher.max_batch_size, batcher.batch_timeout_ms / 1e3)
+        model = settings.model
+        placement = resolve_placement(model.device, model.dtype)
+        self.model: Model = load_model(model.model, clock=clock, weights=model.weights)
+        self.placement = placement if self.model.uses_torch else Placement("cpu", model.dtype)
+        self.executor: Executor = make_executor(self.model, self.placement, clock)
+        self._load()
+        self.arrivals = self._resolve(spec)
+        self.payloads = self._payloads()
+
+    @property
+    def device(self) -> str:
+        """The device as reports call it; a synthetic model runs on none."""
+        return self.placement.device if self.model.uses_torch else "synthetic"
+
+    @property
+    def gpu_index(self) -> int | None:
+        """The CUDA device's index; None where the model runs on no GPU."""
+        if self.model.uses_torch and self.placement.is_cuda:
+            return int(self.placement.device.partition(":")[2])
+        return None
+
+    def _load(self) -> None:
+        where = "" if self.device == "synthetic" else f" on {self.device}"
+        if self.device == "cpu":
+            self.torch_threads = reserve_batcher_core()
+            where += f" with {self.torch_threads} torch thread(s), one core left to the batcher"
+        self.console.print(f"loading {self.model.name}{where}")
+        self.executor.prepare()
+
+    def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
+        replay = self.settings.replay
+        duration_s = replay.duration
+        if duration_s is None:
+            duration_s = getattr(spec, "duration_s", None)
+        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
+        return workloads.resolve(
+            spec,
+            rate_rps=replay.rate,
+            utilization=replay.utilization,
+            time_scale=replay.time_scale,
+            duration_s=replay.duration,
+            tail_s=tail_s,
+            seed=replay.seed,
+            peak_rps=self._peak_rps,
+        )
+
+    def _peak_rps(self) -> float:
+        self.console.print("probing how fast the model can go here")
+        try:
+            self.probe = probe(self.executor, self.clock)
+        except Exception as error:  # it may be the user's model: anything may come
+            raise RunFailedError(
+                f"{self.model.name} raised while it was probed: {type(error).__name__}: {error}"
+            ) from error
+        self.console.print(
+            f"peak {self.probe.peak_rps:,.0f} req/s, at batch size {self.probe.peak_batch_size}"
+        )
+        return self.probe.peak_rps
+
+    def _payloads(self) -> list[Any]:
+        rng = np.random.default_rng(self.arrivals.seed or 0)
+        try:
+            return [self.model.make_input(rng) for _ in range(_PAYLOADS)]
+        except Exception as error:  # it may be the user's model: anything may come
+            raise RunFailedError(
+                f"{self.model.name} raised while it made an input: {type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,280 @@
+"""The command line: one line and exit code 2 for bad input, everything kept for good runs."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+# A model that computes nothing and a load that is small: what is tested is the way through.
+QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
+
+
+@pytest.fixture
+def dynbatch(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return exit_.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def listing(tmp_path, text):
+    path = tmp_path / "trace.json"
+    path.write_text(text)
+    return path
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--trace", "none.json"], "none.json"),
+            (["--rate", "0"], "rate must be greater than 0, but got 0"),
+            (["--rate", "nan"], "rate must be"),
+            (["--rate", "10", "--utilization", "0.5"], "but got both"),
+            (["--utilization", "-1"], "utilization must be greater than 0"),
+            (["--duration", "0"], "duration must be greater than 0"),
+            (["--time-scale", "0"], "time_scale must be greater than 0"),
+            (["--seed", "-1"], "seed must be greater than or equal to 0"),
+            (["--model", "resnet51"], "model must be one of mlp, resnet50"),
+            (["--policy", "fifo"], "policy must be one of timeout, window, but got 'fifo'"),
+            (["--device", "tpu"], "device must be auto, cpu, cuda or cuda:<index>, but got 'tpu'"),
+            (["--device", "cuda:97"], "device must exist on this machine, but got 'cuda:97'"),
+            (["--dtype", "int4"], "dtype must be one of fp32, fp16, bf16, but got 'int4'"),
+            (["--max-batch-size", "0"], "max_batch_size must be greater than or equal to 1"),
+            (["--max-batch-size", "x"], "'--max-batch-size'"),
+            (["--batch-timeout-ms", "-3"], "batch_timeout_ms must be greater than or equal to 0"),
+            (["--client", "http"], "client must be 'thread' or 'loop', but got 'http'"),
+            (["--weights", "none.pt", "--model", "mlp"], "weights must be a local file or folder"),
+            (["--config", "none.toml"], "config none.toml: cannot be read"),
+            (["--no-such-option"], "No such option: --no-such-option"),
+            (["stray"], "unexpected extra argument"),
+        ],
+    )
+    def test_is_one_line_exit_code_2_and_nothing_written(
+        self, dynbatch, tmp_path, arguments, message
+    ):
+        code, out, err = dynbatch("bench", *arguments)
+        assert code == 2
+        assert out == ""
+        last = err.splitlines()[-1]
+        assert last.startswith("dynbatch: ")
+        assert message in last
+        assert "Traceback" not in err
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{",
+            "",
+            "[]",
+            '{"arrival_s": []}',
+            '{"arrival_s": [1, 0.5]}',
+            '{"arrival_s": [-1, 2]}',
+            '{"arrival_s": [0, NaN]}',
+            '{"arrival_s": [0, 1], "process": "poisson"}',
+            '{"process": "poisson", "rate_rps": 0, "duration_s": 1, "seed": 1}',
+            '{"process": "fractal", "rate_rps": 5, "duration_s": 1, "seed": 1}',
+        ],
+    )
+    def test_in_a_trace_file_names_the_file(self, dynbatch, tmp_path, text):
+        path = listing(tmp_path, text)
+        code, _, err = dynbatch("bench", "--trace", path, "--model", "affine:1,1")
+        assert code == 2
+        assert len([line for line in err.splitlines() if line.startswith("dynbatch:")]) == 1
+        assert "trace.json" in err
+        assert [p.name for p in tmp_path.iterdir()] == ["trace.json"]
+
+    def test_a_recording_shorter_than_the_run_names_the_ways_out(self, dynbatch, tmp_path):
+        path = listing(tmp_path, '{"arrival_s": [0, 0.5, 1.0]}')
+        code, _, err = dynbatch(
+            "bench", "--trace", path, "--model", "affine:1,1", "--duration", "60"
+        )
+        assert code == 2
+        assert "lower --rate" in err
+        assert "shorter --duration" in err
+
+    def test_an_output_folder_that_cannot_be_written_is_found_before_the_run(
+        self, dynbatch, tmp_path
+    ):
+        (tmp_path / "file").write_text("")
+        code, _, err = dynbatch("bench", *QUICK, "--out", tmp_path / "file" / "run")
+        assert code == 2
+        assert "out must be a folder to write to" in err
+        assert "loading" not in err
+
+    def test_a_folder_that_holds_a_run_is_never_overwritten(self, dynbatch, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "run.json").write_text("{}")
+        code, _, err = dynbatch("bench", *QUICK, "--out", run)
+        assert code == 2
+        assert "holds a run already" in err
+        assert (run / "run.json").read_text() == "{}"
+
+    def test_a_report_of_no_run_says_so(self, dynbatch):
+        code, _, err = dynbatch("report", "nowhere")
+        assert code == 2
+        assert "nowhere is not a folder" in err
+
+
+class TestARun:
+    def test_leaves_logs_record_figures_and_report(self, dynbatch, tmp_path):
+        code, out, err = dynbatch("bench", *QUICK, "--duration", "1.5")
+        assert code == 0, err
+        assert "report: runs" in out
+        [run] = [p for p in (tmp_path / "runs").iterdir() if not p.is_symlink()]
+        names = {p.name for p in run.iterdir()}
+        logs = {f"{name}.parquet" for name in ("requests", "batches", "telemetry", "stalls")}
+        assert names == {*logs, "run.json", "report.html", "figures"}
+        assert (tmp_path / "runs" / "latest").resolve() == run
+        record = json.loads((run / "run.json").read_text())
+        assert record["config"]["command"].startswith("dynbatch bench --model")
+        assert record["config"]["device"] == "synthetic"
+        assert record["trace"]["window_s"] == 1.5
+        assert record["environment"]["cold_start_s"]["warm_up"] > 0
+        counts = record["metrics"]["counts"]
+        assert counts["submitted"] == counts["ok"] == record["trace"]["requests"]
+        assert "<script" not in (run / "report.html").read_text()
+
+    def test_json_is_the_metrics_alone_on_stdout(self, dynbatch):
+        code, out, err = dynbatch("bench", *QUICK, "--duration", "1", "--json", "--out", "r")
+        assert code == 0
+        metrics = json.loads(out)
+        assert set(metrics["latency_s"]) == {"mean", "p50", "p90", "p95", "p99", "p99_9", "max"}
+        assert metrics["device"]["nvml_utilization"] is None
+        assert metrics == json.loads(Path("r/run.json").read_text())["metrics"]
+        assert "loading" in err
+
+    def test_strict_exits_with_3_when_the_run_is_not_valid(self, dynbatch):
+        # 100 requests are too few for a p99.
+        run = [*QUICK, "--rate", "100", "--duration", "1", "--quiet"]
+        assert dynbatch("bench", *run) == (0, "", "")
+        code, out, err = dynbatch("bench", *run, "--strict", "--out", "strict")
+        assert (code, out, err) == (3, "", "")
+        record = json.loads(Path("strict/run.json").read_text())
+        assert record["valid"] is False
+        assert "too_few_requests" in [finding["code"] for finding in record["findings"]]
+
+    def test_a_config_file_decides_what_the_command_line_leaves_open(self, dynbatch, tmp_path):
+        (tmp_path / "c.toml").write_text(
+            '[model]\nmodel = "affine:1,0.05"\n[batcher]\nmax_batch_size = 4\npolicy = "window"\n'
+            '[replay]\ntrace = "poisson.json"\nrate = 200\nduration = 1\nclient = "loop"\n'
+        )
+        code, _, err = dynbatch(
+            "bench", "--config", "c.toml", "--batch-timeout-ms", "3", "--out", "r"
+        )
+        assert code == 0, err
+        config = json.loads(Path("r/run.json").read_text())["config"]
+        assert config["max_batch_size"] == 4
+        assert config["policy"] == "window"
+        assert config["batch_timeout_ms"] == 3
+        assert config["client"] == "loop"
+
+    def test_the_report_can_be_drawn_again_from_the_logs(self, dynbatch):
+        dynbatch("bench", *QUICK, "--duration", "1", "--quiet", "--out", "r")
+        before = json.loads(Path("r/run.json").read_text())
+        Path("r/report.html").unlink()
+        code, out, _ = dynbatch("report", "r")
+        assert code == 0
+        assert "report: r" in out
+        assert Path("r/report.html").exists()
+        assert json.loads(Path("r/run.json").read_text()) == before
+
+    def test_a_model_that_always_raises_fails_the_run_and_keeps_its_logs(self, dynbatch, tmp_path):
+        (tmp_path / "bad.py").write_text(
+            "import torch\n"
+            "from batching.models.torch_model import TorchModel\n"
+            "class Late(torch.nn.Module):\n"
+            "    calls = 0\n"
+            "    def forward(self, x):\n"
+            "        Late.calls += 1\n"
+            "        if Late.calls > 32:  # every batch size once: then it is warmed up\n"
+            "            raise RuntimeError('out of order')\n"
+            "        return x\n"
+            "def make():\n"
+            "    return TorchModel(Late, lambda rng: torch.zeros(2), name='late')\n"
+        )
+        code, _, err = dynbatch(
+            "bench", "--model", "bad.py:make", "--trace", "poisson", "--rate", "100",
+            "--duration", "1", "--out", "r",
+        )  # fmt: skip
+        assert code == 1
+        assert "first error: the model raised on a batch" in err
+        assert "out of order" in err
+        record = json.loads(Path("r/run.json").read_text())
+        assert record["metrics"]["counts"]["ok"] == 0
+        assert record["metrics"]["latency_s"]["p99"] is None
+
+    def test_a_model_that_cannot_be_warmed_up_leaves_nothing_behind(self, dynbatch, tmp_path):
+        (tmp_path / "bad.py").write_text(
+            "import torch\n"
+            "from batching.models.torch_model import TorchModel\n"
+            "def make():\n"
+            "    return TorchModel(lambda: torch.nn.Linear(3, 1), lambda rng: torch.zeros(2),"
+            " name='wrong')\n"
+        )
+        code, _, err = dynbatch("bench", "--model", "bad.py:make", "--rate", "10")
+        assert code == 1
+        assert "raised while it was warmed up" in err
+        assert [p.name for p in tmp_path.iterdir() if p.name not in ("bad.py", "__pycache__")] == []
+
+    def test_the_documented_example_of_ones_own_model_runs(self, dynbatch):
+        spec = f"{ROOT / 'docs' / 'examples' / 'my_model.py'}:make"
+        code, _, err = dynbatch(
+            "bench", "--model", spec, "--rate", "300", "--duration", "1", "--out", "r"
+        )
+        assert code == 0, err
+        assert json.loads(Path("r/run.json").read_text())["config"]["model"] == "classifier"
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_partial(tmp_path):
+    options = [*QUICK, "--duration", "120", "--out", str(tmp_path / "r")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from bench.cli import main; main()", "bench", *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    for line in process.stderr:
+        if line.startswith("replaying"):
+            break
+    time.sleep(2)  # some of the run must have happened
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "PARTIAL" in out.upper()
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert record["partial"] is True
+    assert 0.5 < record["window_s"] < 60
+    assert record["metrics"]["counts"]["ok"] > 0
+    assert (tmp_path / "r" / "report.html").exists()
+
+
+def test_version_is_that_of_the_package(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dynbatch", "--version"])
+    cli.main()
+    assert capsys.readouterr().out == f"dynbatch {version('dynbatch')}\n"
+
+
+def test_models_lists_every_way_to_name_one(dynbatch):
+    code, out, _ = dynbatch("models")
+    assert code == 0
+    for name in ("mlp", "resnet50", "vit-b16", "bert-base", "affine", "roofline", "your own"):
+        assert name in out

@@ -1,0 +1,64 @@
+"""One schema for the file and the command line; the command line wins."""
+
+import pytest
+
+from bench.config import load_settings
+from bench.errors import InputError
+
+
+def settings_of(tmp_path, text, **options):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return load_settings(path, options)
+
+
+def test_the_defaults_are_mlp_on_the_bursty_trace():
+    settings = load_settings(None, {})
+    assert settings.model.model == "mlp"
+    assert settings.replay.trace == "bursty.json"
+    assert settings.batcher.policy == "timeout"
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    settings = settings_of(
+        tmp_path,
+        '[batcher]\nmax_batch_size = 8\nbatch_timeout_ms = 3\n[model]\nmodel = "resnet50"\n',
+        max_batch_size=4,
+        model=None,
+    )
+    assert settings.batcher.max_batch_size == 4
+    assert settings.batcher.batch_timeout_ms == 3
+    assert settings.model.model == "resnet50"
+    assert settings.batcher.policy == "timeout"
+
+
+def test_a_rate_on_the_command_line_replaces_a_utilization_in_the_file(tmp_path):
+    settings = settings_of(tmp_path, "[replay]\nutilization = 0.5\n", rate=100.0)
+    assert settings.replay.rate == 100.0
+    assert settings.replay.utilization is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = ", "must be TOML"),
+        ("[server]\nport = 1\n", r"must hold the tables \[model\], \[batcher\], \[replay\]"),
+        ("model = 3\n", "but got 'model'"),
+        ("[batcher]\nsize = 3\n", r"\[batcher\] takes policy, max_batch_size"),
+        ("[batcher]\nmax_batch_size = 0\n", "max_batch_size must be greater than or equal to 1"),
+        ("[batcher]\nmax_batch_size = 'x'\n", "max_batch_size must be a valid integer"),
+        ("[batcher]\nbatch_timeout_ms = nan\n", "batch_timeout_ms must be a finite number"),
+        ("[replay]\nrate = -1\n", "rate must be greater than 0, but got -1"),
+        ("[replay]\nclient = 'http'\n", "client must be 'thread' or 'loop', but got 'http'"),
+        ("[replay]\nrate = 1\nutilization = 0.5\n", "--rate or as --utilization, but got both"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_says_what_was_expected(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        settings_of(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
+        load_settings(tmp_path / "none.toml", {})

@@ -1,0 +1,29 @@
+"""`make perf`: how fast dynbatch itself is, as ratios taken side by side in one run."""
+
+import importlib
+import platform
+import sys
+from importlib.metadata import version
+
+from rich.console import Console
+
+from bench.environment import cpu_model
+
+PARTS = ("arrivals", "closed_loop", "overhead")
+
+
+def main():
+    chosen = sys.argv[1:] or PARTS
+    unknown = set(chosen) - set(PARTS)
+    if unknown:
+        sys.exit(f"parts are {', '.join(PARTS)}, but got {', '.join(sorted(unknown))}")
+    console = Console(highlight=False, width=110)
+    console.print(
+        f"{cpu_model()}, Python {platform.python_version()}, numpy {version('numpy')}, "
+        f"dynbatch {version('dynbatch')}"
+    )
+    for part in chosen:
+        importlib.import_module(f"tests.perf.{part}").main(console)
+
+
+main()

@@ -1,0 +1,53 @@
+"""What holds for the project as a whole."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("batching", "bench", "results", "workloads")
+HEAVY = ("torch", "transformers", "pandas", "numpy", "matplotlib", "pydantic", "pyarrow", "jinja2")
+
+
+def modules_after(code):
+    """Which modules a fresh interpreter has loaded after running `code`."""
+    script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_other_distribution_owns_the_name_of_a_room(room):
+    assert set(packages_distributions().get(room, ["dynbatch"])) == {"dynbatch"}
+
+
+def test_help_loads_nothing_heavy():
+    assert not modules_after("import bench.cli") & set(HEAVY)
+
+
+@pytest.mark.parametrize("room", ["results.report", "results.summary", "workloads"])
+def test_a_report_is_drawn_and_a_trace_made_without_torch(room):
+    assert "torch" not in modules_after(f"import {room}")
+
+
+def test_a_service_imports_the_batcher_without_torch_or_the_other_rooms():
+    loaded = modules_after("import batching")
+    assert not loaded & {"torch", "pandas", "matplotlib", "bench", "results", "workloads"}
+
+
+def test_constraints_pin_public_versions_only():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][^+\s]*", line) for line in lines)
+    assert "torch==2.13.0" in lines
+
+
+def test_the_changelog_has_the_version_of_the_package():
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()

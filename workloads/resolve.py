@@ -81,7 +81,7 @@ class ResolvedTrace:
         return {
             "name": self.trace.name,
             "kind": self.trace.source["kind"],
-            "source": dict(self.trace.source),
+            "path": self.trace.source.get("path"),
             "process": self.trace.source.get("process"),
             "seed": self.seed,
             "sha256": self.trace.fingerprint(),

@@ -19,7 +19,8 @@ def draw_arrivals_and_latency(run: Run, figure: Figure) -> None:
     """Draw the rate of arrivals above, the latency of requests by their arrival below."""
     window_s = run.record.window_s
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.7))
-    edges = style.bins(window_s, 0.05, 640)
+    # Wide enough for some arrivals each: at a low rate a narrow bin shows single requests.
+    edges = style.bins(window_s, 0.05, min(640, max(1, len(run.requests) // 4)))
     arrivals, _ = np.histogram(_scheduled(run), edges)
     rate = arrivals / np.diff(edges)
     style.area(above, edges, rate, color=style.BLUE)

@@ -243,7 +243,7 @@ def test_describe_identifies_a_draw_in_plain_json():
     assert said == {
         "name": "peak hour",
         "kind": "process",
-        "source": resolved.trace.source,
+        "path": None,
         "process": {"process": "mmpp", "burst_factor": 2.5, "burst_s": 0.1, "calm_s": 0.3},
         "seed": 7,
         "sha256": resolved.trace.fingerprint(),

@@ -97,7 +97,7 @@ def test_a_draw_says_where_it_comes_from_and_repeats():
 def test_the_built_ins_are_bursty_poisson_and_steady():
     assert builtin_names() == ["bursty.json", "poisson.json", "steady.json"]
     processes = [load(name).process for name in builtin_names()]
-    assert processes == [Mmpp(2.5, 0.1, 0.3), Poisson(), Constant()]
+    assert processes == [Mmpp(2.5, 0.1, 0.9), Poisson(), Constant()]
     for name in builtin_names():
         spec = load(name)
         assert (spec.utilization, spec.rate_rps, spec.duration_s) == (0.7, None, 30.0)

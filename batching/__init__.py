@@ -11,16 +11,20 @@ from batching.errors import (
     BatchingError,
     ConfigError,
     DeviceError,
+    ExecuteTimeoutError,
     ModelError,
+    QueueFullError,
     RequestCancelledError,
     RequestError,
     RequestExpiredError,
+    WorkerDiedError,
 )
 from batching.models import Model, Placement, load_model
+from batching.options import FaultTolerance
 from batching.policies import POLICIES, BatchingPolicy
 from batching.request import BatchRecord, Request
 from batching.virtual_clock import VirtualClock
-from batching.worker import ColdStart
+from batching.warm_up import ColdStart
 
 __all__ = [
     "POLICIES",
@@ -34,9 +38,12 @@ __all__ = [
     "ConfigError",
     "DeviceError",
     "DynamicBatcher",
+    "ExecuteTimeoutError",
+    "FaultTolerance",
     "Model",
     "ModelError",
     "Placement",
+    "QueueFullError",
     "RealClock",
     "Request",
     "RequestCancelledError",
@@ -44,5 +51,6 @@ __all__ = [
     "RequestExpiredError",
     "Statistics",
     "VirtualClock",
+    "WorkerDiedError",
     "load_model",
 ]

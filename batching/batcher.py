@@ -1,62 +1,97 @@
 """The dynamic batcher: many callers, one model, batches in between."""
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
+from threading import Thread
 from typing import Any, Self
 
 from batching.clock import Clock, RealClock
 from batching.core import BatchObserver, Core
-from batching.devices import resolve_placement
+from batching.delivery import hand_over
 from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
     BatchingError,
     ConfigError,
 )
-from batching.execution import Executor, make_executor
+from batching.execution import Executor
+from batching.lanes import NEVER, LaneQueue
 from batching.models.contract import Model
-from batching.policies import BatchingPolicy, make_policy
-from batching.request import Request
-from batching.worker import ColdStart, Worker
+from batching.options import Admission, FaultTolerance
+from batching.policies import BatchingPolicy, PolicyOptions, make_policy
+from batching.replicas import executors_for, lane_key_of
+from batching.request import BatchRecord, Request
+from batching.switching import quick_switching
+from batching.warm_up import ColdStart, warm_up
+from batching.watchdog import Watchdog
+from batching.worker import Slot, Worker
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A snapshot: submitted = ok + expired + failed + cancelled + queue_depth + in_flight."""
+    """A snapshot, taken at one instant.
+
+    submitted = ok + rejected + expired + failed + cancelled + queue_depth + in_flight.
+
+    Attributes:
+        queue_depth: requests that wait, for a batch or for a retry.
+        in_flight: requests that a worker has in hand.
+        batches: batches taken so far.
+        healthy_replicas: workers that return from their batches.
+        size_limits: the largest batch that fits each worker's memory, as far as is known.
+    """
 
     submitted: int
     ok: int
+    rejected: int
     expired: int
     failed: int
     cancelled: int
     queue_depth: int
     in_flight: int
     batches: int
+    healthy_replicas: int
+    size_limits: tuple[int, ...]
 
 
 class DynamicBatcher:
     """Gathers requests that arrive one by one and runs them through a model in batches.
 
     A worker thread takes the batch when it is free and the policy says go, so a batch goes on
-    growing while the one before it runs, and the callers' event loop is never blocked.
+    growing while the one before it runs, and the callers' event loop is never blocked. Every
+    request ends exactly once: ok, rejected, expired, failed or cancelled.
 
         async with DynamicBatcher(model, max_batch_size=32, batch_timeout_ms=2) as batcher:
             result = await batcher.add_request(payload)
 
     Args:
         run: a `batching.Model`, a function that takes a list of payloads and returns as many
-            results in the same order, or an `Executor` made before.
+            results in the same order, or an `Executor` made before (one replica only).
         max_batch_size: most requests in a batch.
-        batch_timeout_ms: longest a request is held for company while the worker is free, in ms.
-        policy: a name of `batching.POLICIES`, or a policy object, whose own limits then count.
-        device: "auto", "cpu" or "cuda[:i]".
+        batch_timeout_ms: longest a request is held for company while a worker is free, in ms.
+        min_wait_ms: shortest it is held, unless the batch is full.
+        preferred_batch_sizes: sizes that go without waiting for the timeout.
+        slo_ms: the latency that the policies `adaptive` and `deadline` aim at.
+        policy: a name of `batching.POLICIES`, `module:Class` for one of your own, or a policy
+            object, whose own limits then count.
+        max_queue_size: most requests that may wait; a further one raises `QueueFullError` at once.
+        deadline_ms: how long a request may wait before it expires, unless it says so itself.
+        max_starvation_ms: a request of low priority that has waited this long is treated as one
+            of the highest.
+        faults: retries, isolation of a culprit, the limit on a batch's execution.
+        replicas: workers, each with the model on a device of its own or sharing one.
+        in_flight: batches that one worker may hold, 1 or 2; with 2 a full batch is collated and
+            copied while the device still runs the one before.
+        device: "auto", "cpu", "cuda[:i]", or several with commas between, used in turn.
         dtype: "fp32", "fp16" or "bf16", for torch models.
         warm_up_budget_s: time for running every batch size once before the first request;
             0 skips it.
-        observer: called in the worker thread with every finished batch and its requests.
+        switch_interval_s: the interpreter's thread switch interval while the batcher runs, if the
+            present one is longer; None leaves it alone. See `batching.switching`.
+        observer: called in a worker thread with every finished batch and its requests.
         clock: the time everything is measured on.
 
     Raises:
@@ -70,28 +105,69 @@ class DynamicBatcher:
         *,
         max_batch_size: int = 32,
         batch_timeout_ms: float = 10.0,
+        min_wait_ms: float = 0.0,
+        preferred_batch_sizes: Sequence[int] = (),
+        slo_ms: float | None = None,
         policy: str | BatchingPolicy = "timeout",
+        max_queue_size: int | None = None,
+        deadline_ms: float | None = None,
+        max_starvation_ms: float = 1000.0,
+        faults: FaultTolerance | None = None,
+        replicas: int | None = None,
+        in_flight: int = 1,
         device: str = "auto",
         dtype: str = "fp32",
         warm_up_budget_s: float = 20.0,
+        switch_interval_s: float | None = 0.001,
         observer: BatchObserver | None = None,
         clock: Clock | None = None,
     ) -> None:
-        check_limits(max_batch_size, batch_timeout_ms)
-        self._clock: Clock = clock or RealClock()
-        if isinstance(policy, str):
-            policy = make_policy(policy, max_batch_size, batch_timeout_ms / 1e3)
-        self._core = Core(
-            clock=self._clock,
-            policy=policy,
+        if in_flight not in (1, 2):
+            raise ConfigError(f"in_flight must be 1 or 2, but got {in_flight}")
+        if replicas is not None and replicas < 1:
+            raise ConfigError(f"replicas must be >= 1, but got {replicas}")
+        options = PolicyOptions(
             max_batch_size=max_batch_size,
-            waiter=self._clock.waiter(),
+            batch_timeout_s=batch_timeout_ms / 1e3,
+            min_wait_s=min_wait_ms / 1e3,
+            preferred_batch_sizes=tuple(preferred_batch_sizes),
+            slo_s=None if slo_ms is None else slo_ms / 1e3,
+        )
+        faults = faults or FaultTolerance()
+        self._clock: Clock = clock or RealClock()
+        self._core = Core(
+            self._clock,
+            make_policy(policy, options) if isinstance(policy, str) else policy,
+            max_batch_size=max_batch_size,
+            admission=Admission(max_queue_size, deadline_ms, max_starvation_ms),
+            retry_share=faults.retry_budget,
+            lane_key=lane_key_of(run),
             observer=observer,
         )
-        self._executor = self._executor_for(run, device, dtype)
-        self._worker = Worker(0, self._core, self._executor)
+        # The hot path's own references.
+        self._now = self._clock.now
+        self._lane = self._core.default_lane
+        self._workers = [
+            Worker(index, self._core, faults, executors)
+            for index, executors in enumerate(
+                executors_for(
+                    run,
+                    device=device,
+                    dtype=dtype,
+                    replicas=replicas,
+                    in_flight=in_flight,
+                    clock=self._clock,
+                )
+            )
+        ]
+        timeout_s = faults.execute_timeout_s
+        self._watchdog = Watchdog(self._core, self._workers, timeout_s) if timeout_s < inf else None
         self._warm_up_budget_s = warm_up_budget_s
-        self._thread: Any = None
+        self._switching = quick_switching(switch_interval_s)
+        self._threads: list[tuple[Slot, Thread]] = []
+        self._watching: Thread
+        self._cold_starts: list[ColdStart] = []
+        self._started = False
 
     def start(self) -> None:
         """Load and warm up the model, then accept requests; blocks until ready.
@@ -101,80 +177,160 @@ class DynamicBatcher:
             ModelError: the model cannot be loaded.
             BatchExecutionError: the model raised while it was warmed up.
         """
-        if self._thread is not None:
+        if self._started:
             raise BatcherClosedError("a batcher is started once, but this one was started before")
-        ready = self._clock.waiter()
-        failure: list[BaseException] = []
+        self._started = True
+        core, clock = self._core, self._clock
+        ready = clock.waiter()
+        missing = [slot for worker in self._workers for slot in worker.slots]
+        failures: list[BaseException] = []
 
-        def serve() -> None:
+        def serve(slot: Slot) -> None:
             try:
-                self._worker.prepare(self._warm_up_budget_s)
-                self._core.accepting = True
+                slot.executor.prepare()
+                if slot is slot.worker.slots[0]:
+                    cold = warm_up(slot.executor, core, slot.worker.index, self._warm_up_budget_s)
+                    self._cold_starts.append(cold)
             except BaseException as error:  # noqa: BLE001 - carried into the starting thread
-                failure.append(error)
-                return
-            finally:
-                ready.wake()
-            self._worker.run()
+                failures.append(error)
+            with core.guard:
+                slot.ended = bool(failures)
+                missing.remove(slot)
+                if not missing:
+                    ready.wake()
+            slot.run_until_drained()
 
-        self._thread = self._clock.spawn(serve, name="dynbatch-worker-0")
-        ready.wait(None)
-        if failure:
-            error = failure[0]
-            if isinstance(error, (BatchingError, KeyboardInterrupt)):
-                raise error
-            raise BatchExecutionError(
-                f"{self._executor.model.name} raised while it was warmed up: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        slots = list(missing)
+        for slot in slots:
+            name = f"dynbatch-worker-{slot.index}"
+            self._threads.append((slot, clock.spawn(partial(serve, slot), name=name)))
+        while missing:
+            ready.wait(None)
+        if failures:
+            self._refuse_to_start(failures[0])
+        self._switching.__enter__()
+        if self._watchdog is not None:
+            self._watching = clock.spawn(self._watchdog.run, name="dynbatch-watchdog")
+        core.accepting = True
 
     def stop(self, *, drain: bool = True) -> None:
         """Refuse new requests and return once every request has ended.
 
+        A worker that hangs is waited for only as long as its batch has not been given up
+        (`execute_timeout_ms`).
+
         Args:
             drain: run what still waits; otherwise it ends as cancelled.
         """
-        self._core.accepting = False
-        self._core.abandoned = not drain
-        self._core.draining = True
-        self._core.waiter.wake()
-        if self._thread is not None:
-            self._clock.join(self._thread)
+        core = self._core
+        was_accepting, core.accepting = core.accepting, False
+        waiter = self._clock.waiter()
+        with core.guard:
+            core.stoppers.append(waiter)
+            core.abandoned = core.abandoned or not drain
+            core.draining = True
+            core.wake_all()
+        while not (core.finished and all(slot.ended for slot, _ in self._serving())):
+            waiter.wait(None)
+        for _, thread in self._serving():
+            self._clock.join(thread)
+        if self._watchdog is not None and was_accepting:
+            self._watchdog.stop()
+            self._clock.join(self._watching)
+        if was_accepting:
+            self._switching.__exit__(None, None, None)
 
-    def submit(self, payload: Any, loop: asyncio.AbstractEventLoop | None = None) -> Request:
+    def submit(
+        self,
+        payload: Any,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        priority: int = 0,
+        deadline_ms: float | None = None,
+    ) -> Request:
         """Enqueue one request and return its future; the cheap way in, from any thread.
 
         Args:
             payload: what the model's `collate` takes one of.
             loop: give the request an asyncio future too, `request.future`, resolved in this loop.
+            priority: a higher one goes first.
+            deadline_ms: how long it may wait before it expires, in place of the batcher's.
 
         Raises:
             BatcherClosedError: before `start` or after `stop`.
+            QueueFullError: `max_queue_size` requests wait already.
         """
-        core = self._core
-        queue = core.queue
+        return self._put(payload, loop, priority, deadline_ms)
+
+    def _put(
+        self,
+        payload: Any,
+        loop: asyncio.AbstractEventLoop | None,
+        priority: int,
+        deadline_ms: float | None,
+    ) -> Request:
         future = None if loop is None else loop.create_future()
-        request = Request(payload, core.clock.now(), loop, future)
-        queue.append(request)
-        if len(queue) >= core.wake_at:
+        request = Request(payload, self._now(), loop, future)
+        core, lane = self._core, self._lane
+        if core.plain and not priority and deadline_ms is None:
+            lane.append(request)
+        else:
+            lane = core.admit(request, priority, deadline_ms)
+        if len(lane.queue) >= lane.wake_at:
             # One wake-up is enough: the worker says anew when it next wants one.
-            core.wake_at = inf
-            core.waiter.wake()
+            lane.wake_at = NEVER
+            core.lead_waiter.wake()
         # Asked after the append: a request that saw it open is in the queue that stop() drains.
         if not core.accepting:
-            self._withdraw(request)
+            self._withdraw(request, lane)
         return request
 
-    async def add_request(self, payload: Any) -> Any:
-        """Enqueue one request and await its result.
+    async def add_request(
+        self, payload: Any, *, priority: int = 0, deadline_ms: float | None = None
+    ) -> Any:
+        """Enqueue one request and await its result; cancelling the caller cancels the request.
+
+        Args:
+            payload: what the model's `collate` takes one of.
+            priority: a higher one goes first.
+            deadline_ms: how long it may wait before it expires, in place of the batcher's.
 
         Raises:
             BatcherClosedError: before `start` or after `stop`.
-            BatchExecutionError: the model raised on its batch.
-            RequestExpiredError: the policy gave it up.
+            QueueFullError: `max_queue_size` requests wait already.
+            BatchExecutionError: the model raised on it.
+            ExecuteTimeoutError: the model did not return in time.
+            RequestExpiredError: its deadline passed while it waited, or the policy gave it up.
             RequestCancelledError: the batcher was stopped without draining.
         """
-        return await self.submit(payload, asyncio.get_running_loop()).future  # type: ignore[misc]
+        request = self._put(payload, asyncio.get_running_loop(), priority, deadline_ms)
+        try:
+            return await request.future  # type: ignore[misc]
+        except asyncio.CancelledError:
+            self.cancel(request)
+            raise
+
+    def cancel(self, request: Request) -> bool:
+        """End a request as cancelled; its batch, if it is in one, is not disturbed.
+
+        Returns:
+            Whether it was cancelled; False if it had ended before.
+        """
+        with self._core.guard:
+            cancelled = self._core.cancel(request)
+        if cancelled:
+            hand_over([request])
+        return cancelled
+
+    def add_observer(self, observer: BatchObserver) -> None:
+        """Have `observer` called, after those added before, with every batch finished from now on.
+
+        It is called in a worker thread, which waits for it: it has to be quick and must not raise.
+        """
+        core = self._core
+        with core.guard:
+            earlier = core.observer
+            core.observer = observer if earlier is None else partial(_in_turn, earlier, observer)
 
     async def __aenter__(self) -> Self:
         """Start, without blocking the event loop."""
@@ -196,49 +352,58 @@ class DynamicBatcher:
 
     @property
     def cold_start(self) -> ColdStart:
-        """What starting took."""
-        return self._worker.cold_start
-
-    def statistics(self) -> Statistics:
-        """Counts as they stand; not one atomic picture while requests come and go."""
-        core = self._core
-        ended = dict(core.ended)
-        taken = core.taken
-        waiting = len(core.queue)
-        return Statistics(
-            submitted=taken + waiting,
-            ok=ended["ok"],
-            expired=ended["expired"],
-            failed=ended["failed"],
-            cancelled=ended["cancelled"],
-            queue_depth=waiting,
-            in_flight=max(0, taken - sum(ended.values())),
-            batches=core.batches,
+        """What starting took; of the slowest replica."""
+        return max(
+            self._cold_starts, key=lambda cold: cold.load_s + cold.warm_up_s, default=ColdStart()
         )
 
-    def _withdraw(self, request: Request) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether requests are accepted and somebody serves them."""
+        return self._core.accepting and any(self._core.healthy)
+
+    def statistics(self) -> Statistics:
+        """Counts as they stand."""
+        core = self._core
+        with core.guard:
+            ended, waiting, in_hand = dict(core.ended), core.waiting(), core.in_hand
+            return Statistics(
+                submitted=sum(ended.values()) + waiting + in_hand,
+                **ended,
+                queue_depth=waiting,
+                in_flight=in_hand,
+                batches=core.batches,
+                healthy_replicas=sum(core.healthy),
+                size_limits=tuple(worker.size_limit for worker in self._workers),
+            )
+
+    def _serving(self) -> list[tuple[Slot, Thread]]:
+        """The slots whose threads return from their batches."""
+        return [(slot, thread) for slot, thread in self._threads if slot.worker.healthy]
+
+    def _refuse_to_start(self, error: BaseException) -> None:
+        self.stop(drain=False)
+        if isinstance(error, (BatchingError, KeyboardInterrupt)):
+            raise error
+        name = self._workers[0].slots[0].executor.model.name
+        raise BatchExecutionError(
+            f"{name} raised while it was warmed up: {type(error).__name__}: {error}"
+        ) from error
+
+    def _withdraw(self, request: Request, lane: LaneQueue) -> None:
         with self._core.guard:
             try:
-                self._core.queue.remove(request)
+                lane.queue.remove(request)
             except ValueError:
                 return  # the last drain has taken it, so it will be answered
+            if request.status != "pending":
+                lane.dead -= 1  # the last drain has ended it
+                return
         raise BatcherClosedError("the batcher accepts requests between start and stop only")
 
-    def _executor_for(self, run: Any, device: str, dtype: str) -> Executor:
-        if hasattr(run, "execute"):
-            return run  # type: ignore[no-any-return]
-        if getattr(run, "uses_torch", False):
-            return make_executor(run, resolve_placement(device, dtype), self._clock)
-        return make_executor(run, resolve_placement("cpu", dtype), self._clock)
 
-
-def check_limits(max_batch_size: int, batch_timeout_ms: float) -> None:
-    """Check the two knobs every policy has.
-
-    Raises:
-        ConfigError: one is out of its range.
-    """
-    if max_batch_size < 1:
-        raise ConfigError(f"max_batch_size must be >= 1, but got {max_batch_size}")
-    if not (math.isfinite(batch_timeout_ms) and batch_timeout_ms >= 0):
-        raise ConfigError(f"batch_timeout_ms must be >= 0, but got {batch_timeout_ms:g}")
+def _in_turn(
+    first: BatchObserver, second: BatchObserver, record: BatchRecord, requests: Sequence[Request]
+) -> None:
+    first(record, requests)
+    second(record, requests)

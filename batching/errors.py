@@ -5,11 +5,16 @@ BatchingError
 │   ├── ModelError               no such model, or it could not be built or loaded
 │   └── DeviceError              no such device here
 ├── BatcherClosedError           submitted before start or after stop
-└── RequestError                 what awaiting one request may raise
-    ├── BatchExecutionError      its batch raised; the original error is the cause
-    ├── RequestExpiredError      it was given up while it waited, because it would be too late
-    └── RequestCancelledError    the batcher stopped without running it
+└── RequestError                 what submitting or awaiting one request may raise
+    ├── QueueFullError           refused at once: the queue is at its limit
+    ├── BatchExecutionError      the model raised on it; the original error is the cause
+    ├── ExecuteTimeoutError      the model did not return in time
+    ├── WorkerDiedError          the worker that had it in hand died, twice
+    ├── RequestExpiredError      given up while it waited, because it would be too late
+    └── RequestCancelledError    cancelled by its caller, or the batcher stopped without running it
 """
+
+from typing import Any
 
 
 class BatchingError(Exception):
@@ -36,8 +41,30 @@ class RequestError(BatchingError):
     """Base of the errors that end one request."""
 
 
+class QueueFullError(RequestError):
+    """The request was refused: `max_queue_size` requests wait already.
+
+    Attributes:
+        retry_after_s: an estimate of when there will be room: the backlog over the recent rate.
+        request: the refused request, for a log.
+    """
+
+    def __init__(self, message: str, retry_after_s: float, request: Any = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.request = request
+
+
 class BatchExecutionError(RequestError):
-    """The model raised while it ran this request's batch; the cause is the model's own error."""
+    """The model raised when it ran this request; the cause is the model's own error."""
+
+
+class ExecuteTimeoutError(RequestError):
+    """The model did not return within `execute_timeout_ms`."""
+
+
+class WorkerDiedError(RequestError):
+    """The worker that had the request in hand died, and so did the one it was given to next."""
 
 
 class RequestExpiredError(RequestError):
@@ -45,4 +72,4 @@ class RequestExpiredError(RequestError):
 
 
 class RequestCancelledError(RequestError):
-    """The batcher was stopped without draining and never ran this request."""
+    """The request was cancelled before it had a result."""

@@ -11,7 +11,10 @@ from batching.request import BatchRecord
 
 
 class Executor(Protocol):
-    """Runs batches of one model on one device, one at a time.
+    """Runs batches of one model on one device, in three steps, so that two batches may overlap.
+
+    One thread uses an executor; several executors may share a model and a device, whose `run` is
+    then called by one thread at a time.
 
     Attributes:
         load_s: how long `prepare` took; nan before it.
@@ -27,16 +30,25 @@ class Executor(Protocol):
         """Load the model; free if it is loaded."""
         ...
 
-    def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """Run one batch and return one result for each payload, in order.
+    def stage(self, payloads: Sequence[Any], batch: BatchRecord) -> Any:
+        """Collate a batch and get its inputs under way to the device."""
+        ...
 
-        Sets `staged_s`, `started_s`, `completed_s`, `device_s` and the element counts of `batch`.
-        """
+    def run(self, inputs: Any, batch: BatchRecord) -> Any:
+        """Run the staged batch to its end; the outputs are on the host when this returns."""
+        ...
+
+    def split(self, outputs: Any, count: int) -> Sequence[Any]:
+        """One result for each payload, in order."""
+        ...
+
+    def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
+        """All three steps at once; sets the time stamps of `batch`."""
         ...
 
 
-class _TimedExecutor:
-    """What executors share: being loaded once, and remembering how long the first times took."""
+class _Steps:
+    """What executors share: being loaded once, stamping, remembering the first times."""
 
     def __init__(self, model: Model, placement: Placement, clock: Clock) -> None:
         self.model = model
@@ -54,23 +66,45 @@ class _TimedExecutor:
             self.load_s = self._now() - began_s
 
     def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """Run one batch, as `Executor.execute` says."""
-        if not isnan(self.first_execution_s):
-            return self._execute(payloads, batch)
+        """Stage, run, split; stamps `staged_s`, `started_s`, `completed_s`."""
         began_s = self._now()
-        results = self._execute(payloads, batch)
-        self.first_execution_s = self._now() - began_s
+        inputs = self.stage(payloads, batch)
+        batch.staged_s = batch.started_s = self._now()
+        outputs = self.run(inputs, batch)
+        batch.completed_s = self._now()
+        results = self.split(outputs, len(payloads))
+        if isnan(self.first_execution_s):
+            self.first_execution_s = self._now() - began_s
         return results
+
+    def stage(self, payloads: Sequence[Any], batch: BatchRecord) -> Any:
+        """Collate, count elements, copy."""
+        collated = self.model.collate(payloads, self._staging)
+        batch.real_elements = collated.real_elements
+        batch.padded_elements = collated.padded_elements
+        return self._to_device(collated.inputs)
+
+    def run(self, inputs: Any, batch: BatchRecord) -> Any:
+        """Run to the end."""
+        raise NotImplementedError
+
+    def split(self, outputs: Any, count: int) -> Sequence[Any]:
+        """One result for each payload."""
+        return self.model.split(outputs, count)
 
     def _load(self) -> None:
         raise NotImplementedError
 
-    def _execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        raise NotImplementedError
+    def _to_device(self, inputs: Any) -> Any:
+        return inputs
 
 
-class HostExecutor(_TimedExecutor):
+class HostExecutor(_Steps):
     """Executes on the host: CPU models, plain functions, synthetic models."""
+
+    def run(self, inputs: Any, batch: BatchRecord) -> Any:
+        """Run the model in this thread."""
+        return self.model.run(inputs)
 
     def _load(self) -> None:
         """Load the model, leaving a core to the batcher."""
@@ -82,28 +116,29 @@ class HostExecutor(_TimedExecutor):
             self._staging = HostStaging()
         self.model.prepare(self.placement)
 
-    def _execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """Collate, run, split. The host is the device: staged is started."""
-        model, now = self.model, self._now
-        collated = model.collate(payloads, self._staging)
-        batch.staged_s = batch.started_s = now()
-        outputs = model.run(collated.inputs)
-        batch.completed_s = now()
-        batch.real_elements = collated.real_elements
-        batch.padded_elements = collated.padded_elements
-        return model.split(outputs, len(payloads))
 
-
-class CudaExecutor(_TimedExecutor):
+class CudaExecutor(_Steps):
     """Executes on one GPU: pinned staging, copies and kernels on a stream of its own.
 
-    The host thread waits on a blocking event, so it neither spins nor holds the GIL.
+    The host thread waits on a blocking event, so it neither spins nor holds the GIL. Another
+    executor's copies may run on its own stream meanwhile.
     """
+
+    def run(self, inputs: Any, batch: BatchRecord) -> Any:
+        """Run, copy the outputs back, wait for the event."""
+        with self._torch.cuda.stream(self._stream):
+            self._begin.record()
+            outputs = self.model.run(inputs)
+            self._end.record()
+            host = _each_tensor(outputs, self._to_host)
+            self._done.record()
+        self._done.synchronize()
+        batch.device_s = self._begin.elapsed_time(self._end) / 1e3
+        return host
 
     def _load(self) -> None:
         """Load the model; make the stream, the events and the staging buffers."""
         torch: Any = importlib.import_module("torch")  # its CUDA classes are not typed
-
         from batching.staging import PinnedStaging
 
         self._torch: Any = torch
@@ -116,26 +151,9 @@ class CudaExecutor(_TimedExecutor):
         torch.cuda.synchronize(device)
         self._staging = PinnedStaging()
 
-    def _execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """Collate into pinned memory, copy, run, copy back, wait for the event."""
-        torch, now = self._torch, self._now
-        collated = self.model.collate(payloads, self._staging)
-        with torch.cuda.stream(self._stream):
-            inputs = _each_tensor(
-                collated.inputs, lambda t: t.to(self.placement.device, non_blocking=True)
-            )
-            batch.staged_s = batch.started_s = now()
-            self._begin.record()
-            outputs = self.model.run(inputs)
-            self._end.record()
-            host = _each_tensor(outputs, self._to_host)
-            self._done.record()
-        self._done.synchronize()
-        batch.completed_s = now()
-        batch.device_s = self._begin.elapsed_time(self._end) / 1e3
-        batch.real_elements = collated.real_elements
-        batch.padded_elements = collated.padded_elements
-        return self.model.split(host, len(payloads))
+    def _to_device(self, inputs: Any) -> Any:
+        with self._torch.cuda.stream(self._stream):
+            return _each_tensor(inputs, lambda t: t.to(self.placement.device, non_blocking=True))
 
     def _to_host(self, tensor: Any) -> Any:
         # A fresh pinned block from torch's caching allocator: callers keep views of it.

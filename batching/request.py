@@ -6,34 +6,57 @@ from collections.abc import Callable
 from math import nan
 from typing import Any, Literal
 
+from batching.policies.contract import FinishedBatch
+
 Status = Literal["pending", "ok", "rejected", "expired", "failed", "cancelled"]
 
-_callback_guard = threading.Lock()
+_guard = threading.Lock()
+
+
+class Extra:
+    """What only some requests need; made when it is first asked for.
+
+    Attributes:
+        attempts: batches that have run it and failed.
+        first_failed_s: when its first attempt failed; nan if none did.
+        ended_s: when it ended outside a batch (cancelled, say); nan otherwise.
+        crashes: workers that died or hung with it in hand.
+        delayed: it waits for its next attempt, outside of every lane.
+        callbacks: what is to be called once it has ended.
+    """
+
+    __slots__ = ("attempts", "callbacks", "crashes", "delayed", "ended_s", "first_failed_s")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.first_failed_s = nan
+        self.ended_s = nan
+        self.crashes = 0
+        self.delayed = False
+        self.callbacks: list[Callable[[Request], object]] = []
 
 
 class Request:
     """A submitted request, and the future of its result.
 
+    It is bare because one is made for every request: the rest is in `extra`.
+
     Attributes:
         payload: what the caller gave; dropped once the request has ended.
         enqueued_s: when it was submitted, in seconds of the batcher's clock.
         status: "pending", then exactly one ending, never changed again.
-        batch: the batch of its last attempt; None if it was never taken.
-        attempts: how many batches have run it.
-        first_failed_s: when its first attempt failed; nan if none did.
-        ended_s: when it ended outside a batch (cancelled, say); nan otherwise.
+        batch: the batch of its last attempt; None while it waits for its first or next one.
+        lane: the lane it belongs to; None means the batcher's default lane.
         loop, future: where an awaiting caller is to be resumed; None for `submit`.
         value: its result, or the error that ended it.
     """
 
     __slots__ = (
-        "_callbacks",
-        "attempts",
         "batch",
-        "ended_s",
         "enqueued_s",
-        "first_failed_s",
+        "extra",
         "future",
+        "lane",
         "loop",
         "payload",
         "status",
@@ -54,10 +77,31 @@ class Request:
         self.status: Status = "pending"
         self.value: Any = None
         self.batch: BatchRecord | None = None
-        self.attempts = 0
-        self.first_failed_s = nan
-        self.ended_s = nan
-        self._callbacks: list[Callable[[Request], object]] | None = None
+        self.lane: Any = None
+        self.extra: Extra | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many batches have run it."""
+        failed = 0 if self.extra is None else self.extra.attempts
+        return failed + (self.status == "ok")
+
+    @property
+    def first_failed_s(self) -> float:
+        """When its first attempt failed; nan if none did."""
+        return nan if self.extra is None else self.extra.first_failed_s
+
+    @property
+    def ended_s(self) -> float:
+        """When it ended outside a batch; nan if it ended with one, or has not."""
+        return nan if self.extra is None else self.extra.ended_s
+
+    def more(self) -> Extra:
+        """Its `extra`, made now if it has none."""
+        with _guard:
+            if self.extra is None:
+                self.extra = Extra()
+            return self.extra
 
     def done(self) -> bool:
         """Whether it has ended, whatever the ending."""
@@ -81,18 +125,19 @@ class Request:
 
     def add_done_callback(self, callback: Callable[["Request"], object]) -> None:
         """Call `callback(self)` once it has ended, in the thread that ends it; now if it has."""
-        with _callback_guard:
-            self._callbacks = [*(self._callbacks or ()), callback]
+        extra = self.more()
+        with _guard:
+            extra.callbacks.append(callback)
         # The ending may have come just before the callback was in place: then it is ours to run.
         if self.status != "pending":
             self.run_callbacks()
 
     def run_callbacks(self) -> None:
         """Run what waits for the ending, each exactly once; cheap where nothing does."""
-        if self._callbacks is None:
+        if self.extra is None:
             return
-        with _callback_guard:
-            callbacks, self._callbacks = self._callbacks or (), None
+        with _guard:
+            callbacks, self.extra.callbacks = self.extra.callbacks, []
         for callback in callbacks:
             callback(self)
 
@@ -107,6 +152,7 @@ class BatchRecord:
         limit: the max_batch_size in force.
         reason: why it went when it did, as the policy said.
         oldest_s: when its oldest member was enqueued.
+        free_since_s: its worker was free since then.
         taken_s: its members left the queue.
         staged_s: its inputs were ready on the device.
         started_s: `staged_s`, or the end of the device's previous batch if that came later.
@@ -123,6 +169,7 @@ class BatchRecord:
         "completed_s",
         "delivered_s",
         "device_s",
+        "free_since_s",
         "freed_s",
         "limit",
         "ok",
@@ -149,6 +196,7 @@ class BatchRecord:
         reason: str = "",
         oldest_s: float = nan,
         taken_s: float = nan,
+        free_since_s: float = nan,
     ) -> None:
         self.batch = batch
         self.worker = worker
@@ -158,6 +206,7 @@ class BatchRecord:
         self.reason = reason
         self.oldest_s = oldest_s
         self.taken_s = taken_s
+        self.free_since_s = free_since_s
         self.staged_s = nan
         self.started_s = nan
         self.completed_s = nan
@@ -167,3 +216,15 @@ class BatchRecord:
         self.padded_elements = nan
         self.device_s = nan
         self.ok = True
+
+    def feedback(self) -> FinishedBatch:
+        """What a policy is told of it once it has run."""
+        return FinishedBatch(
+            worker=self.worker,
+            size=self.size,
+            weight=self.weight,
+            oldest_s=self.oldest_s,
+            taken_s=self.taken_s,
+            completed_s=self.completed_s,
+            ok=self.ok,
+        )

@@ -1,212 +1,368 @@
-"""The worker: a thread that waits for requests, asks the policy, runs the batch, hands it back."""
+"""A worker: one replica of the model on one device, and the threads that feed it."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf, nan
-from typing import Any, Literal
+from math import inf, isnan, nan
+from typing import Any
 
-import numpy as np
-
+from batching.clock import Waiter
 from batching.core import Core
 from batching.delivery import hand_over
-from batching.errors import BatchExecutionError, RequestCancelledError, RequestExpiredError
+from batching.errors import RequestCancelledError, RequestExpiredError, WorkerDiedError
 from batching.execution import Executor
-from batching.policies import Dispatch, FinishedBatch, Lane, Shed, Wait, Waiting
+from batching.options import FaultTolerance
+from batching.policies import Dispatch, Shed, Wait, Waiting
+from batching.recovery import Failed, recover
 from batching.request import BatchRecord, Request
 
+log = logging.getLogger("batching")
+
 Taken = tuple[BatchRecord, list[Request]]
-
 _NOTHING_WAITS = Wait(inf, until_weight=1)
-
-Unrun = Literal["cancelled", "expired"]
-_UNRUN_ERRORS = {"cancelled": RequestCancelledError, "expired": RequestExpiredError}
-
-
-@dataclass(slots=True)
-class ColdStart:
-    """What it took before the first request could be served well; seconds, nan if not done.
-
-    Attributes:
-        load_s: building the model and moving it to the device.
-        first_request_s: the first execution of all: what a request would have met.
-        warm_up_s: running every batch size once.
-        sizes: the batch sizes that were run.
-    """
-
-    load_s: float = nan
-    first_request_s: float = nan
-    warm_up_s: float = nan
-    sizes: tuple[int, ...] = ()
+_FINISHED = Wait(-inf)
+# A worker that dies this often without running a batch in between is given up.
+_MAX_DEATHS = 5
 
 
 class Worker:
-    """Runs batches until it is told to drain and nothing is left."""
+    """One replica: its slots share the device, on which one batch runs at a time.
 
-    def __init__(self, index: int, core: Core, executor: Executor) -> None:
+    Attributes:
+        size_limit: the largest batch that fits its memory, as far as is known.
+        held: batches its slots have in hand.
+        free_since_s: since when it has held none.
+    """
+
+    def __init__(
+        self, index: int, core: Core, faults: FaultTolerance, executors: Sequence[Executor]
+    ) -> None:
         self.index = index
-        self.cold_start = ColdStart()
-        self._core = core
-        self._executor = executor
-        self._free_since_s = core.clock.now()
+        self.core = core
+        self.faults = faults
+        self.size_limit = core.max_batch_size
+        self.held = 0
+        self.free_since_s = core.clock.now()
+        self.device = DeviceTurn() if len(executors) > 1 else None
+        self.slots = [
+            Slot(self, index * len(executors) + i, executor) for i, executor in enumerate(executors)
+        ]
+        core.enrol(self.slots)
 
-    def prepare(self, warm_up_budget_s: float) -> None:
-        """Load the model and run every batch size once, within a budget of time.
+    @property
+    def healthy(self) -> bool:
+        """Whether it returns from its batches."""
+        return self.core.healthy[self.index]
 
-        The order is 1, the largest, then powers of two, then the rest, so that a slow model that
-        exhausts the budget has met the sizes that matter.
-        """
-        now, cold, executor = self._core.clock.now, self.cold_start, self._executor
-        executor.prepare()
-        cold.load_s = executor.load_s
-        if warm_up_budget_s <= 0.0:
-            return
-        try:
-            payload = executor.model.make_input(np.random.default_rng(0))
-        except NotImplementedError:
-            return  # a plain function: only its callers know what an input looks like
-        began_s = now()
-        done: list[int] = []
-        for size in warm_up_order(self._core.max_batch_size):
-            if now() - began_s > warm_up_budget_s:
-                break
-            executor.execute([payload] * size, BatchRecord(size=size))
-            done.append(size)
-        cold.first_request_s = executor.first_execution_s
-        cold.warm_up_s = now() - began_s
-        cold.sizes = tuple(sorted(done))
+    def set_healthy(self, healthy: bool) -> None:
+        """Under the guard: count it among those that serve, or not."""
+        self.core.healthy[self.index] = healthy
+        self.core.refresh_plain()
 
-    def run(self) -> None:
+    def put_down(self) -> None:
+        """Under the guard: one of its slots no longer holds a batch."""
+        self.held -= 1
+        if not self.held:
+            self.free_since_s = self.core.clock.now()
+
+
+class DeviceTurn:
+    """Lets one slot of a worker run on the device, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._queue: list[Waiter] = []
+
+    def acquire(self, slot: "Slot") -> None:
+        """Wait until the device is this slot's; `release` passes it on."""
+        guard = slot.worker.core.guard
+        with guard:
+            self._queue.append(slot.waiter)
+        while self._queue[0] is not slot.waiter:
+            slot.waiter.wait(None)
+
+    def release(self, slot: "Slot") -> None:
+        """Give the device to the next in line."""
+        with slot.worker.core.guard:
+            self._queue.remove(slot.waiter)
+            if self._queue:
+                self._queue[0].wake()
+
+
+class Slot:
+    """One thread of a worker: asks, runs, hands back.
+
+    A worker with two slots collates and copies the next batch while the device runs this one.
+
+    Attributes:
+        in_hand: the requests it has taken, until they have ended or were given back.
+        epoch: changed when what it has in hand is taken away from it; late results are then void.
+        busy_since_s: when it took the batch it holds; nan if it holds none.
+        deaths: how often it died since a batch of its last succeeded.
+        ended: its thread will take no further batch.
+    """
+
+    def __init__(self, worker: Worker, index: int, executor: Executor) -> None:
+        self.worker = worker
+        self.index = index
+        self.executor = executor
+        self.waiter = worker.core.clock.waiter(index)
+        self.in_hand: list[Request] = []
+        self.epoch = 0
+        self.busy_since_s = nan
+        self.deaths = 0
+        self.ended = False
+        self._core = worker.core
+
+    @property
+    def ahead(self) -> bool:
+        """Whether another slot of its worker is still at work."""
+        return self.worker.held > 0
+
+    def serve(self) -> None:
         """Take and run batches until drained."""
         core = self._core
         while True:
-            self._free_since_s = core.clock.now()
             # A poll: clears a stale wake-up, and in virtual time lets the instant's arrivals in.
-            core.waiter.wait(self._free_since_s)
+            self.waiter.wait(core.clock.now())
             batch = self._next_batch()
             if batch is None:
                 return
             self._run_batch(*batch)
 
     def _next_batch(self) -> Taken | None:
-        """Wait until the policy says go and take that batch; None once drained."""
+        """Wait until it is this slot's turn and the policy says go; None once drained."""
         core = self._core
+        with core.guard:
+            core.become_free(self)
         while True:
-            if core.abandoned:
-                with core.guard:
-                    rest = self._pop(len(core.queue))
-                self._end_unrun(rest, "cancelled", "the batcher was stopped before it ran this")
+            ended: list[Request] = []
             with core.guard:
-                answer = self._ask() if core.queue else _NOTHING_WAITS
-            if isinstance(answer, tuple):
+                until_s, answer = self._look(ended)
+            if ended:
+                hand_over(ended)
+                continue  # what has ended may have been what it would wait for
+            if not isinstance(answer, Wait):
                 return answer
-            if isinstance(answer, list):
-                self._end_unrun(answer, "expired", "the policy gave it up: it could not be in time")
-                continue
-            if core.draining and answer is _NOTHING_WAITS:
+            if answer is _FINISHED:
                 return None
-            core.wake_at = answer.until_weight
-            if len(core.queue) < answer.until_weight and not core.draining:
-                core.waiter.wait(answer.until_s if answer.until_s != inf else None)
-            core.wake_at = inf
+            if until_s > core.clock.now():
+                self.waiter.wait(until_s if until_s != inf else None)
 
-    def _ask(self) -> Taken | list[Request] | Wait:
-        """Put the question to the policy: a batch to run, requests to give up, or a wait."""
+    def _look(self, ended: list[Request]) -> tuple[float, Taken | Wait]:
+        """Under the guard: what to do now, or until when to wait; fills in what has ended."""
         core = self._core
+        if core.finished:
+            core.leave(self)
+            core.wake_all()
+            return -inf, _FINISHED
+        if not core.leads(self):
+            return inf, _NOTHING_WAITS
+        core.disarm()
         now_s = core.clock.now()
-        count = len(core.queue)
-        lane = Lane(count, count, core.queue[0].enqueued_s)
-        waiting = Waiting((lane,), self._free_since_s, self.index, draining=core.draining)
+        if core.abandoned:
+            error = RequestCancelledError("the batcher was stopped before it ran this")
+            ended += core.end_all_waiting("cancelled", error)
+        ended += core.expire(now_s)
+        if ended:
+            return -inf, _NOTHING_WAITS
+        core.release_due(now_s)
+        answer, priority = self._ask(now_s, ended)
+        if not isinstance(answer, Wait) or ended:
+            return -inf, answer
+        until_s = min(answer.until_s, core.next_event_s())
+        if core.draining and answer is _NOTHING_WAITS and not core.delayed:
+            until_s = inf  # others still have requests in hand, which may come back
+        return (until_s if core.arm(answer, until_s, priority) else -inf), answer
+
+    def _ask(self, now_s: float, ended: list[Request]) -> tuple[Taken | Wait, int]:
+        """Put the question to the policy and carry out its answer."""
+        core = self._core
+        queues, lanes = core.views(now_s)
+        if not lanes:
+            return _NOTHING_WAITS, 0
+        waiting = Waiting(
+            lanes,
+            self.worker.free_since_s,
+            self.worker.index,
+            "ahead" if self.ahead else "now",
+            core.draining,
+        )
         decision = core.policy.decide(now_s, waiting)
         if isinstance(decision, Dispatch):
-            return self._take(decision, now_s)
+            count = min(decision.count, self.worker.size_limit)
+            return self._take(queues[decision.lane].take(count), decision.reason, now_s), 0
         if isinstance(decision, Shed):
-            return self._pop(decision.count)
-        return decision
+            error = RequestExpiredError("given up: it could no longer be answered in time")
+            for request in list(queues[decision.lane].queue)[: decision.count]:
+                if request.status == "pending":
+                    core.end_waiting(request, "expired", error)
+                    ended.append(request)
+            return _NOTHING_WAITS, 0
+        return decision, max(lane.priority for lane in lanes)
 
-    def _pop(self, count: int) -> list[Request]:
-        popleft = self._core.queue.popleft
-        self._core.taken += count
-        return [popleft() for _ in range(count)]
-
-    def _take(self, decision: Dispatch, now_s: float) -> Taken:
+    def _take(self, requests: list[Request], reason: str, now_s: float) -> Taken:
         core = self._core
-        requests = self._pop(decision.count)
-        record = BatchRecord(
-            batch=core.batches,
-            worker=self.index,
-            size=len(requests),
-            limit=core.max_batch_size,
-            reason=decision.reason,
-            oldest_s=requests[0].enqueued_s,
-            taken_s=now_s,
-        )
-        core.batches += 1
+        record = self.record_for(requests, reason, now_s)
+        core.in_hand += len(requests)
+        self.in_hand = requests
+        self.busy_since_s = now_s
+        self.worker.held += 1
+        core.leave(self)
         return record, requests
 
+    def record_for(self, requests: list[Request], reason: str, now_s: float) -> BatchRecord:
+        """Under the guard: the record of a batch about to run, noted in its requests."""
+        core = self._core
+        record = BatchRecord(
+            batch=core.batches,
+            worker=self.worker.index,
+            size=len(requests),
+            limit=min(core.max_batch_size, self.worker.size_limit),
+            reason=reason,
+            oldest_s=requests[0].enqueued_s,
+            taken_s=now_s,
+            free_since_s=self.worker.free_since_s,
+        )
+        core.batches += 1
+        for request in requests:
+            request.batch = record
+        return record
+
     def _run_batch(self, record: BatchRecord, requests: list[Request]) -> None:
+        core, epoch = self._core, self.epoch
+        failure = self.attempt(record, requests, epoch)
+        if failure is not None:
+            recover(self, record, requests, failure, epoch)
+        with core.guard:
+            self.in_hand = []
+            self.busy_since_s = nan
+            if self.epoch == epoch:
+                self.worker.put_down()
+            else:
+                self.worker.free_since_s = core.clock.now()
+                self.worker.set_healthy(True)  # given up, but here it is again
+            if core.finished:
+                core.wake_all()
+
+    def attempt(self, record: BatchRecord, requests: list[Request], epoch: int) -> Failed | None:
+        """Run one batch and hand its results back; the failure, if it raised."""
         core = self._core
         try:
-            results = self._executor.execute([r.payload for r in requests], record)
-            if len(results) != len(requests):
-                raise TypeError(  # noqa: TRY301 - the model broke its contract: a failed batch
-                    f"the model must return {len(requests)} results, but got {len(results)}"
-                )
+            results = self._execute(record, [r.payload for r in requests])
         except BaseException as error:  # noqa: BLE001 - nothing a model raises may end the worker
+            if self.epoch != epoch:
+                return None  # given up meanwhile: nobody waits for its failure
             record.ok = False
-            if record.completed_s != record.completed_s:  # nan: it never got that far
+            if isnan(record.completed_s):
                 record.completed_s = core.clock.now()
-            self._end_failed(requests, record, error)
-        else:
+            self._finish(record, requests)
+            return Failed(error)
+        with core.guard:
+            if self.epoch != epoch:
+                return None  # given up meanwhile: the results are void
+            done = 0
             for request, value in zip(requests, results, strict=True):
-                request.batch = record
-                request.attempts += 1
-                request.value = value
-                request.payload = None
-                request.status = "ok"
-            core.ended["ok"] += len(requests)
+                if request.status == "pending":
+                    request.value = value
+                    request.payload = None
+                    request.status = "ok"
+                    done += 1
+            core.ended["ok"] += done
+            core.in_hand -= done
+            core.retry_budget.earn(done)
+            core.note_batch(record)
+            self.deaths = 0
         hand_over(requests)
-        record.delivered_s = record.freed_s = core.clock.now()
-        core.policy.observe(
-            FinishedBatch(
-                worker=self.index,
-                size=record.size,
-                weight=record.weight,
-                oldest_s=record.oldest_s,
-                taken_s=record.taken_s,
-                completed_s=record.completed_s,
-                ok=record.ok,
+        self._finish(record, requests)
+        return None
+
+    def _execute(self, record: BatchRecord, payloads: list[Any]) -> Sequence[Any]:
+        executor, now, turn = self.executor, self._core.clock.now, self.worker.device
+        inputs = executor.stage(payloads, record)
+        record.staged_s = now()
+        if turn is not None:
+            turn.acquire(self)
+        try:
+            record.started_s = record.staged_s if turn is None else now()
+            outputs = executor.run(inputs, record)
+            record.completed_s = now()
+        finally:
+            if turn is not None:
+                turn.release(self)
+        results = executor.split(outputs, len(payloads))
+        if len(results) != len(payloads):
+            raise TypeError(
+                f"the model must return {len(payloads)} results, but got {len(results)}"
             )
-        )
+        return results
+
+    def _finish(self, record: BatchRecord, requests: Sequence[Request]) -> None:
+        core = self._core
+        record.delivered_s = record.freed_s = core.clock.now()
+        with core.guard:
+            core.policy.observe(record.feedback())
         if core.observer is not None:
             core.observer(record, requests)
 
-    def _end_failed(
-        self, requests: Sequence[Request], record: BatchRecord, error: BaseException
-    ) -> None:
-        for request in requests:
-            failure = BatchExecutionError(
-                f"the model raised on a batch of {len(requests)}: {type(error).__name__}: {error}"
-            )
-            failure.__cause__ = error
-            request.batch = record
-            request.attempts += 1
-            request.value = failure
-            request.payload = None
-            request.status = "failed"
-        self._core.ended["failed"] += len(requests)
+    # Death and absence.
 
-    def _end_unrun(self, requests: Sequence[Request], status: Unrun, why: str) -> None:
-        now_s = self._core.clock.now()
-        for request in requests:
-            request.value = _UNRUN_ERRORS[status](why)
-            request.payload = None
-            request.ended_s = now_s
-            request.status = status
-        self._core.ended[status] += len(requests)
-        hand_over(requests)
+    def run_until_drained(self) -> None:
+        """Serve; whatever ends the loop early counts as a death, after which it starts anew."""
+        while not self.ended:
+            try:
+                self.serve()
+                self.ended = True
+            except BaseException as error:  # noqa: BLE001 - a dead worker is replaced
+                self.ended = not self._rise(error)
+        with self._core.guard:
+            self._core.wake_all()
 
+    def _rise(self, error: BaseException) -> bool:
+        """Put what was in hand back, once; False if this worker dies too often to go on."""
+        core = self._core
+        log.warning("worker %d died and is replaced: %r", self.worker.index, error)
+        with core.guard:
+            self.deaths += 1
+            ended = self.give_back(WorkerDiedError(f"the worker died: {error!r}"))
+            hopeless = self.deaths > _MAX_DEATHS
+            if hopeless:
+                self.worker.set_healthy(False)
+                core.leave(self)
+                ended += self._if_none_is_healthy()
+        hand_over(ended)
+        return not hopeless
 
-def warm_up_order(max_batch_size: int) -> list[Any]:
-    """Every batch size once: 1, the largest, the powers of two, then the rest."""
-    powers = [2**i for i in range(1, max_batch_size.bit_length())]
-    return list(dict.fromkeys([1, max_batch_size, *powers, *range(1, max_batch_size + 1)]))
+    def give_back(self, error: Exception) -> list[Request]:
+        """Under the guard: return what is in hand to its lanes, or end what had its chance."""
+        core = self._core
+        ended: list[Request] = []
+        for request in self.in_hand:
+            if request.status != "pending":
+                continue
+            extra = request.more()
+            extra.crashes += 1
+            extra.attempts += 1
+            if isnan(extra.first_failed_s):
+                extra.first_failed_s = core.clock.now()
+            if extra.crashes > 1 or not any(core.healthy):
+                core.end(request, "failed", error)
+                ended.append(request)
+            else:
+                core.delay(request, core.clock.now())
+        if not isnan(self.busy_since_s):
+            self.worker.put_down()
+        self.in_hand = []
+        self.busy_since_s = nan
+        self.epoch += 1
+        return ended
+
+    def give_up(self, error: Exception) -> list[Request]:
+        """Under the guard: its thread does not return; what it holds is taken away from it."""
+        self.worker.set_healthy(False)
+        self._core.leave(self)
+        return self.give_back(error) + self._if_none_is_healthy()
+
+    def _if_none_is_healthy(self) -> list[Request]:
+        core = self._core
+        if any(core.healthy):
+            return []
+        return core.end_all_waiting("failed", WorkerDiedError("no replica answers"))

@@ -31,6 +31,13 @@ class BatcherSettings(_Table):
     policy: str = "timeout"
     max_batch_size: int = Field(default=32, ge=1, le=65536)
     batch_timeout_ms: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    min_wait_ms: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    preferred_batch_sizes: tuple[int, ...] = ()
+    slo_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_queue_size: int | None = Field(default=None, ge=1)
+    deadline_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    replicas: int | None = Field(default=None, ge=1, le=1024)
+    in_flight: Literal[1, 2] = 1
 
 
 class ReplaySettings(_Table):

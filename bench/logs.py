@@ -1,6 +1,7 @@
 """From what the batcher and the client recorded to the columns that `results` keeps."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ _BATCH_TIMES = (
     "delivered_s",
     "freed_s",
 )
+_BATCH_COLUMNS = tuple(name for name in BatchRecord.__slots__ if name != "free_since_s")
 _REQUEST_TIMES = ("taken_s", "staged_s", "started_s", "completed_s")
 
 
@@ -52,7 +54,7 @@ def request_log(
             batches[i] = batch.batch
             for name in _REQUEST_TIMES:
                 times[name][i] = getattr(batch, name)
-            end_s = batch.delivered_s
+            end_s = batch.delivered_s if isnan(end_s) else end_s
         statuses.append(request.status if request.done() else "cancelled")
         times["ended_s"][i] = ended_s.get(i, end_s) if request.done() else cut_s
     columns: dict[str, Any] = {
@@ -70,7 +72,7 @@ def request_log(
 def batch_log(batches: Sequence[BatchRecord], start_s: float) -> pd.DataFrame:
     """One row a batch, times relative to the window's start."""
     columns: dict[str, Any] = {
-        name: [getattr(batch, name) for batch in batches] for name in BatchRecord.__slots__
+        name: [getattr(batch, name) for batch in batches] for name in _BATCH_COLUMNS
     }
     for name in _BATCH_TIMES:
         columns[name] = np.asarray(columns[name], dtype=np.float64) - start_s

@@ -55,7 +55,10 @@ Model = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="auto (default), cpu or cuda[:index].", rich_help_panel=_MODEL),
+    typer.Option(
+        help="auto (default), cpu, cuda[:index], or several: cuda:0,cuda:1.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Dtype = Annotated[
     str | None, typer.Option(help="fp32 (default), fp16 or bf16.", rich_help_panel=_MODEL)
@@ -65,7 +68,11 @@ Weights = Annotated[
     typer.Option(help="Local checkpoint; random weights otherwise.", rich_help_panel=_MODEL),
 ]
 Policy = Annotated[
-    str | None, typer.Option(help="timeout (default) or window.", rich_help_panel=_BATCHER)
+    str | None,
+    typer.Option(
+        help="timeout (default), window, adaptive, deadline, or module:Class for your own.",
+        rich_help_panel=_BATCHER,
+    ),
 ]
 MaxBatchSize = Annotated[
     int | None,
@@ -75,6 +82,48 @@ BatchTimeoutMs = Annotated[
     float | None,
     typer.Option(
         help="Longest a request is held for company while the worker is free, ms; default 10.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+MinWaitMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Shortest a request is held, unless the batch is full, ms; default 0.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+SloMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Latency that the policies adaptive and deadline aim at, ms.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+MaxQueueSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Most requests that may wait; more are rejected. Default: no limit.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+DeadlineMs = Annotated[
+    float | None,
+    typer.Option(
+        help="How long a request may wait before it expires, ms. Default: for ever.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        help="Workers that share the queue; default one for each device.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+InFlight = Annotated[
+    int | None,
+    typer.Option(
+        help="Batches a worker may hold, 1 (default) or 2: collate the next while one runs.",
         rich_help_panel=_BATCHER,
     ),
 ]

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 from types import FrameType
 from typing import Any
 
@@ -53,12 +54,9 @@ class _Observer:
 
     def __init__(self) -> None:
         self.batches: list[BatchRecord] = []
-        self.first_error: BaseException | None = None
 
     def __call__(self, batch: BatchRecord, requests: Sequence[Request]) -> None:
         self.batches.append(batch)
-        if not batch.ok and self.first_error is None:
-            self.first_error = requests[0].value
         for request in requests:
             if batch.ok and request.loop is None:
                 request.value = None
@@ -70,16 +68,9 @@ def record(session: Session) -> Recording:
     Raises:
         BatchExecutionError: the model raised while it was warmed up.
     """
-    clock, settings = session.clock, session.settings
+    clock = session.clock
     observer = _Observer()
-    target = DynamicBatcher(
-        session.executor,
-        max_batch_size=settings.batcher.max_batch_size,
-        batch_timeout_ms=settings.batcher.batch_timeout_ms,
-        policy=settings.batcher.policy,
-        observer=observer,
-        clock=clock,
-    )
+    target = session.batcher(observer)
     _warm_up(session, target)
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
@@ -107,7 +98,7 @@ def record(session: Session) -> Recording:
         stalls=stalls,
         window_s=max(cut_s, 0.0) if partial else window_s,
         partial=partial,
-        first_error=error or observer.first_error,
+        first_error=error or next((r.value for r in sent.requests if r.status == "failed"), None),
         config=_config(session),
         environment=_environment(session, target),
         trace=session.arrivals.describe(),
@@ -191,8 +182,7 @@ def _config(session: Session) -> dict[str, Any]:
         "device": session.device,
         **settings.batcher.model_dump(mode="json"),
         **settings.replay.model_dump(mode="json"),
-        "replicas": 1,
-        "in_flight": 1,
+        "replicas": session.replicas,
         "probe_batch_s": None if session.probe is None else session.probe.batch_s,
     }
 
@@ -202,9 +192,11 @@ def _environment(session: Session, target: DynamicBatcher) -> dict[str, Any]:
     return {
         **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
         "cold_start_s": {
-            "load": cold.load_s,
+            "load": session.executor.load_s,
             "warm_up": cold.warm_up_s,
-            "first_request": cold.first_request_s,
+            "first_request": cold.first_request_s
+            if isnan(session.executor.first_execution_s)
+            else session.executor.first_execution_s,
         },
         "warmed_sizes": list(cold.sizes),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batching import Clock, Request
-from batching.errors import RequestError
+from batching.errors import QueueFullError, RequestError
 from bench.target import Target
 
 Client = Literal["thread", "loop"]
@@ -91,7 +91,10 @@ def _send_from_thread(
             clock.sleep_until(min(due_s, now_s + _LOOK_UP_S))
         if stop.is_set():
             return
-        append(submit(payloads[i % kinds]))
+        try:
+            append(submit(payloads[i % kinds]))
+        except QueueFullError as refused:
+            append(refused.request)
 
 
 def _send_from_loop(
@@ -100,12 +103,18 @@ def _send_from_loop(
     now, kinds = clock.now, len(payloads)
 
     async def call(i: int) -> None:
-        request = target.submit(payloads[i % kinds], asyncio.get_running_loop())
+        try:
+            request = target.submit(payloads[i % kinds], asyncio.get_running_loop())
+        except QueueFullError as refused:
+            request = refused.request
         sent.requests.append(request)
-        with contextlib.suppress(RequestError):
-            await request.future  # type: ignore[misc]
+        if not request.done():
+            with contextlib.suppress(RequestError):
+                await request.future  # type: ignore[misc]
         sent.ended_s[i] = now()
-        request.value = request.future = None
+        request.future = None
+        if request.status == "ok":
+            request.value = None  # nobody reads it, and outputs would fill the memory
 
     async def send() -> None:
         tasks: set[asyncio.Task[None]] = set()

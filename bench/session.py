@@ -9,10 +9,10 @@ import numpy as np
 from rich.console import Console
 
 import workloads
-from batching import Clock, Model, Placement, load_model
+from batching import Clock, DynamicBatcher, Model, Placement, load_model
+from batching.core import BatchObserver
 from batching.devices import reserve_batcher_core, resolve_placement
 from batching.execution import Executor, make_executor
-from batching.policies import make_policy
 from batching.probe import Probe, probe
 from bench.config import Settings
 from bench.errors import RunFailedError
@@ -44,15 +44,29 @@ class Session:
         self.torch_threads: int | None = None
         spec = workloads.load(settings.replay.trace)
         batcher = settings.batcher
-        make_policy(batcher.policy, batcher.max_batch_size, batcher.batch_timeout_ms / 1e3)
         model = settings.model
-        placement = resolve_placement(model.device, model.dtype)
+        placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
         self.model: Model = load_model(model.model, clock=clock, weights=model.weights)
-        self.placement = placement if self.model.uses_torch else Placement("cpu", model.dtype)
+        self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
+        self.replicas = batcher.replicas or (len(placements) if self.model.uses_torch else 1)
+        self.batcher(None)  # a knob out of range is found before anything is loaded
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
         self.arrivals = self._resolve(spec)
         self.payloads = self._payloads()
+
+    def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
+        """A batcher of the session's model with the settings' knobs, not started."""
+        knobs = self.settings.batcher.model_dump(exclude={"replicas"})
+        return DynamicBatcher(
+            self.model,
+            **knobs,
+            replicas=self.replicas,
+            device=self.settings.model.device,
+            dtype=self.settings.model.dtype,
+            observer=observer,
+            clock=self.clock,
+        )
 
     @property
     def device(self) -> str:
@@ -101,8 +115,9 @@ class Session:
             ) from error
         self.console.print(
             f"peak {self.probe.peak_rps:,.0f} req/s, at batch size {self.probe.peak_batch_size}"
+            + (f", by {self.replicas} replicas" if self.replicas > 1 else "")
         )
-        return self.probe.peak_rps
+        return self.replicas * self.probe.peak_rps
 
     def _payloads(self) -> list[Any]:
         rng = np.random.default_rng(self.arrivals.seed or 0)

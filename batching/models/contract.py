@@ -58,8 +58,11 @@ class Staging(Protocol):
 class Model(Protocol):
     """A model that can be served in batches.
 
-    The batcher calls `prepare` once, then for every batch `collate`, `run` and `split`, all in one
-    worker thread.
+    The batcher calls `prepare` once, then for every batch `collate`, `run` and `split` in a worker
+    thread; with several replicas on one device, or two batches in flight, in several.
+
+    Two further methods are optional: `lane_key(payload)` gives a hashable, and only requests of
+    equal key share a batch; `warm_up_inputs()` gives one payload of each shape to be warmed up.
     """
 
     name: str

@@ -1,16 +1,14 @@
 """Models by name: built-in, synthetic, or a factory of the user's own."""
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from batching.clock import Clock
 from batching.errors import ModelError
 from batching.models.contract import Model
 from batching.models.synthetic import AffineModel, RooflineModel, parse_times_s
+from batching.plugins import PluginKind
 
 # Name -> what it is; the zoo itself is imported only when one of its models is asked for, because
 # it imports torch.
@@ -24,6 +22,8 @@ SYNTHETIC = {
     "affine": "affine:a_ms,b_ms takes a + b*n for a batch of n",
     "roofline": "roofline:overhead_ms,floor_ms,item_ms takes overhead + max(floor, item*n)",
 }
+
+_PLUGIN = PluginKind("model", "function", ModelError)
 
 
 def load_model(spec: str, *, clock: Clock, weights: Path | None = None) -> Model:
@@ -61,54 +61,10 @@ def load_model(spec: str, *, clock: Clock, weights: Path | None = None) -> Model
 
 
 def _user_model(source: str, attribute: str) -> Model:
-    module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise ModelError(f"{source} must define a function {attribute!r}, but it does not")
-    try:
-        model = factory()
-    except Exception as error:  # it is the user's code: anything may come
-        raise ModelError(
-            f"{source}:{attribute}() must return a model, but it raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    model = _PLUGIN.build(source, attribute)
     if not isinstance(model, Model):
         raise ModelError(
             f"{source}:{attribute}() must return a batching.Model (a TorchModel, say), "
             f"but got {type(model).__name__}"
         )
     return model
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ModelError(f"model file must exist, but got {str(path)!r}")
-    _append_to_path(path.resolve().parent)
-    spec = importlib.util.spec_from_file_location(f"dynbatch_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"model file must be Python, but got {str(path)!r}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look a module up by its name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code: anything may come
-        raise ModelError(
-            f"model file {str(path)!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    _append_to_path(Path.cwd())
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # it is the user's code: anything may come
-        raise ModelError(
-            f"model module {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _append_to_path(folder: Path) -> None:
-    # Appended, not put first: a results/ folder of the user's must not shadow ours.
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))

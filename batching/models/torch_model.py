@@ -1,6 +1,6 @@
 """Any torch module as a batched model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ class TorchModel:
         self._module = module.eval().to(placement.device, DTYPES[placement.dtype])
         self._placement = placement
 
+    def lane_key(self, payload: Any) -> Hashable:
+        """Tensors of different shape or type never share a batch."""
+        return payload.shape, payload.dtype
+
+    def warm_up_inputs(self) -> list[Any]:
+        """One payload of each shape that batches are to be warmed up with."""
+        return [self.make_input(np.random.default_rng(0))]
+
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
         """Stack tensors `[...]` into `[B, ...]`."""
         return Collated(staging.stack("inputs", payloads))
@@ -88,11 +96,49 @@ class TorchModel:
 
 
 class TokenModel(TorchModel):
-    """A module that takes padded token ids `[B, L]` and an attention mask of the same shape."""
+    """A module that takes padded token ids `[B, L]` and an attention mask of the same shape.
+
+    Args:
+        build: makes the module; called once, by `prepare`.
+        make_input: one request's token ids, `[l]` int64, from a random generator.
+        name: how reports call it.
+        weights: a file with a state dict.
+        length_buckets: increasing lengths; a request is padded to the first that holds it, and
+            only requests of one bucket share a batch. Empty: all share, padded to the longest.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        make_input: Callable[[np.random.Generator], torch.Tensor],
+        *,
+        name: str,
+        weights: Path | None = None,
+        length_buckets: Sequence[int] = (),
+    ) -> None:
+        super().__init__(build, make_input, name=name, weights=weights)
+        if list(length_buckets) != sorted({b for b in length_buckets if b > 0}):
+            raise ModelError(f"length_buckets must be increasing, but got {list(length_buckets)}")
+        self.length_buckets = tuple(length_buckets)
+
+    def lane_key(self, payload: Any) -> Hashable:
+        """The bucket that holds it; what is longer than the last has a lane of its own length."""
+        length = len(payload)
+        if not self.length_buckets:
+            return None
+        return next((bucket for bucket in self.length_buckets if length <= bucket), length)
+
+    def warm_up_inputs(self) -> list[Any]:
+        """A made input, or one that fills each bucket."""
+        made = self.make_input(np.random.default_rng(0))
+        if not self.length_buckets:
+            return [made]
+        return [made.new_ones(bucket) for bucket in self.length_buckets]
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
-        """Pad ids `[l_i]` with zeros to `[B, max l_i]`; the mask is 1 over the real ones."""
+        """Pad ids `[l_i]` with zeros to their bucket or the longest; the mask is 1 over ids."""
         longest = max(len(ids) for ids in payloads)
+        longest = next((bucket for bucket in self.length_buckets if longest <= bucket), longest)
         shape = (len(payloads), longest)
         ids = staging.full("input_ids", shape, torch.int64, 0)
         mask = staging.full("attention_mask", shape, torch.int64, 0)

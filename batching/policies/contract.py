@@ -4,6 +4,23 @@ A policy is a pure decision. It is asked only when a worker is free and somethin
 answers from `now_s` and what is waiting alone: it reads no clock, sleeps nowhere and does no I/O.
 It is asked again when a `Wait` runs out (by time or by weight), on cancel, expiry, drain, a changed
 setting, or an arrival in a lane of higher priority; never once an arrival.
+
+What every policy promises, and `tests/batching/test_policies.py` checks of each:
+
+- It never takes more than waits in the lane, nor more than its limit.
+- A `Wait` is not over yet: `until_s` lies ahead, and no lane weighs `until_weight` already.
+- Asked at its own `until_s` it dispatches or sheds.
+- `decide` changes nothing: whatever is asked in between, the same question gets the same answer
+  until the next `observe`.
+- While draining, with slot "now", it does not wait. With slot "ahead" it dispatches only what is
+  full for its limit of the moment.
+- `observe` takes any sequence of finished batches.
+
+Of several lanes, a lane of lower priority, be it full, never goes before one of higher priority
+that is ready: full, or held long enough. It may go before one that is not ready yet, since a free
+worker need not idle for it (`window`, which has one window for all, does wait). Within one priority
+`timeout` and `adaptive` take a full lane first, then the one whose head is the oldest; `deadline`
+takes the one that has to start first, and `window` the one whose head is the oldest.
 """
 
 from collections.abc import Sequence
@@ -22,7 +39,7 @@ class Lane:
         weight: the sum of their weights; a request weighs 1, or its tokens under a token budget.
         oldest_s: when the oldest was enqueued.
         earliest_deadline_s: the first deadline among them; infinity where none has one.
-        priority: higher goes first.
+        priority: the effective one, ageing included; higher goes first.
     """
 
     count: int
@@ -116,11 +133,3 @@ def oldest_lane(lanes: Sequence[Lane]) -> int:
     if len(lanes) == 1:
         return 0
     return min(range(len(lanes)), key=lambda i: (-lanes[i].priority, lanes[i].oldest_s))
-
-
-def full_lane(lanes: Sequence[Lane], max_batch_size: int) -> int | None:
-    """Index of the lane that can fill a batch, the most urgent of several; None if none can."""
-    full = [i for i, lane in enumerate(lanes) if lane.count >= max_batch_size]
-    if len(full) < 2:
-        return full[0] if full else None
-    return min(full, key=lambda i: (-lanes[i].priority, lanes[i].oldest_s))

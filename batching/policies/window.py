@@ -10,6 +10,7 @@ from batching.policies.contract import (
     Waiting,
     oldest_lane,
 )
+from batching.policies.options import PolicyOptions
 
 
 class WindowPolicy:
@@ -21,13 +22,12 @@ class WindowPolicy:
     and the event loop not blocked: the setting to beat, not to deploy.
 
     Args:
-        max_batch_size: most requests in a batch; at least 1.
-        batch_timeout_s: length of the window, at least 0.
+        options: `max_batch_size` and `batch_timeout_s`, the length of the window, are used.
     """
 
-    def __init__(self, max_batch_size: int, batch_timeout_s: float) -> None:
-        self.max_batch_size = max_batch_size
-        self.batch_timeout_s = batch_timeout_s
+    def __init__(self, options: PolicyOptions) -> None:
+        self._limit = options.max_batch_size
+        self._window_s = options.batch_timeout_s
 
     def decide(self, now_s: float, waiting: Waiting) -> Decision:
         """Wait for the window's end, then dispatch."""
@@ -35,8 +35,8 @@ class WindowPolicy:
             return Wait(inf)  # its window opens only when the worker is free
         lane = oldest_lane(waiting.lanes)
         head = waiting.lanes[lane]
-        until_s = max(waiting.free_since_s, head.oldest_s) + self.batch_timeout_s
-        count = min(head.count, self.max_batch_size)
+        until_s = max(waiting.free_since_s, head.oldest_s) + self._window_s
+        count = min(head.count, self._limit)
         if waiting.draining:
             return Dispatch(lane, count, "drain")
         if now_s >= until_s:

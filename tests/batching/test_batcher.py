@@ -21,7 +21,7 @@ from batching import (
 )
 from batching.models import AffineModel, RooflineModel
 from batching.policies import Dispatch, Shed, Wait
-from batching.worker import warm_up_order
+from batching.warm_up import sizes_in_order
 
 
 def run_virtual(arrival_s, model=(0.005, 0.0001), **options):
@@ -303,21 +303,22 @@ class TestStarting:
         batcher.start()
         assert batcher.cold_start.sizes == (1, 2, 3, 4)
         assert batcher.cold_start.first_request_s == pytest.approx(0.006)
-        assert batcher.cold_start.warm_up_s == pytest.approx(4 * 0.005 + 10 * 0.001)
+        # Each size once, and the powers of two again, for the policy to learn from.
+        assert batcher.cold_start.warm_up_s == pytest.approx(7 * 0.005 + 17 * 0.001)
         batcher.stop()
 
     def test_a_slow_model_is_warmed_up_for_its_budget_only(self):
         clock = VirtualClock()
         batcher = DynamicBatcher(
-            AffineModel(1.0, 0.0, clock), max_batch_size=64, warm_up_budget_s=2.5, clock=clock
+            AffineModel(1.0, 0.0, clock), max_batch_size=64, warm_up_budget_s=4.5, clock=clock
         )
         batcher.start()
-        assert batcher.cold_start.sizes == (1, 2, 64)
+        assert batcher.cold_start.sizes == (1, 2, 4, 64)
         batcher.stop()
 
     def test_the_sizes_that_matter_are_warmed_up_first(self):
-        assert warm_up_order(6) == [1, 6, 2, 4, 3, 5]
-        assert warm_up_order(1) == [1]
+        assert sizes_in_order(6) == [1, 6, 2, 4, 3, 5]
+        assert sizes_in_order(1) == [1]
 
     def test_a_model_that_fails_to_warm_up_says_so(self):
         class Broken(AffineModel):

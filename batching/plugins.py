@@ -1,0 +1,84 @@
+"""Objects from a user's own code, named `path/to/file.py:name` or `package.module:name`."""
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from batching.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class PluginKind:
+    """What is looked for, in the words of the error messages.
+
+    Attributes:
+        noun: what calling it gives ("model").
+        callable_as: what the user has to define ("function").
+        error: what is raised where it cannot be had.
+    """
+
+    noun: str
+    callable_as: str
+    error: type[ConfigError]
+
+    def build(self, source: str, attribute: str, *arguments: object) -> Any:
+        """Import `source` and call what it defines as `attribute` with the arguments.
+
+        The folder of the file (the current one, for a module) is appended to `sys.path`.
+
+        Raises:
+            ConfigError: as `error`; there is no such thing, or the user's code raised.
+        """
+        if source.endswith(".py"):
+            module = self._import_file(Path(source))
+        else:
+            module = self._import_module(source)
+        made_by = getattr(module, attribute, None)
+        if not callable(made_by):
+            raise self.error(
+                f"{source} must define a {self.callable_as} {attribute!r}, but it does not"
+            )
+        try:
+            return made_by(*arguments)
+        except Exception as error:  # it is the user's code: anything may come
+            raise self.error(
+                f"{source}:{attribute}() must return a {self.noun}, but it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def _import_file(self, path: Path) -> ModuleType:
+        if not path.is_file():
+            raise self.error(f"{self.noun} file must exist, but got {str(path)!r}")
+        _append_to_path(path.resolve().parent)
+        spec = importlib.util.spec_from_file_location(f"dynbatch_user_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise self.error(f"{self.noun} file must be Python, but got {str(path)!r}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses and pickle look a module up by its name
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # it is the user's code: anything may come
+            raise self.error(
+                f"{self.noun} file {str(path)!r} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return module
+
+    def _import_module(self, name: str) -> ModuleType:
+        _append_to_path(Path.cwd())
+        try:
+            return importlib.import_module(name)
+        except Exception as error:  # it is the user's code: anything may come
+            raise self.error(
+                f"{self.noun} module {name!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _append_to_path(folder: Path) -> None:
+    # Appended, not put first: a results/ folder of the user's must not shadow ours.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -1,0 +1,132 @@
+"""After a batch has raised: run it again in the way that saves most of its requests."""
+
+import logging
+from dataclasses import dataclass
+from math import ceil, isnan, log2
+from typing import TYPE_CHECKING
+
+from batching.delivery import hand_over
+from batching.errors import BatchExecutionError
+from batching.request import BatchRecord, Request
+
+if TYPE_CHECKING:
+    from batching.worker import Slot
+
+log = logging.getLogger("batching")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What a batch raised."""
+
+    error: BaseException
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the device, or the host, ran out of memory."""
+        # By name: torch need not be imported to recognise its error.
+        return isinstance(self.error, MemoryError) or (
+            type(self.error).__name__ == "OutOfMemoryError"
+        )
+
+
+def most_extra_executions(size: int) -> int:
+    """How many further executions a failed batch of that size may cost.
+
+    One culprit among n takes at most 2 ceil(log2 n): two halves at each level. Twice that, and a
+    few, finds two or three of them; a model that fails on everything is not run n times more.
+    """
+    return 4 * ceil(log2(size)) + 2 if size > 1 else 0
+
+
+def recover(
+    slot: "Slot", record: BatchRecord, requests: list[Request], failure: Failed, epoch: int
+) -> None:
+    """See every request of a failed batch through: retried, run in a smaller batch, or failed.
+
+    Args:
+        slot: who ran it, and runs what is run again now.
+        record: the batch.
+        requests: its members.
+        failure: what it raised.
+        epoch: the slot's epoch when it took the batch; if it has changed, nothing is left to do.
+    """
+    core = slot.worker.core
+    budget = most_extra_executions(len(requests))
+    groups = [(record, requests, failure)]
+    while groups:
+        record, group, failed = groups.pop()
+        ended: list[Request] = []
+        with core.guard:
+            if slot.epoch != epoch:
+                return
+            group = [request for request in group if request.status == "pending"]
+            _note_failure(group, record.completed_s)
+            halves = _next_step(slot, group, failed, budget, ended)
+        hand_over(ended)
+        for half in halves:
+            budget -= 1
+            with core.guard:
+                if slot.epoch != epoch:
+                    return
+                record = slot.record_for(half, "isolate", core.clock.now())
+            again = slot.attempt(record, half, epoch)
+            if again is not None:
+                groups.append((record, half, again))
+
+
+def _next_step(
+    slot: "Slot", group: list[Request], failed: Failed, budget: int, ended: list[Request]
+) -> list[list[Request]]:
+    """Under the guard: halves to run at once; what is to be retried or has failed is settled."""
+    faults = slot.worker.faults
+    if not group:
+        return []
+    middle = len(group) // 2
+    if failed.out_of_memory and middle:
+        if middle < slot.worker.size_limit:
+            log.warning(
+                "worker %d ran out of memory at batch size %d: its limit is now %d",
+                slot.worker.index,
+                len(group),
+                middle,
+            )
+            slot.worker.size_limit = middle
+        return [group[:middle], group[middle:]]
+    if not failed.out_of_memory and faults.is_transient(failed.error):
+        group = [request for request in group if not _retried(slot, request)]
+        _fail(slot, group, failed, ended)
+        return []
+    if faults.isolate and middle and budget >= 2:
+        return [group[:middle], group[middle:]]
+    _fail(slot, group, failed, ended)
+    return []
+
+
+def _retried(slot: "Slot", request: Request) -> bool:
+    core, faults = slot.worker.core, slot.worker.faults
+    failures = request.more().attempts
+    if failures > faults.max_retries or not core.retry_budget.spend():
+        return False
+    backoff_s = faults.retry_backoff_ms / 1e3 * 2 ** (failures - 1)
+    core.delay(request, core.clock.now() + backoff_s)
+    return True
+
+
+def _fail(slot: "Slot", group: list[Request], failed: Failed, ended: list[Request]) -> None:
+    for request in group:
+        error = BatchExecutionError(
+            f"the model raised: {type(failed.error).__name__}: {failed.error}"
+        )
+        error.__cause__ = failed.error
+        request.payload = None
+        slot.worker.core.end(request, "failed", error)
+    ended += group
+
+
+def _note_failure(group: list[Request], at_s: float) -> None:
+    for request in group:
+        extra = request.more()
+        extra.attempts += 1
+        if isnan(extra.first_failed_s):
+            extra.first_failed_s = at_s

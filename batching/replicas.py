@@ -1,0 +1,45 @@
+"""Which executors serve: one group for each replica, one executor for each of its slots."""
+
+import copy
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from batching.clock import Clock
+from batching.devices import resolve_placement
+from batching.errors import ConfigError
+from batching.execution import Executor, make_executor
+from batching.models.contract import Placement
+
+
+def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
+    """What tells requests apart that must not share a batch; None if the model does not say."""
+    model = getattr(run, "model", run)
+    key: Callable[[Any], Hashable] | None = getattr(model, "lane_key", None)
+    return key
+
+
+def executors_for(
+    run: Any, *, device: str, dtype: str, replicas: int | None, in_flight: int, clock: Clock
+) -> list[list[Executor]]:
+    """For each replica, one executor for each of its slots.
+
+    Replicas on one device share the model; each further device gets a copy of it.
+    """
+    if hasattr(run, "execute"):
+        if (replicas or 1) > 1:
+            raise ConfigError("replicas need a model, but got an executor, which is one replica")
+        further = [make_executor(run.model, run.placement, clock) for _ in range(in_flight - 1)]
+        return [[run, *further]]
+    if getattr(run, "uses_torch", False):
+        placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
+    else:
+        placements = [Placement("cpu", dtype)]
+    models: dict[Placement, Any] = {}
+    for placement in placements:
+        models[placement] = copy.deepcopy(run) if models else run
+    count = replicas or len(placements)
+    chosen = [placements[i % len(placements)] for i in range(count)]
+    return [
+        [make_executor(models[placement], placement, clock) for _ in range(in_flight)]
+        for placement in chosen
+    ]

@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Other batchers bring many dependencies, which may clash with ours.
+PEERS := .venv-perf
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check format perf clean
+.PHONY: help bench test check format perf perf-faults soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +19,12 @@ $(VENV)/.runs: pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(VENV)/.runs
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(PEERS)/.peers: pyproject.toml tests/perf/constraints-peers.txt tests/perf/install_peers.py
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo '*' > $(PEERS)/.gitignore
+	$(PEERS)/bin/python tests/perf/install_peers.py
 	@touch $@
 
 bench: $(VENV)/.runs ## set up, replay the built-in bursty trace against the default model, write a report
@@ -35,8 +43,15 @@ format: $(VENV)/.tests ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-perf: $(VENV)/.tests ## benchmarks of dynbatch itself: ratios measured side by side in one run
+perf: $(VENV)/.tests $(PEERS)/.peers ## benchmarks of dynbatch itself and beside other batchers: ratios taken in one run
 	$(BIN)/python -m tests.perf
+	$(PEERS)/bin/python -m tests.perf peers
+
+perf-faults: $(PEERS)/.peers ## what happens when things go wrong, in dynbatch and in other batchers
+	$(PEERS)/bin/python -m tests.perf_faults
+
+soak: $(VENV)/.tests ## a million requests with everything going wrong at once
+	$(BIN)/python -m tests.soak
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from math import inf, isnan, nan
 from typing import Any
 
@@ -10,8 +11,9 @@ from batching.core import Core
 from batching.delivery import hand_over
 from batching.errors import RequestCancelledError, RequestExpiredError, WorkerDiedError
 from batching.execution import Executor
+from batching.lanes import LaneQueue
 from batching.options import FaultTolerance
-from batching.policies import Dispatch, Shed, Wait, Waiting
+from batching.policies import Shed, Wait, Waiting
 from batching.recovery import Failed, recover
 from batching.request import BatchRecord, Request
 
@@ -139,9 +141,10 @@ class Slot:
                 until_s, answer = self._look(ended)
             if ended:
                 hand_over(ended)
-                continue  # what has ended may have been what it would wait for
             if not isinstance(answer, Wait):
                 return answer
+            if ended:
+                continue  # that may have been all there was to wait for
             if answer is _FINISHED:
                 return None
             if until_s > core.clock.now():
@@ -162,11 +165,9 @@ class Slot:
             error = RequestCancelledError("the batcher was stopped before it ran this")
             ended += core.end_all_waiting("cancelled", error)
         ended += core.expire(now_s)
-        if ended:
-            return -inf, _NOTHING_WAITS
         core.release_due(now_s)
         answer, priority = self._ask(now_s, ended)
-        if not isinstance(answer, Wait) or ended:
+        if not isinstance(answer, Wait):
             return -inf, answer
         until_s = min(answer.until_s, core.next_event_s())
         if core.draining and answer is _NOTHING_WAITS and not core.delayed:
@@ -176,28 +177,32 @@ class Slot:
     def _ask(self, now_s: float, ended: list[Request]) -> tuple[Taken | Wait, int]:
         """Put the question to the policy and carry out its answer."""
         core = self._core
-        queues, lanes = core.views(now_s)
-        if not lanes:
-            return _NOTHING_WAITS, 0
-        waiting = Waiting(
-            lanes,
-            self.worker.free_since_s,
-            self.worker.index,
-            "ahead" if self.ahead else "now",
-            core.draining,
-        )
-        decision = core.policy.decide(now_s, waiting)
-        if isinstance(decision, Dispatch):
+        while True:
+            queues, lanes = core.views(now_s)
+            if not lanes:
+                return _NOTHING_WAITS, 0
+            waiting = Waiting(
+                lanes,
+                self.worker.free_since_s,
+                self.worker.index,
+                "ahead" if self.ahead else "now",
+                core.draining,
+            )
+            decision = core.policy.decide(now_s, waiting)
+            if isinstance(decision, Shed):
+                ended += self._shed(queues[decision.lane], decision.count)
+                continue
+            if isinstance(decision, Wait):
+                return decision, max(lane.priority for lane in lanes)
             count = min(decision.count, self.worker.size_limit)
             return self._take(queues[decision.lane].take(count), decision.reason, now_s), 0
-        if isinstance(decision, Shed):
-            error = RequestExpiredError("given up: it could no longer be answered in time")
-            for request in list(queues[decision.lane].queue)[: decision.count]:
-                if request.status == "pending":
-                    core.end_waiting(request, "expired", error)
-                    ended.append(request)
-            return _NOTHING_WAITS, 0
-        return decision, max(lane.priority for lane in lanes)
+
+    def _shed(self, lane: LaneQueue, count: int) -> list[Request]:
+        error = RequestExpiredError("given up: it could no longer be answered in time")
+        shed = [r for r in islice(lane.queue, count + lane.dead) if r.status == "pending"][:count]
+        for request in shed:
+            self._core.end_waiting(request, "expired", error)
+        return shed
 
     def _take(self, requests: list[Request], reason: str, now_s: float) -> Taken:
         core = self._core

@@ -21,6 +21,9 @@ that is ready: full, or held long enough. It may go before one that is not ready
 worker need not idle for it (`window`, which has one window for all, does wait). Within one priority
 `timeout` and `adaptive` take a full lane first, then the one whose head is the oldest; `deadline`
 takes the one that has to start first, and `window` the one whose head is the oldest.
+
+Nobody changes a question or an answer. They are not frozen all the same: several are made for
+every batch, and a frozen dataclass takes several times as long to make.
 """
 
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ from typing import Literal, Protocol
 Slot = Literal["now", "ahead"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lane:
     """Requests that may share a batch (one shape class, one priority), oldest first.
 
@@ -49,7 +52,7 @@ class Lane:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
     """What a policy sees when a worker asks.
 
@@ -70,7 +73,7 @@ class Waiting:
     draining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch:
     """Run the `count` oldest requests of lane number `lane` now, for the stated reason."""
 
@@ -79,7 +82,7 @@ class Dispatch:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
     """Ask again at `until_s`, or once a lane weighs `until_weight`, whichever is first."""
 
@@ -87,7 +90,7 @@ class Wait:
     until_weight: float = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shed:
     """End the `count` oldest requests of lane number `lane` now as expired: they are hopeless."""
 
@@ -98,7 +101,7 @@ class Shed:
 Decision = Dispatch | Wait | Shed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FinishedBatch:
     """Feedback for adaptive policies: one batch that has run. Times in seconds of the clock."""
 

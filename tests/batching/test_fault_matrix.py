@@ -1,6 +1,7 @@
 """The column of docs/peers.md that is ours: the scenarios that other batchers are tried on."""
 
 import pytest
+
 from tests.perf.peers.ours import make
 from tests.perf_faults.scenarios import SCENARIOS, observe
 

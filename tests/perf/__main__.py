@@ -9,11 +9,20 @@ from rich.console import Console
 
 from bench.environment import cpu_model
 
-PARTS = ("arrivals", "closed_loop", "overhead")
+PARTS = {
+    "arrivals": "tests.perf.arrivals",
+    "closed_loop": "tests.perf.closed_loop",
+    "overhead": "tests.perf.overhead",
+    "saturation": "tests.perf.saturation",
+    "sustained": "tests.perf.sustained",
+    "peers": "tests.perf.peers.compare",
+}
+# The peers' packages are in an environment of their own, where only this part runs.
+UNASKED = [part for part in PARTS if part != "peers"]
 
 
 def main():
-    chosen = sys.argv[1:] or PARTS
+    chosen = sys.argv[1:] or UNASKED
     unknown = set(chosen) - set(PARTS)
     if unknown:
         sys.exit(f"parts are {', '.join(PARTS)}, but got {', '.join(sorted(unknown))}")
@@ -23,7 +32,7 @@ def main():
         f"dynbatch {version('dynbatch')}"
     )
     for part in chosen:
-        importlib.import_module(f"tests.perf.{part}").main(console)
+        importlib.import_module(PARTS[part]).main(console)
 
 
 main()

@@ -14,15 +14,17 @@ from batching import DynamicBatcher
 CALLERS, EACH, REPEATS = 1000, 100, 5
 
 
-async def closed_loop(add_request):
+async def closed_loop(add_request, callers=CALLERS, each=EACH):
+    """Requests per second and CPU seconds per request."""
+
     async def caller():
-        for i in range(EACH):
+        for i in range(each):
             await add_request(i)
 
     began, began_cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    await asyncio.gather(*(caller() for _ in range(callers)))
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    return CALLERS * EACH / wall, cpu / (CALLERS * EACH)
+    return callers * each / wall, cpu / (callers * each)
 
 
 async def floor():

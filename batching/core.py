@@ -277,8 +277,10 @@ class Core:
 
     def release_due(self, now_s: float) -> None:
         """Put requests whose backoff is over back at the head of their lanes."""
+        due: list[Request] = []
         while self.delayed and self.delayed[0][0] <= now_s:
-            request = heapq.heappop(self.delayed)[2]
+            due.append(heapq.heappop(self.delayed)[2])
+        for request in reversed(due):  # the first of them is to be the head
             request.more().delayed = False
             self._lane_of(request).queue.appendleft(request)
 

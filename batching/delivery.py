@@ -1,15 +1,13 @@
 """Handing results back to whoever waits, with as few calls into an event loop as possible."""
 
-import contextlib
 import threading
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 from batching.request import Request
 
-_mailboxes: "WeakKeyDictionary[AbstractEventLoop, _Mailbox]" = WeakKeyDictionary()
+_mailboxes: "dict[AbstractEventLoop, _Mailbox]" = {}
 _mailboxes_guard = threading.Lock()
 
 
@@ -29,9 +27,10 @@ class _Mailbox:
         self._posted.append(requests)
         if not self._called:
             self._called = True
-            # A loop that was closed has nobody left to resume.
-            with contextlib.suppress(RuntimeError):
+            try:
                 loop.call_soon_threadsafe(self._deliver, loop)
+            except RuntimeError:  # it was closed: nobody is left to resume
+                self._posted.clear()
 
     def _deliver(self, loop: AbstractEventLoop) -> None:
         # Before looking: what is posted from here on calls anew.
@@ -42,18 +41,20 @@ class _Mailbox:
 
 def hand_over(requests: Sequence[Request]) -> None:
     """Resume whoever waits for these requests, all of which have ended."""
-    loops = {request.loop for request in requests}
-    loops.discard(None)
-    for loop in loops:
-        assert loop is not None  # noqa: S101 - for the type checker: discarded above
-        mailbox = _mailboxes.get(loop)
-        if mailbox is None:
-            with _mailboxes_guard:
-                mailbox = _mailboxes.setdefault(loop, _Mailbox())
-        mailbox.post(loop, requests)
+    # The caller of a cancelled request has gone, and so may its loop.
+    for loop in {request.loop for request in requests if request.status != "cancelled"}:
+        if loop is not None:
+            (_mailboxes.get(loop) or _open_mailbox(loop)).post(loop, requests)
     for request in requests:
         if request.extra is not None:
             request.run_callbacks()
+
+
+def _open_mailbox(loop: AbstractEventLoop) -> _Mailbox:
+    with _mailboxes_guard:
+        for other in [other for other in _mailboxes if other.is_closed()]:
+            del _mailboxes[other]
+        return _mailboxes.setdefault(loop, _Mailbox())
 
 
 def _resume_callers(loop: AbstractEventLoop, requests: Sequence[Request]) -> None:

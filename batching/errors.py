@@ -5,6 +5,7 @@ BatchingError
 │   ├── ModelError               no such model, or it could not be built or loaded
 │   └── DeviceError              no such device here
 ├── BatcherClosedError           submitted before start or after stop
+├── WrongOutputCountError        the model returned more or fewer results than it got payloads
 └── RequestError                 what submitting or awaiting one request may raise
     ├── QueueFullError           refused at once: the queue is at its limit
     ├── BatchExecutionError      the model raised on it; the original error is the cause
@@ -35,6 +36,10 @@ class DeviceError(ConfigError):
 
 class BatcherClosedError(BatchingError):
     """A request came before the batcher was started or after it was stopped."""
+
+
+class WrongOutputCountError(BatchingError):
+    """The model returned more or fewer results than it got payloads; the cause of a failure."""
 
 
 class RequestError(BatchingError):

@@ -6,7 +6,7 @@ from math import ceil, isnan, log2
 from typing import TYPE_CHECKING
 
 from batching.delivery import hand_over
-from batching.errors import BatchExecutionError
+from batching.errors import BatchExecutionError, WrongOutputCountError
 from batching.request import BatchRecord, Request
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ class Failed:
     """What a batch raised."""
 
     error: BaseException
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the model itself is broken, so that no smaller batch would do better."""
+        return isinstance(self.error, WrongOutputCountError)
 
     @property
     def out_of_memory(self) -> bool:
@@ -97,7 +102,7 @@ def _next_step(
         group = [request for request in group if not _retried(slot, request)]
         _fail(slot, group, failed, ended)
         return []
-    if faults.isolate and middle and budget >= 2:
+    if faults.isolate and middle and budget >= 2 and not failed.hopeless:
         return [group[:middle], group[middle:]]
     _fail(slot, group, failed, ended)
     return []

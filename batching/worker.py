@@ -9,7 +9,12 @@ from typing import Any
 from batching.clock import Waiter
 from batching.core import Core
 from batching.delivery import hand_over
-from batching.errors import RequestCancelledError, RequestExpiredError, WorkerDiedError
+from batching.errors import (
+    RequestCancelledError,
+    RequestExpiredError,
+    WorkerDiedError,
+    WrongOutputCountError,
+)
 from batching.execution import Executor
 from batching.lanes import LaneQueue
 from batching.options import FaultTolerance
@@ -295,7 +300,7 @@ class Slot:
                 turn.release(self)
         results = executor.split(outputs, len(payloads))
         if len(results) != len(payloads):
-            raise TypeError(
+            raise WrongOutputCountError(
                 f"the model must return {len(payloads)} results, but got {len(results)}"
             )
         return results

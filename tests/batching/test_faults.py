@@ -84,6 +84,15 @@ class TestPoison:
         assert requests[3].first_failed_s == virtual.records[0].completed_s
         assert requests[3].batch is virtual.records[2]
 
+    def test_a_wrong_number_of_results_is_not_looked_for_in_smaller_batches(self):
+        virtual = Virtual(max_batch_size=8)
+        virtual.model.split = lambda outputs, count: outputs[:-1]
+        requests = virtual.submit(*range(8))
+        assert virtual.stop().failed == 8
+        assert len(virtual.model.batches) == 1
+        with pytest.raises(BatchExecutionError, match="must return 8 results, but got 7"):
+            requests[0].result()
+
 
 class TestOutOfMemory:
     def test_the_batch_is_halved_until_it_fits_and_the_limit_remembered(self):
@@ -151,6 +160,19 @@ class TestRetries:
         assert sum(budget.spend() for _ in range(100)) == 10
         budget.earn(50)
         assert sum(budget.spend() for _ in range(100)) == 5
+
+    def test_a_batch_that_is_retried_comes_back_in_its_order(self):
+        outage = iter([True])
+
+        def misbehave(payloads):
+            if next(outage, False):
+                raise ConnectionError("away")
+
+        faults = FaultTolerance(max_retries=1, retry_on=(ConnectionError,), retry_backoff_ms=1)
+        virtual = Virtual(misbehave, max_batch_size=4, faults=faults)
+        virtual.submit(1, 2, 3, 4)
+        virtual.stop()
+        assert virtual.model.batches == [[1, 2, 3, 4], [1, 2, 3, 4]]
 
     def test_a_retry_goes_ahead_of_those_that_came_later(self):
         outage = iter([True])
@@ -563,6 +585,32 @@ class TestCallersOfEveryKind:
             loop.close()
             assert batcher.submit("here").result(10) == "here"
         assert batcher.statistics().ok == 2
+
+    def test_a_loop_closed_with_a_cancelled_request_in_flight_is_let_go(self):
+        import gc
+        import weakref
+
+        release = threading.Event()
+
+        def model(xs):
+            release.wait(10)
+            return xs
+
+        async def give_up(batcher):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(batcher.add_request(1), 0.02)
+
+        with DynamicBatcher(model, batch_timeout_ms=0) as batcher:
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(give_up(batcher))
+            loop.close()
+            gone = weakref.ref(loop)
+            del loop
+            release.set()
+        asyncio.run(asyncio.sleep(0))
+        del batcher
+        gc.collect()
+        assert gone() is None
 
     def test_an_idle_batcher_uses_no_processor(self):
         with DynamicBatcher(lambda xs: xs, batch_timeout_ms=0, replicas=2, in_flight=2):

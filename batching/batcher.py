@@ -16,6 +16,7 @@ from batching.errors import (
     BatchExecutionError,
     BatchingError,
     ConfigError,
+    describe,
 )
 from batching.execution import Executor
 from batching.lanes import NEVER, LaneQueue
@@ -387,7 +388,7 @@ class DynamicBatcher:
             raise error
         name = self._workers[0].slots[0].executor.model.name
         raise BatchExecutionError(
-            f"{name} raised while it was warmed up: {type(error).__name__}: {error}"
+            f"{name} raised while it was warmed up: {describe(error)}"
         ) from error
 
     def _withdraw(self, request: Request, lane: LaneQueue) -> None:

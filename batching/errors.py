@@ -18,6 +18,15 @@ BatchingError
 from typing import Any
 
 
+def describe(error: BaseException) -> str:
+    """An error on one line, whatever it is: a user's exception may fail even at being printed."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - see above
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class BatchingError(Exception):
     """Base of everything this package raises."""
 

@@ -6,6 +6,7 @@ from math import isnan, nan
 from typing import Any, Protocol
 
 from batching.clock import Clock
+from batching.errors import WrongOutputCountError
 from batching.models.contract import CallableModel, Model, Placement
 from batching.request import BatchRecord
 
@@ -80,8 +81,10 @@ class _Steps:
     def stage(self, payloads: Sequence[Any], batch: BatchRecord) -> Any:
         """Collate, count elements, copy."""
         collated = self.model.collate(payloads, self._staging)
-        batch.real_elements = collated.real_elements
-        batch.padded_elements = collated.padded_elements
+        if collated.real_elements is not None:
+            batch.real_elements = float(collated.real_elements)
+        if collated.padded_elements is not None:
+            batch.padded_elements = float(collated.padded_elements)
         return self._to_device(collated.inputs)
 
     def run(self, inputs: Any, batch: BatchRecord) -> Any:
@@ -89,8 +92,18 @@ class _Steps:
         raise NotImplementedError
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
-        """One result for each payload."""
-        return self.model.split(outputs, count)
+        """One result for each payload; a model that breaks that promise is told so."""
+        results = self.model.split(outputs, count)
+        if isinstance(results, (str, bytes, Mapping)) or not hasattr(results, "__len__"):
+            raise WrongOutputCountError(
+                f"the model must return a sequence of {count} results, "
+                f"but got {type(results).__name__}"
+            )
+        if len(results) != count:
+            raise WrongOutputCountError(
+                f"the model must return {count} results, but got {len(results)}"
+            )
+        return results
 
     def _load(self) -> None:
         raise NotImplementedError

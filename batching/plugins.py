@@ -44,7 +44,7 @@ class PluginKind:
             )
         try:
             return made_by(*arguments)
-        except Exception as error:  # it is the user's code: anything may come
+        except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
                 f"{source}:{attribute}() must return a {self.noun}, but it raised "
                 f"{type(error).__name__}: {error}"
@@ -61,7 +61,7 @@ class PluginKind:
         sys.modules[spec.name] = module  # dataclasses and pickle look a module up by its name
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # it is the user's code: anything may come
+        except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
                 f"{self.noun} file {str(path)!r} cannot be imported: "
                 f"{type(error).__name__}: {error}"
@@ -72,7 +72,7 @@ class PluginKind:
         _append_to_path(Path.cwd())
         try:
             return importlib.import_module(name)
-        except Exception as error:  # it is the user's code: anything may come
+        except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
                 f"{self.noun} module {name!r} cannot be imported: {type(error).__name__}: {error}"
             ) from error

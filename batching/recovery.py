@@ -6,7 +6,7 @@ from math import ceil, isnan, log2
 from typing import TYPE_CHECKING
 
 from batching.delivery import hand_over
-from batching.errors import BatchExecutionError, WrongOutputCountError
+from batching.errors import BatchExecutionError, WrongOutputCountError, describe
 from batching.request import BatchRecord, Request
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def _retried(slot: "Slot", request: Request) -> bool:
 
 def _fail(slot: "Slot", group: list[Request], failed: Failed, ended: list[Request]) -> None:
     for request in group:
-        error = BatchExecutionError(
-            f"the model raised: {type(failed.error).__name__}: {failed.error}"
-        )
+        error = BatchExecutionError(f"the model raised: {describe(failed.error)}")
         error.__cause__ = failed.error
         request.payload = None
         slot.worker.core.end(request, "failed", error)

@@ -13,7 +13,7 @@ from batching.errors import (
     RequestCancelledError,
     RequestExpiredError,
     WorkerDiedError,
-    WrongOutputCountError,
+    describe,
 )
 from batching.execution import Executor
 from batching.lanes import LaneQueue
@@ -298,12 +298,7 @@ class Slot:
         finally:
             if turn is not None:
                 turn.release(self)
-        results = executor.split(outputs, len(payloads))
-        if len(results) != len(payloads):
-            raise WrongOutputCountError(
-                f"the model must return {len(payloads)} results, but got {len(results)}"
-            )
-        return results
+        return executor.split(outputs, len(payloads))
 
     def _finish(self, record: BatchRecord, requests: Sequence[Request]) -> None:
         core = self._core
@@ -329,10 +324,10 @@ class Slot:
     def _rise(self, error: BaseException) -> bool:
         """Put what was in hand back, once; False if this worker dies too often to go on."""
         core = self._core
-        log.warning("worker %d died and is replaced: %r", self.worker.index, error)
+        log.warning("worker %d died and is replaced: %s", self.worker.index, describe(error))
         with core.guard:
             self.deaths += 1
-            ended = self.give_back(WorkerDiedError(f"the worker died: {error!r}"))
+            ended = self.give_back(WorkerDiedError(f"the worker died: {describe(error)}"))
             hopeless = self.deaths > _MAX_DEATHS
             if hopeless:
                 self.worker.set_healthy(False)

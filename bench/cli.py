@@ -1,6 +1,9 @@
 """The `dynbatch` command. Heavy packages are imported by the subcommand that needs them."""
 
+import os
+import signal
 import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -30,14 +33,23 @@ def common(
 
 
 def main() -> None:
+    """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = run()
+    if any(t.name.startswith("dynbatch-") and t.is_alive() for t in threading.enumerate()):
+        # A model that hangs, or was interrupted in the middle of native code: the interpreter's
+        # own way out would wait for that thread or abort in it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run() -> int:
     """Run the command line; every foreseen error is one line and an exit code."""
     if sys.argv[1:2] == ["--version"]:
         sys.stdout.write(f"dynbatch {version('dynbatch')}\n")
-        return
-    sys.exit(_run())
-
-
-def _run() -> int:
+        return OK
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=None, prog_name="dynbatch", standalone_mode=False)
@@ -74,5 +86,7 @@ def outcome_of(error: Exception) -> tuple[str, int] | None:
 
 
 def _say(message: str, code: int) -> int:
+    if not message:
+        return code  # a bare `dynbatch` has printed its help
     sys.stderr.write(f"dynbatch: {' '.join(message.split())}\n")
     return code

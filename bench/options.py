@@ -130,7 +130,7 @@ InFlight = Annotated[
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="TOML file with the tables [model], [batcher] and [replay]; "
+        help="TOML file with the tables \\[model], \\[batcher] and \\[replay]; "
         "options given on the command line win.",
         rich_help_panel=_OUTPUT,
     ),

@@ -5,13 +5,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from types import FrameType
 from typing import Any
 
 import pandas as pd
 
-from batching import BatchRecord, DynamicBatcher, Request, RequestError
+from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, RequestError
+from batching.errors import describe
 from bench.environment import describe_environment
 from bench.logs import batch_log, request_log
 from bench.progress import Progress
@@ -24,6 +25,8 @@ from bench.telemetry import Telemetry
 _LEAD_S = 0.05
 # A backlog may take as long to drain as it took to build up, and a little longer; no more.
 _MIN_DRAIN_S = 10.0
+_WARM_UP_S = 1.0
+_HUNG_S = 5.0
 _INTERRUPTED_DRAIN_S = 5.0
 
 
@@ -74,17 +77,16 @@ def record(session: Session) -> Recording:
     _warm_up(session, target)
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
-    with StallWatch() as stall_watch, quiet_gc(), _on_signal(sent.stop.set):
+    with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
         with Telemetry(clock, target.statistics, session.gpu_index) as telemetry:
             sent.start_s = clock.now() + _LEAD_S
             error = _play(session, target, sent, arrival_s)
-            cut_s = clock.now() - sent.start_s
-            stopped = sent.stop.is_set()
-            _drain(target, _INTERRUPTED_DRAIN_S if stopped else max(cut_s, _MIN_DRAIN_S))
+            _drain(session, target, sent)
         stalls = stall_watch.stop(sent.start_s)
     window_s = session.arrivals.window_s
     batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
-    partial = cut_s < window_s
+    played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
+    first_error = error or next((r.value for r in sent.requests if r.status == "failed"), None)
     return Recording(
         requests=request_log(
             sent.requests,
@@ -96,11 +98,11 @@ def record(session: Session) -> Recording:
         batches=batch_log(batches, sent.start_s),
         telemetry=telemetry.frame(sent.start_s),
         stalls=stalls,
-        window_s=max(cut_s, 0.0) if partial else window_s,
-        partial=partial,
-        first_error=error or next((r.value for r in sent.requests if r.status == "failed"), None),
+        window_s=min(window_s, played_s),
+        partial=played_s < window_s,
+        first_error=first_error,
         config=_config(session),
-        environment=_environment(session, target),
+        environment=_environment(session, target, first_error),
         trace=session.arrivals.describe(),
     )
 
@@ -115,10 +117,17 @@ def _warm_up(session: Session, target: DynamicBatcher) -> None:
             f"this model is slow here: only {len(cold.sizes)} of {limit} batch sizes "
             f"were warmed up in {cold.warm_up_s:.0f} s"
         )
-    # Through the batcher too, so that its own code and the allocator have met a full queue.
-    for request in [target.submit(payload) for payload in session.payloads]:
-        with contextlib.suppress(RequestError):  # the replay will meet it again, and count it
-            request.result()
+    # Through the batcher too, so that its own code and the allocator have met a full queue. What a
+    # long batch timeout holds back for longer than this is not waited for.
+    until_s = session.clock.now() + _WARM_UP_S
+    requests: list[Request] = []
+    for payload in session.payloads:
+        with contextlib.suppress(QueueFullError):
+            requests.append(target.submit(payload))
+    for request in requests:
+        with contextlib.suppress(RequestError, TimeoutError):  # the replay will count failures
+            request.result(max(0.0, until_s - session.clock.now()))
+        target.cancel(request)
 
 
 def _play(
@@ -135,20 +144,42 @@ def _play(
                 sent,
                 client=session.settings.replay.client,
                 watch=progress.watch,
+                drain_limit_s=max(session.arrivals.window_s, _MIN_DRAIN_S),
             )
     except BaseException as error:  # noqa: BLE001 - what was measured is kept, whatever came
-        sent.stop.set()
+        sent.interrupt(session.clock.now())
         return error
     return None
 
 
-def _drain(target: DynamicBatcher, limit_s: float) -> None:
-    """Let what was sent be answered, but not for ever: a hopeless backlog is cancelled."""
-    stopping = threading.Thread(target=target.stop, name="dynbatch-drain", daemon=True)
-    stopping.start()
+def _drain(session: Session, target: DynamicBatcher, sent: Sent) -> None:
+    """Let what was sent be answered, but not for ever: a hopeless backlog is cancelled.
+
+    What was due in the window is answered before the batcher is stopped: stopping sends off what
+    it still holds, and would cut the last requests' waiting short.
+    """
+    now = session.clock.now
+    window_s = session.arrivals.window_s
+    limit_s = max(now() - sent.start_s, _MIN_DRAIN_S)
+    if sent.stop.is_set():
+        limit_s = _INTERRUPTED_DRAIN_S
+    until_s = now() + limit_s
+    measured = int(session.arrivals.trace.arrival_s.searchsorted(window_s))
     with contextlib.suppress(KeyboardInterrupt):
-        stopping.join(limit_s)
-    target.stop(drain=False)
+        for request in sent.requests[:measured]:
+            while not request.done() and now() < until_s and not sent.stop.is_set():
+                session.clock.sleep_until(now() + 0.01)
+        _stop(target, drain=True, limit_s=max(0.0, until_s - now()))
+    _stop(target, drain=False, limit_s=_HUNG_S)
+
+
+def _stop(target: DynamicBatcher, *, drain: bool, limit_s: float) -> None:
+    """Stop in a thread of its own, since a model that hangs would keep this one for ever."""
+    stopping = threading.Thread(
+        target=target.stop, kwargs={"drain": drain}, name="dynbatch-drain", daemon=True
+    )
+    stopping.start()
+    stopping.join(limit_s)
 
 
 @contextlib.contextmanager
@@ -187,7 +218,9 @@ def _config(session: Session) -> dict[str, Any]:
     }
 
 
-def _environment(session: Session, target: DynamicBatcher) -> dict[str, Any]:
+def _environment(
+    session: Session, target: DynamicBatcher, error: BaseException | None
+) -> dict[str, Any]:
     cold = target.cold_start
     return {
         **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
@@ -199,4 +232,5 @@ def _environment(session: Session, target: DynamicBatcher) -> dict[str, Any]:
             else session.executor.first_execution_s,
         },
         "warmed_sizes": list(cold.sizes),
+        "first_error": None if error is None else describe(error),
     }

@@ -17,6 +17,8 @@ Client = Literal["thread", "loop"]
 
 # A sleeping client looks up this often to see whether it was interrupted.
 _LOOK_UP_S = 0.1
+# Callers on an event loop are waited for this long once an interrupt has come.
+_INTERRUPTED_DRAIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -28,13 +30,21 @@ class Sent:
         ended_s: when the caller of request i had its answer, where callers take the time
             themselves (client "loop"); empty otherwise.
         start_s: the window's start, in seconds of the clock.
-        stop: set it to end the replay early.
+        stop: set by `interrupt`; ends the replay early.
+        stopped_s: when that was, in seconds of the clock; None if it was not.
     """
 
     start_s: float
     requests: list[Request] = field(default_factory=list)
     ended_s: dict[int, float] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
+    stopped_s: float | None = None
+
+    def interrupt(self, now_s: float) -> None:
+        """End the replay early; the first call counts."""
+        if self.stopped_s is None:
+            self.stopped_s = now_s
+        self.stop.set()
 
 
 def replay(
@@ -46,6 +56,7 @@ def replay(
     *,
     client: Client = "thread",
     watch: Callable[[], None] | None = None,
+    drain_limit_s: float = 60.0,
 ) -> None:
     """Send the requests and return once the last is sent (client "loop": answered).
 
@@ -58,14 +69,17 @@ def replay(
         client: "thread": one thread calls `submit`; nothing runs once a request but that call.
             "loop": a task for each request awaits its answer on an event loop, as a service's
             handlers do.
+        drain_limit_s: how long callers on an event loop are waited for after the last is sent.
         watch: called now and then in the calling thread while the replay runs; it paces itself.
     """
     failure: list[BaseException] = []
-    send = _send_from_thread if client == "thread" else _send_from_loop
 
     def run() -> None:
         try:
-            send(target, arrival_s, payloads, clock, sent)
+            if client == "thread":
+                _send_from_thread(target, arrival_s, payloads, clock, sent)
+            else:
+                _send_from_loop(target, arrival_s, payloads, clock, sent, drain_limit_s)
         except BaseException as error:  # noqa: BLE001 - carried into the calling thread
             failure.append(error)
 
@@ -97,8 +111,13 @@ def _send_from_thread(
             append(refused.request)
 
 
-def _send_from_loop(
-    target: Target, arrival_s: Sequence[float], payloads: Sequence[Any], clock: Clock, sent: Sent
+def _send_from_loop(  # noqa: PLR0917 - the thread's arguments and one more
+    target: Target,
+    arrival_s: Sequence[float],
+    payloads: Sequence[Any],
+    clock: Clock,
+    sent: Sent,
+    drain_limit_s: float,
 ) -> None:
     now, kinds = clock.now, len(payloads)
 
@@ -127,8 +146,11 @@ def _send_from_loop(
             task = asyncio.create_task(call(i))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-        if tasks:
-            await asyncio.wait(tasks)
+        give_up_s = now() + drain_limit_s
+        while tasks and now() < give_up_s:
+            await asyncio.wait(tasks, timeout=_LOOK_UP_S)
+            if sent.stop.is_set():
+                give_up_s = min(give_up_s, now() + _INTERRUPTED_DRAIN_S)
 
     # select() takes microseconds where epoll rounds a time-out up to whole milliseconds.
     def make_loop() -> asyncio.AbstractEventLoop:

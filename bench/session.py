@@ -3,6 +3,8 @@
 Everything that can be wrong with the input is found here, before a file is written.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import workloads
 from batching import Clock, DynamicBatcher, Model, Placement, load_model
 from batching.core import BatchObserver
 from batching.devices import reserve_batcher_core, resolve_placement
+from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
@@ -86,7 +89,8 @@ class Session:
             self.torch_threads = reserve_batcher_core()
             where += f" with {self.torch_threads} torch thread(s), one core left to the batcher"
         self.console.print(f"loading {self.model.name}{where}")
-        self.executor.prepare()
+        with self._model_code("could not be loaded"):
+            self.executor.prepare()
 
     def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
         replay = self.settings.replay
@@ -107,12 +111,9 @@ class Session:
 
     def _peak_rps(self) -> float:
         self.console.print("probing how fast the model can go here")
-        try:
+        with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)
-        except Exception as error:  # it may be the user's model: anything may come
-            raise RunFailedError(
-                f"{self.model.name} raised while it was probed: {type(error).__name__}: {error}"
-            ) from error
+        assert self.probe is not None  # noqa: S101 - for the type checker
         self.console.print(
             f"peak {self.probe.peak_rps:,.0f} req/s, at batch size {self.probe.peak_batch_size}"
             + (f", by {self.replicas} replicas" if self.replicas > 1 else "")
@@ -121,9 +122,15 @@ class Session:
 
     def _payloads(self) -> list[Any]:
         rng = np.random.default_rng(self.arrivals.seed or 0)
-        try:
+        with self._model_code("raised while it made an input"):
             return [self.model.make_input(rng) for _ in range(_PAYLOADS)]
-        except Exception as error:  # it may be the user's model: anything may come
-            raise RunFailedError(
-                f"{self.model.name} raised while it made an input: {type(error).__name__}: {error}"
-            ) from error
+
+    @contextlib.contextmanager
+    def _model_code(self, what: str) -> Iterator[None]:
+        """It may be the user's code: anything may come, `sys.exit` too."""
+        try:
+            yield
+        except BatchingError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RunFailedError(f"{self.model.name} {what}: {describe(error)}") from error

@@ -45,6 +45,7 @@ class StallWatch:
             [sys.executable, "-I", "-S", "-c", _WATCH, str(self._period_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # if this process is killed, it need not say so
             text=True,
             start_new_session=True,  # Ctrl-C in the terminal is not for it
         )

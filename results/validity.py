@@ -76,11 +76,13 @@ def check(evidence: Evidence) -> list[Finding]:
 
 def _errors(evidence: Evidence) -> Finding | None:
     counts = evidence.metrics.counts
-    if counts.failed == 0:
+    endings = {"failed": counts.failed, "were cancelled unanswered": counts.cancelled}
+    said = [f"{fmt.count(number)} {ending}" for ending, number in endings.items() if number]
+    if not said:
         return None
     return Finding(
         code=FindingCode.ERRORS,
-        message=f"{fmt.count(counts.failed)} of {_requests(counts.submitted)} failed",
+        message=f"of {_requests(counts.submitted)} {' and '.join(said)}",
         remedy="Look at the model's error in the run's output, mend it and run again; latency is "
         "of the requests that were answered and says nothing of the others.",
     )

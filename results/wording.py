@@ -18,9 +18,14 @@ def headline(run: Run) -> str:
     latency = metrics.latency_s
     if latency.p50 is None:
         return f"{subject} {answered} none of {fmt.count(metrics.counts.submitted)} requests."
+    counts = metrics.counts
+    share, whose = "", "requests"
+    if counts.ok < counts.submitted:
+        share = f" and {fmt.percent(counts.ok / counts.submitted)} of the requests"
+        whose = "answers"
     return (
-        f"{subject} {answered} {fmt.rate(metrics.throughput_rps)}; half of the requests within "
-        f"{fmt.duration(latency.p50)}, 99 % within {fmt.duration(latency.p99)}."
+        f"{subject} {answered} {fmt.rate(metrics.throughput_rps)}{share}; half of the {whose} "
+        f"within {fmt.duration(latency.p50)}, 99 % within {fmt.duration(latency.p99)}."
     )
 
 

@@ -33,13 +33,13 @@ class Collated:
     Attributes:
         inputs: what `Model.run` takes: a tensor, a mapping of names to tensors, or anything for a
             model that does not use torch.
-        real_elements, padded_elements: elements before and after padding; nan where inputs have
-            one shape and nothing is padded.
+        real_elements, padded_elements: elements before and after padding; leave them out
+            (or None) where nothing is padded.
     """
 
     inputs: Any
-    real_elements: float = nan
-    padded_elements: float = nan
+    real_elements: float | None = nan
+    padded_elements: float | None = nan
 
 
 class Staging(Protocol):

@@ -1,6 +1,7 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -60,17 +61,37 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
     settings = load_settings(config, given)
     messages = message_console(quiet=quiet)
-    with _run_folder(out, settings) as folder:
+    with _stdout_kept(as_json), _run_folder(out, settings) as folder:
         session = Session(settings, RealClock(), messages)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
             messages.print("interrupted before anything was measured: nothing is kept")
             return INTERRUPTED
         try:
-            run = _keep(folder, recording, messages)
+            run = _keep(folder, recording, messages, latest=out is None)
+        except KeyboardInterrupt:
+            messages.print(f"interrupted; the logs are kept: dynbatch report {folder}")
+            return INTERRUPTED
         except OSError as error:
             raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
+
+
+@contextlib.contextmanager
+def _stdout_kept(as_json: bool) -> Iterator[None]:
+    """With --json, what a model prints goes to stderr, even if it prints past Python."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager
@@ -82,12 +103,18 @@ def _run_folder(out: Path | None, settings: "Settings") -> Iterator[Path]:
     from bench.errors import InputError
     from results.run import RunDirectory
 
+    if out is not None and not out.name:
+        raise InputError(f"out must name a folder, but got {str(out)!r}")
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = f"{now}-{Path(settings.model.model).stem}-{Path(settings.replay.trace).stem}"
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    folder = out or Path("runs") / name
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made: list[Path] = []
+    folder = out or _unused(Path("runs") / name)
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        if out is None:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()  # a run that was started in the same second has another
         RunDirectory.create(folder)
         probe = folder / ".writable"
         probe.touch()
@@ -103,7 +130,15 @@ def _run_folder(out: Path | None, settings: "Settings") -> Iterator[Path]:
                 path.rmdir()
 
 
-def _keep(folder: Path, recording: "Recording", messages: "Console") -> "Run":
+def _unused(folder: Path) -> Path:
+    number, free = 2, folder
+    while free.exists():
+        free = folder.with_name(f"{folder.name}-{number}")
+        number += 1
+    return free
+
+
+def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
     from results.analysis import analyse
     from results.log import RunLogs
@@ -132,7 +167,8 @@ def _keep(folder: Path, recording: "Recording", messages: "Console") -> "Run":
     run = analyse(folder)
     messages.print("drawing the report")
     write_report(run)
-    update_latest(folder)
+    if latest:
+        update_latest(folder)
     return run
 
 

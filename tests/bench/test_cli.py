@@ -24,10 +24,9 @@ def dynbatch(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
+        code = cli.run()
         captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
+        return code, captured.out, captured.err
 
     return run
 
@@ -269,7 +268,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_partial(tmp_path):
 
 def test_version_is_that_of_the_package(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dynbatch", "--version"])
-    cli.main()
+    assert cli.run() == 0
     assert capsys.readouterr().out == f"dynbatch {version('dynbatch')}\n"
 
 

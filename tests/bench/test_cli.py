@@ -151,6 +151,55 @@ class TestARun:
         assert counts["submitted"] == counts["ok"] == record["trace"]["requests"]
         assert "<script" not in (run / "report.html").read_text()
 
+    def test_a_window_that_outlasts_its_arrivals_is_whole_not_partial(self, dynbatch, tmp_path):
+        path = listing(tmp_path, '{"arrival_s": [0, 0.2, 0.4], "duration_s": 1.5}')
+        code, _, err = dynbatch("bench", "--trace", path, "--model", "affine:1,1", "--out", "r")
+        assert code == 0, err
+        record = json.loads(Path("r/run.json").read_text())
+        assert record["partial"] is False
+        assert record["window_s"] == 1.5
+        assert record["metrics"]["offered_rps"] == pytest.approx(2.0)
+
+    @pytest.mark.parametrize("client", ["thread", "loop"])
+    def test_the_last_requests_wait_as_long_as_all_others(self, dynbatch, tmp_path, client):
+        path = listing(tmp_path, '{"arrival_s": [0, 0.01], "duration_s": 0.1}')
+        dynbatch(
+            "bench", "--trace", path, "--model", "affine:1,0", "--client", client,
+            "--batch-timeout-ms", "700", "--quiet", "--out", "r",
+        )  # fmt: skip
+        latency_s = json.loads(Path("r/run.json").read_text())["metrics"]["latency_s"]
+        assert latency_s["max"] > 0.69
+
+    def test_runs_started_in_the_same_second_have_folders_of_their_own(self, dynbatch, tmp_path):
+        from bench.commands.bench import _unused
+
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x-2").mkdir()
+        assert _unused(tmp_path / "x").name == "x-3"
+
+    @pytest.mark.parametrize("where", ["factory", "prepare", "input", "run"])
+    def test_sys_exit_in_a_model_is_a_failure_not_an_exit(self, dynbatch, tmp_path, where):
+        (tmp_path / "bad.py").write_text(
+            "import sys\n"
+            "import batching.models.synthetic as s\n"
+            "from batching import RealClock\n"
+            f"WHERE = {where!r}\n"
+            "class Bad(s.AffineModel):\n"
+            "    def prepare(self, placement):\n"
+            "        WHERE == 'prepare' and sys.exit(0)\n"
+            "    def make_input(self, rng):\n"
+            "        WHERE == 'input' and sys.exit(0)\n"
+            "    def run(self, inputs):\n"
+            "        WHERE == 'run' and sys.exit(0)\n"
+            "def make():\n"
+            "    WHERE == 'factory' and sys.exit(0)\n"
+            "    return Bad(0.001, 0.0, RealClock())\n"
+        )
+        code, out, err = dynbatch("bench", "--model", "bad.py:make", "--rate", "10")
+        assert code == (2 if where == "factory" else 1)
+        assert out == ""
+        assert "SystemExit" in err.splitlines()[-1]
+
     def test_json_is_the_metrics_alone_on_stdout(self, dynbatch):
         code, out, err = dynbatch("bench", *QUICK, "--duration", "1", "--json", "--out", "r")
         assert code == 0

@@ -16,7 +16,7 @@ from batching.devices import resolve_placement
 from batching.execution import make_executor
 
 # model, batch size, batches a turn
-CASES = (("mlp", 32, 200), ("bert-base", 8, 6), ("resnet50", 4, 6))
+CASES = (("mlp", 32, 300), ("bert-base", 8, 4), ("resnet50", 4, 4))
 TURNS = 3
 
 
@@ -34,7 +34,6 @@ def batcher_rps(model, placement, payloads, batch_size, in_flight):
         max_batch_size=batch_size,
         in_flight=in_flight,
         device=placement.device,
-        warm_up_budget_s=0,
     )
     batcher.start()
     began = time.perf_counter()

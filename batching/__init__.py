@@ -3,7 +3,7 @@
 Nothing here imports torch until a torch model or device is asked for.
 """
 
-from batching.batcher import DynamicBatcher, Statistics
+from batching.batcher import DynamicBatcher
 from batching.clock import Clock, RealClock
 from batching.errors import (
     BatcherClosedError,
@@ -23,6 +23,7 @@ from batching.models import Model, Placement, load_model
 from batching.options import FaultTolerance
 from batching.policies import POLICIES, BatchingPolicy
 from batching.request import BatchRecord, Request
+from batching.statistics import Statistics
 from batching.virtual_clock import VirtualClock
 from batching.warm_up import ColdStart
 

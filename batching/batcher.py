@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from threading import Thread
@@ -15,7 +14,6 @@ from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
     BatchingError,
-    ConfigError,
     describe,
 )
 from batching.execution import Executor
@@ -25,37 +23,11 @@ from batching.options import Admission, FaultTolerance
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.replicas import executors_for, lane_key_of
 from batching.request import BatchRecord, Request
+from batching.statistics import Statistics, snapshot
 from batching.switching import quick_switching
 from batching.warm_up import ColdStart, warm_up
 from batching.watchdog import Watchdog
 from batching.worker import Slot, Worker
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot, taken at one instant.
-
-    submitted = ok + rejected + expired + failed + cancelled + queue_depth + in_flight.
-
-    Attributes:
-        queue_depth: requests that wait, for a batch or for a retry.
-        in_flight: requests that a worker has in hand.
-        batches: batches taken so far.
-        healthy_replicas: workers that return from their batches.
-        size_limits: the largest batch that fits each worker's memory, as far as is known.
-    """
-
-    submitted: int
-    ok: int
-    rejected: int
-    expired: int
-    failed: int
-    cancelled: int
-    queue_depth: int
-    in_flight: int
-    batches: int
-    healthy_replicas: int
-    size_limits: tuple[int, ...]
 
 
 class DynamicBatcher:
@@ -123,10 +95,6 @@ class DynamicBatcher:
         observer: BatchObserver | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if in_flight not in (1, 2):
-            raise ConfigError(f"in_flight must be 1 or 2, but got {in_flight}")
-        if replicas is not None and replicas < 1:
-            raise ConfigError(f"replicas must be >= 1, but got {replicas}")
         options = PolicyOptions(
             max_batch_size=max_batch_size,
             batch_timeout_s=batch_timeout_ms / 1e3,
@@ -148,19 +116,8 @@ class DynamicBatcher:
         # The hot path's own references.
         self._now = self._clock.now
         self._lane = self._core.default_lane
-        self._workers = [
-            Worker(index, self._core, faults, executors)
-            for index, executors in enumerate(
-                executors_for(
-                    run,
-                    device=device,
-                    dtype=dtype,
-                    replicas=replicas,
-                    in_flight=in_flight,
-                    clock=self._clock,
-                )
-            )
-        ]
+        groups = executors_for(run, device, dtype, replicas, in_flight, clock=self._clock)
+        self._workers = [Worker(i, self._core, faults, group) for i, group in enumerate(groups)]
         timeout_s = faults.execute_timeout_s
         self._watchdog = Watchdog(self._core, self._workers, timeout_s) if timeout_s < inf else None
         self._warm_up_budget_s = warm_up_budget_s
@@ -365,18 +322,7 @@ class DynamicBatcher:
 
     def statistics(self) -> Statistics:
         """Counts as they stand."""
-        core = self._core
-        with core.guard:
-            ended, waiting, in_hand = dict(core.ended), core.waiting(), core.in_hand
-            return Statistics(
-                submitted=sum(ended.values()) + waiting + in_hand,
-                **ended,
-                queue_depth=waiting,
-                in_flight=in_hand,
-                batches=core.batches,
-                healthy_replicas=sum(core.healthy),
-                size_limits=tuple(worker.size_limit for worker in self._workers),
-            )
+        return snapshot(self._core, [worker.size_limit for worker in self._workers])
 
     def _serving(self) -> list[tuple[Slot, Thread]]:
         """The slots whose threads return from their batches."""

@@ -18,13 +18,26 @@ def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
     return key
 
 
-def executors_for(
-    run: Any, *, device: str, dtype: str, replicas: int | None, in_flight: int, clock: Clock
+def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
+    run: Any,
+    device: str,
+    dtype: str,
+    replicas: int | None,
+    in_flight: int,
+    clock: Clock,
 ) -> list[list[Executor]]:
     """For each replica, one executor for each of its slots.
 
     Replicas on one device share the model; each further device gets a copy of it.
+
+    Raises:
+        ConfigError: `replicas` or `in_flight` is out of its range.
+        DeviceError: no such device here.
     """
+    if in_flight not in (1, 2):
+        raise ConfigError(f"in_flight must be 1 or 2, but got {in_flight}")
+    if replicas is not None and replicas < 1:
+        raise ConfigError(f"replicas must be >= 1, but got {replicas}")
     if hasattr(run, "execute"):
         if (replicas or 1) > 1:
             raise ConfigError("replicas need a model, but got an executor, which is one replica")

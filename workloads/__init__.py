@@ -1,7 +1,7 @@
 """What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
 
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
-from workloads.files import DescribedTrace, ListedTrace, builtin_names, load, save
+from workloads.files import builtin_names, load, save
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
@@ -12,6 +12,7 @@ from workloads.processes import (
     Poisson,
 )
 from workloads.resolve import ResolvedTrace, resolve
+from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
 __all__ = [

@@ -4,18 +4,17 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, InstanceOf, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictFloat, StrictInt, StrictStr
 
 from workloads import schema
-from workloads.checks import positive
 from workloads.errors import TraceError, TraceFileError, WorkloadError
-from workloads.processes import PROCESSES, ArrivalProcess, as_json
+from workloads.processes import PROCESSES
+from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import MOST_TOKENS, Trace
 
 # fail_fast, so that a column of a million wrong entries is one complaint.
@@ -23,125 +22,34 @@ Seconds = Annotated[list[StrictFloat], Field(fail_fast=True)]
 Lengths = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MOST_TOKENS)]], Field(fail_fast=True)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DescribedTrace:
-    """Arrivals still to be drawn; with another seed, the same workload on another day.
-
-    The file has the parameters of the process beside the other fields:
-    `{"process": "gamma", "cv": 2.0, "rate_rps": 100, "duration_s": 60, "seed": 7}`.
-
-    Attributes:
-        process: What shapes the arrivals.
-        duration_s: Length in seconds, where the caller asks for no other.
-        seed: Seed of the draw (>= 0), where the caller asks for no other.
-        rate_rps: Mean rate in requests per second, or None where `utilization` gives the load.
-        utilization: Mean rate / the highest rate the system under test can serve, or None.
-            Above 1 is overload.
-        name: What to call the trace; the kind of the process where a file names none.
-
-    Raises:
-        TraceError: A number out of range, or not exactly one of rate_rps and utilization.
-    """
-
-    process: InstanceOf[ArrivalProcess]
-    duration_s: StrictFloat
-    seed: StrictInt
-    rate_rps: StrictFloat | None = None
-    utilization: StrictFloat | None = None
-    name: StrictStr = ""
-
-    def __post_init__(self) -> None:
-        positive("duration_s", self.duration_s, TraceError)
-        check_seed(self.seed)
-        loads = {"rate_rps": self.rate_rps, "utilization": self.utilization}
-        given = {name: value for name, value in loads.items() if value is not None}
-        if len(given) != 1:
-            came = "both" if given else "neither"
-            raise TraceError(
-                f"exactly one of rate_rps and utilization must be given, but got {came}"
-            )
-        for name, value in given.items():
-            positive(name, value, TraceError)
-
-    @property
-    def label(self) -> str:
-        """`name`, or the kind of the process where there is none."""
-        return self.name or self.process.kind
-
-    def draw(self, rate_rps: float, duration_s: float, seed: int) -> Trace:
-        """One draw of the process; equal arguments give equal arrivals.
-
-        Raises:
-            WorkloadError: An argument out of range.
-        """
-        check_seed(seed)
-        rng = np.random.default_rng(seed)
-        return Trace(
-            arrival_s=self.process.arrivals(rate_rps, duration_s, rng),
-            duration_s=duration_s,
-            name=self.label,
-            source={
-                "kind": "process",
-                "process": as_json(self.process),
-                "rate_rps": rate_rps,
-                "duration_s": duration_s,
-                "seed": seed,
-            },
-        )
-
-
 @dataclass(frozen=True)
-class ListedTrace:
-    """Arrivals written down one by one: a recording, or a draw that was saved.
-
-    Attributes:
-        arrival_s: Seconds `[N]`, non-decreasing, >= 0, at least one.
-        input_tokens: Whole numbers `[N]`, or None.
-        output_tokens: Whole numbers `[N]`, or None.
-        duration_s: The span covered; the last arrival where a file names none.
-        name: What to call the trace.
-        path: The file it was read from; None where it was not.
-
-    Raises:
-        WorkloadError: The columns are no trace.
-    """
+class _Listing:
+    """The fields of a file that lists arrivals; ListedTrace is what becomes of it."""
 
     arrival_s: Seconds
     input_tokens: Lengths | None = None
     output_tokens: Lengths | None = None
     duration_s: StrictFloat | None = None
     name: StrictStr = "recording"
-    path: StrictStr | None = None
 
     def __post_init__(self) -> None:
         if not self.arrival_s:
             raise TraceError("arrival_s must list at least one arrival, but got []")
-        self.trace()
 
-    def trace(self) -> Trace:
-        """The listed requests; built once."""
-        return self._trace
-
-    @cached_property
-    def _trace(self) -> Trace:
+    def trace(self, path: str) -> Trace:
+        """The requests as columns."""
         return Trace(
             arrival_s=np.array(self.arrival_s, dtype=np.float64),
             duration_s=self.arrival_s[-1] if self.duration_s is None else self.duration_s,
             input_tokens=_column(self.input_tokens),
             output_tokens=_column(self.output_tokens),
             name=self.name,
-            source={"kind": "recording", "path": self.path},
+            source={"kind": "recording", "path": path},
         )
 
 
 def _column(tokens: list[int] | None) -> Any:
     return None if tokens is None else np.array(tokens, dtype=np.int64)
-
-
-def check_seed(seed: int) -> None:
-    """Raise TraceError for a seed that no generator takes."""
-    if seed < 0:
-        raise TraceError(f"seed must be >= 0, but got {seed}")
 
 
 def builtin_names() -> list[str]:
@@ -244,8 +152,8 @@ def _described(values: dict[str, Any]) -> DescribedTrace:
 
 
 def _listed(values: dict[str, Any], path: Path) -> ListedTrace:
-    _check_known(values, schema.field_names(ListedTrace) - {"path"})
-    return schema.build(ListedTrace, values | {"path": _text(path)})
+    _check_known(values, schema.field_names(_Listing))
+    return ListedTrace(schema.build(_Listing, values).trace(_text(path)))
 
 
 def _text(path: str | Path) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from workloads.checks import not_negative, positive
 from workloads.errors import TraceError
-from workloads.files import DescribedTrace, ListedTrace, check_seed
+from workloads.specs import DescribedTrace, ListedTrace, check_seed
 from workloads.trace import Trace
 
 # Two durations this close (relative) are one duration that went through some arithmetic.
@@ -201,7 +201,7 @@ def _load(
 
 
 def _own_rate(spec: ListedTrace) -> float:
-    trace = spec.trace()
+    trace = spec.trace
     if not trace.duration_s > 0:
         raise TraceError(
             f"{trace.name} must span some time to have a rate, but all its arrivals are at 0 s: "
@@ -227,7 +227,7 @@ def _cut(
     tail_s: float,
 ) -> tuple[Trace, float, float]:
     """Steps 2 to 4 for a listed trace: the trace, its window and what tail it has, in seconds."""
-    trace = spec.trace().at_rate(rate_rps).scaled(time_scale)
+    trace = spec.trace.at_rate(rate_rps).scaled(time_scale)
     span_s = trace.duration_s
     window_s = span_s if duration_s is None else duration_s
     if window_s > span_s * (1 + SAME):

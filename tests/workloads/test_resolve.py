@@ -27,8 +27,10 @@ def described(process=None, **fields):
     return DescribedTrace(process=process or Poisson(), **fields)
 
 
-def listed(*arrival_s, **fields):
-    return ListedTrace(list(map(float, arrival_s)), **fields)
+def listed(*arrival_s, duration_s=None, **fields):
+    fields = {"name": "recording", "source": {"kind": "recording", "path": None}} | fields
+    duration_s = float(arrival_s[-1]) if duration_s is None else duration_s
+    return ListedTrace(Trace(arrival_s, duration_s, **fields))
 
 
 class Peak:

@@ -1,0 +1,5 @@
+"""`dynbatch trace`: look at traces and make others from them. One file a subcommand."""
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others from them.")

@@ -1,5 +1,6 @@
 """What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
 
+from workloads.asgi import RecordingMiddleware
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
 from workloads.files import builtin_names, load, save
 from workloads.processes import (
@@ -11,6 +12,7 @@ from workloads.processes import (
     OnOff,
     Poisson,
 )
+from workloads.recorder import TraceRecorder
 from workloads.resolve import ResolvedTrace, resolve
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
@@ -26,10 +28,12 @@ __all__ = [
     "OnOff",
     "Poisson",
     "ProcessError",
+    "RecordingMiddleware",
     "ResolvedTrace",
     "Trace",
     "TraceError",
     "TraceFileError",
+    "TraceRecorder",
     "WorkloadError",
     "builtin_names",
     "load",

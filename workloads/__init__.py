@@ -2,6 +2,19 @@
 
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
 from workloads.files import builtin_names, load, save
+from workloads.operations import (
+    Window,
+    WindowRule,
+    concatenated,
+    count_dispersion,
+    merged,
+    pick_windows,
+    rate_method,
+    superposed,
+    to_rate,
+    window_at,
+    without_tokens,
+)
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
@@ -11,7 +24,7 @@ from workloads.processes import (
     OnOff,
     Poisson,
 )
-from workloads.resolve import ResolvedTrace, resolve
+from workloads.resolve import ResolvedTrace, resolve, resolve_draws
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
@@ -30,9 +43,21 @@ __all__ = [
     "Trace",
     "TraceError",
     "TraceFileError",
+    "Window",
+    "WindowRule",
     "WorkloadError",
     "builtin_names",
+    "concatenated",
+    "count_dispersion",
     "load",
+    "merged",
+    "pick_windows",
+    "rate_method",
     "resolve",
+    "resolve_draws",
     "save",
+    "superposed",
+    "to_rate",
+    "window_at",
+    "without_tokens",
 ]

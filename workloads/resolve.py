@@ -27,7 +27,7 @@ from workloads.checks import not_negative, positive
 from workloads.draws import check_draws, draw_seed, draws_of
 from workloads.errors import TraceError
 from workloads.loads import Load, load_of
-from workloads.operations.scaling import RATE_BY, RateBy, rate_method, to_rate
+from workloads.operations.scaling import RateMethod, check_rate_by, rate_method, to_rate
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import SAME, Trace, check_seed
 
@@ -123,7 +123,7 @@ class _Asked:
     duration_s: float | None
     tail_s: float
     seed: int | None
-    rate_by: RateBy | None
+    rate_by: str | None
     loop: bool
 
     def __post_init__(self) -> None:
@@ -133,10 +133,8 @@ class _Asked:
             positive("duration_s", self.duration_s, TraceError)
         if self.seed is not None:
             check_seed(self.seed)
-        if self.rate_by is not None and self.rate_by not in RATE_BY:
-            raise TraceError(
-                f"rate_by must be one of {', '.join(RATE_BY)}, but got {self.rate_by!r}"
-            )
+        if self.rate_by is not None:
+            check_rate_by(self.rate_by)
 
     def check(self, spec: DescribedTrace | ListedTrace) -> None:
         if self.rate_by is not None and isinstance(spec, DescribedTrace):
@@ -160,7 +158,7 @@ def resolve(
     seed: int | None = None,
     peak_rps: Callable[[], float] | None = None,
     utilization: float | None = None,
-    rate_by: RateBy | None = None,
+    rate_by: str | None = None,
     loop: bool = False,
 ) -> ResolvedTrace:
     """Apply a command's options to a trace file, in the order of the module's docstring.
@@ -210,7 +208,7 @@ def resolve_draws(
     seed: int | None = None,
     peak_rps: Callable[[], float] | None = None,
     utilization: float | None = None,
-    rate_by: RateBy | None = None,
+    rate_by: str | None = None,
     loop: bool = False,
     block_s: float | None = None,
 ) -> list[ResolvedTrace]:
@@ -274,7 +272,7 @@ class _Played:
 
     trace: Trace
     load: Load
-    rate_by: RateBy
+    rate_by: RateMethod
 
     @property
     def pass_s(self) -> float:

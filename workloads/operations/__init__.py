@@ -2,13 +2,13 @@
 
 from workloads.operations.dispersion import count_dispersion
 from workloads.operations.merging import concatenated, merged, without_tokens
-from workloads.operations.scaling import RATE_BY, RateBy, rate_method, superposed, to_rate
+from workloads.operations.scaling import RATE_BY, RateMethod, rate_method, superposed, to_rate
 from workloads.operations.windows import PICKS, Window, WindowRule, pick_windows, window_at
 
 __all__ = [
     "PICKS",
     "RATE_BY",
-    "RateBy",
+    "RateMethod",
     "Window",
     "WindowRule",
     "concatenated",

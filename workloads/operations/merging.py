@@ -74,7 +74,7 @@ def _joined(traces: Sequence[Trace]) -> dict[str, Any]:
             lacking = next(trace for trace in traces if getattr(trace, name) is None)
             raise TraceError(
                 f"{name} must be in all traces or in none, but {having[0].name} has them and "
-                f"{lacking.name} does not"
+                f"{lacking.name} does not: --drop-tokens leaves them out"
             )
         columns[name] = np.concatenate([getattr(trace, name) for trace in traces])
     return columns

@@ -17,7 +17,7 @@ Candidates that a rule cannot tell apart are chosen between by the seed.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ from workloads.errors import TraceError
 from workloads.operations.dispersion import interval_counts
 from workloads.trace import SAME, Times, Trace, check_seed, check_size
 
-Pick: TypeAlias = Literal["busy", "quiet", "typical", "random"]
-PICKS: tuple[str, ...] = get_args(Pick)
+PICKS = ("busy", "quiet", "typical", "random")
 PERCENTILES = {"busy": 95.0, "quiet": 5.0}
 
 # A window starts every fifth twentieth: a quarter of its length.
@@ -50,7 +49,7 @@ class WindowRule:
     """
 
     length_s: float
-    pick: Pick = "typical"
+    pick: str = "typical"
     percentile: float | None = None
     seed: int = 0
 
@@ -84,6 +83,11 @@ class Window:
     as_many: int
     candidates: int
     median_requests: float
+
+    @property
+    def more(self) -> int:
+        """How many candidates have more arrivals."""
+        return self.candidates - self.fewer - self.as_many
 
     def of(self, trace: Trace) -> Trace:
         """The window as a trace of its own."""

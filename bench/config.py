@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -65,6 +66,8 @@ class ReplaySettings(_Table):
     time_scale: Positive = 1.0
     duration: Positive | None = None
     seed: Annotated[StrictInt, Field(ge=0)] | None = None
+    rate_by: Literal["time", "thin", "superpose", "auto"] | None = None
+    loop: StrictBool = False
     client: Literal["thread", "loop"] = "thread"
 
 

@@ -50,8 +50,25 @@ Duration = Annotated[
     float | None,
     typer.Option(help="Length of the measured window, s.", rich_help_panel=_LOAD),
 ]
+Loop = Annotated[
+    bool | None,
+    typer.Option(
+        "--loop/--no-loop",
+        help="Play a recording that is shorter than the run again from its start.",
+        rich_help_panel=_LOAD,
+    ),
+]
+RateBy = Annotated[
+    str | None,
+    typer.Option(
+        help="How a recording gets its rate: time (stretch it; default), thin (leave requests "
+        "out), superpose (lay copies over each other), or auto (thin or superpose).",
+        rich_help_panel=_LOAD,
+    ),
+]
 Seed = Annotated[
-    int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+    int | None,
+    typer.Option(help="Seed of what is drawn at random.", rich_help_panel=_LOAD),
 ]
 Client = Annotated[
     str | None,
@@ -181,11 +198,17 @@ Out = Annotated[
     Path | None,
     typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=_OUTPUT),
 ]
+TraceFile = Annotated[
+    str, typer.Argument(metavar="TRACE", help="Trace file that lists its arrivals.")
+]
+TraceOut = Annotated[
+    Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=_OUTPUT)
+]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print the metrics as one JSON object on stdout, everything else on stderr.",
+        help="Print the result as one JSON object on stdout, everything else on stderr.",
         rich_help_panel=_OUTPUT,
     ),
 ]

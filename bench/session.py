@@ -113,6 +113,8 @@ class Session:
             tail_s=tail_s,
             seed=replay.seed,
             peak_rps=self._peak_rps,
+            rate_by=replay.rate_by,
+            loop=replay.loop,
         )
 
     def _peak_rps(self) -> float:

@@ -166,7 +166,9 @@ def test_a_recording_shorter_than_the_run_is_refused_with_what_would_work():
         resolve(spec, rate_rps=2.0, duration_s=100.0)
     assert str(caught.value) == (
         "lunch must last 100 s, but its 60 requests last 30 s at 2 req/s: "
-        "give a lower --rate (at most 0.6) or a shorter --duration (at most 30)"
+        "give a lower --rate (at most 0.6), a shorter --duration (at most 30) or --loop to play it "
+        "again from its start, or fit a process, which can be drawn at any length "
+        "(dynbatch trace fit)"
     )
     assert resolve(spec, rate_rps=0.6, duration_s=100.0).requests == 60
     assert resolve(spec, rate_rps=2.0, duration_s=30.0).requests == 60
@@ -260,6 +262,10 @@ def test_describe_identifies_a_draw_in_plain_json():
         "time_scale": 2.0,
         "utilization": 0.7,
         "peak_rps": 200.0,
+        "rate_by": None,
+        "loops": 1,
+        "pass_s": None,
+        "operations": [{"operation": "scale_time", "factor": 2.0}],
     }
 
 

@@ -1,0 +1,351 @@
+"""From the observations of every draw to effects and verdicts: what a comparison found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from results import paired
+from results.comparison.metrics import METRICS, SHOWN, ComparedMetric, metric_named
+from results.comparison.observation import Observation
+from results.errors import InvalidInputError
+from results.paired import Effect, Plan, Verdict
+
+Draw = Mapping[str, Observation]
+"""The observations of one draw, by arm."""
+
+Design = Literal["draws", "blocks", "unpaired"]
+
+_FEWEST_UNABLE = 2
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MetricEffect(_Part):
+    """One metric of a challenger against the control.
+
+    `ratio` is challenger / control with its interval `low`, `high` at confidence 1 - `level`;
+    all null, with the `reason`, where no ratio can be given. `noise` is the standard deviation of
+    the log ratio of a pair, `draws_needed` how many draws in all would decide if the effect and the
+    noise are what they seem. `adjusted_p` is the p-value of the claim, after Holm over the metrics
+    that are not judged. `control` and `challenger` are geometric means over the draws.
+    """
+
+    metric: str
+    verdict: Verdict
+    reason: str | None = None
+    control: float | None = None
+    challenger: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    draws: int = 0
+    noise: float | None = None
+    p: float | None = None
+    adjusted_p: float | None = None
+    sign_flip_p: float | None = None
+    draws_needed: int | None = None
+    log_ratios: tuple[float, ...] = ()
+
+
+class Challenger(_Part):
+    """What was found of one arm against the control; `judged` is the metric that decides.
+
+    `saturated` and `control_saturated` count the draws whose load was more than the arm served.
+    """
+
+    arm: str
+    judged: MetricEffect
+    others: tuple[MetricEffect, ...]
+    saturated: int
+    control_saturated: int
+    draws: int
+    hopeless: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the judged metric."""
+        return self.judged.verdict
+
+    @property
+    def effects(self) -> tuple[MetricEffect, ...]:
+        """All metrics, in the order of the catalogue."""
+        order = list(METRICS)
+        return tuple(
+            sorted((self.judged, *self.others), key=lambda effect: order.index(effect.metric))
+        )
+
+    def effect(self, metric: str) -> MetricEffect | None:
+        """The effect on a metric; None if it was not compared."""
+        return next((effect for effect in self.effects if effect.metric == metric), None)
+
+
+class Outcome(_Part):
+    """What a comparison found.
+
+    Attributes:
+        control: The arm that all others are compared with.
+        metric: The judged metric's name.
+        design: How effects were made: over paired draws, over blocks of time of two runs that had
+            the same arrivals, or of two runs that had not.
+        draws: How many draws were finished.
+        most_draws, looks, level, margin: The plan.
+        at_look: Whether a verdict was allowed after that many draws.
+        decided: Whether every challenger has its verdict, or no further draw would change it.
+        caveats: What speaks against the runs, as sentences without an end.
+    """
+
+    control: str
+    metric: str
+    design: Design = "draws"
+    draws: int
+    most_draws: int
+    looks: tuple[int, ...]
+    level: float
+    margin: float
+    at_look: bool
+    decided: bool
+    challengers: tuple[Challenger, ...]
+    caveats: tuple[str, ...] = Field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Turns observations into an outcome.
+
+    Args:
+        arms: Names of the arms, the control first.
+        plan: When and how surely to judge.
+        metric: Name of the metric that decides; it is chosen before the first draw, so its level
+            needs no correction for the metrics that are reported beside it.
+    """
+
+    arms: tuple[str, ...]
+    plan: Plan
+    metric: str = "p99"
+
+    def __post_init__(self) -> None:
+        if len(self.arms) < 2:
+            raise InvalidInputError(f"arms must be at least two, but got {len(self.arms)}")
+        if self.plan.challengers != len(self.arms) - 1:
+            raise InvalidInputError(
+                f"challengers of the plan must be {len(self.arms) - 1}, "
+                f"but got {self.plan.challengers}"
+            )
+        metric_named(self.metric)
+
+    def outcome(self, draws: Sequence[Draw]) -> Outcome:
+        """Return what the finished draws say; every draw has all arms."""
+        challengers = tuple(self._challenger(arm, draws) for arm in self.arms[1:])
+        at_look = len(draws) in self.plan.looks
+        settled = [c.verdict != Verdict.INCONCLUSIVE or c.hopeless for c in challengers]
+        return Outcome(
+            control=self.arms[0],
+            metric=self.metric,
+            draws=len(draws),
+            most_draws=self.plan.draws,
+            looks=self.plan.looks,
+            level=self.plan.level,
+            margin=self.plan.margin,
+            at_look=at_look,
+            decided=len(draws) >= 2 and all(settled),
+            challengers=challengers,
+            caveats=tuple(caveats(draws, self.arms)),
+        )
+
+    def _challenger(self, arm: str, draws: Sequence[Draw]) -> Challenger:
+        control = self.arms[0]
+        strain = _Strain(
+            control=[draw[control].saturated for draw in draws],
+            challenger=[draw[arm].saturated for draw in draws],
+        )
+        judged = metric_named(self.metric)
+        names = [name for name in SHOWN if name != judged.name]
+        if judged.name != "goodput" and all(
+            draw[a].values["goodput"] is not None for draw in draws for a in (control, arm)
+        ):
+            names.append("goodput")
+        effects = [
+            self._effect(METRICS[name], [(d[control], d[arm]) for d in draws], strain)
+            for name in (judged.name, *names)
+        ]
+        others = self._corrected(effects[1:])
+        return Challenger(
+            arm=arm,
+            judged=effects[0],
+            others=tuple(others),
+            saturated=sum(strain.challenger),
+            control_saturated=sum(strain.control),
+            draws=len(draws),
+            hopeless=judged.is_latency and strain.hopeless,
+        )
+
+    def _effect(
+        self,
+        metric: ComparedMetric,
+        pairs: Sequence[tuple[Observation, Observation]],
+        strain: "_Strain",
+    ) -> MetricEffect:
+        if metric.is_latency and strain.any:
+            return MetricEffect(
+                metric=metric.name, verdict=strain.verdict, reason=strain.reason, draws=len(pairs)
+            )
+        values = [(a.values[metric.name], b.values[metric.name]) for a, b in pairs]
+        known = [(a, b) for a, b in values if a and b and a > 0.0 and b > 0.0]
+        if len(known) < len(values) or len(known) < 2:
+            return MetricEffect(
+                metric=metric.name,
+                verdict=Verdict.INCONCLUSIVE,
+                reason=_missing(metric, values),
+                draws=len(pairs),
+            )
+        effect = paired.effect_of([log(b / a) for a, b in known], self.plan.level)
+        verdict = Verdict.INCONCLUSIVE
+        if effect.draws in self.plan.looks:
+            verdict = paired.verdict_of(effect, self.plan, metric.direction)
+        return from_effect(
+            metric,
+            effect,
+            verdict,
+            self.plan,
+            control=_geometric_mean([a for a, _ in known]),
+            log_ratios=tuple(log(b / a) for a, b in known),
+        )
+
+    def _corrected(self, effects: Sequence[MetricEffect]) -> list[MetricEffect]:
+        """Take back the claims that do not survive Holm over all metrics that are not judged."""
+        claims = [e for e in effects if e.adjusted_p is not None]
+        adjusted = dict(
+            zip(
+                (e.metric for e in claims),
+                paired.holm([e.adjusted_p or 0.0 for e in claims]),
+                strict=True,
+            )
+        )
+        return [withdrawn(e, adjusted.get(e.metric), self.plan.level) for e in effects]
+
+
+def from_effect(
+    metric: ComparedMetric,
+    effect: Effect,
+    verdict: Verdict,
+    plan: Plan,
+    *,
+    control: float,
+    log_ratios: tuple[float, ...] = (),
+) -> MetricEffect:
+    """Return the record of an effect; `adjusted_p` is that of its claim, not adjusted yet."""
+    low, high = effect.interval
+    return MetricEffect(
+        metric=metric.name,
+        verdict=verdict,
+        control=control,
+        challenger=control * effect.ratio,
+        ratio=effect.ratio,
+        low=low,
+        high=high,
+        level=effect.level,
+        draws=effect.draws,
+        noise=effect.noise,
+        p=effect.p,
+        adjusted_p=paired.claim_p(effect, plan),
+        sign_flip_p=effect.sign_flip_p,
+        draws_needed=paired.draws_needed(effect, plan) if effect.draws > 1 else None,
+        log_ratios=log_ratios,
+    )
+
+
+def withdrawn(effect: MetricEffect, adjusted_p: float | None, level: float) -> MetricEffect:
+    """Return the effect with its adjusted p-value, inconclusive if that is above the level."""
+    if adjusted_p is None:
+        return effect
+    kept = effect.verdict if adjusted_p <= level else Verdict.INCONCLUSIVE
+    return effect.model_copy(update={"adjusted_p": adjusted_p, "verdict": kept})
+
+
+@dataclass(frozen=True, slots=True)
+class _Strain:
+    """In which draws the load was more than an arm could serve.
+
+    A latency under such a load says how long the run was, so no ratio of latencies is given as
+    soon as there is one such draw (leaving it out would leave out the draws in which an arm does
+    worst). Two draws in which one arm failed and the other did not, and none the other way round,
+    are a verdict.
+    """
+
+    control: Sequence[bool]
+    challenger: Sequence[bool]
+
+    @property
+    def any(self) -> bool:
+        return any(self.control) or any(self.challenger)
+
+    @property
+    def _alone(self) -> tuple[int, int]:
+        """In how many draws the control alone, and the challenger alone, could not."""
+        pairs = list(zip(self.control, self.challenger, strict=True))
+        return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+
+    @property
+    def verdict(self) -> Verdict:
+        control, challenger = self._alone
+        if challenger >= _FEWEST_UNABLE and not control:
+            return Verdict.WORSE
+        if control >= _FEWEST_UNABLE and not challenger:
+            return Verdict.BETTER
+        return Verdict.INCONCLUSIVE
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no further draw could bring a verdict."""
+        both = sum(a and b for a, b in zip(self.control, self.challenger, strict=True))
+        return all(self._alone) or both >= _FEWEST_UNABLE
+
+    @property
+    def reason(self) -> str:
+        total = len(self.control)
+        control, challenger = sum(self.control), sum(self.challenger)
+        return (
+            f"the load was more than the control could serve in {control}, and more than the "
+            f"challenger could in {challenger}, of {total} draws: latency would say how long the "
+            "runs were"
+        )
+
+
+def _missing(metric: ComparedMetric, values: Sequence[tuple[float | None, float | None]]) -> str:
+    if len(values) < 2:
+        return "fewer than two draws were finished"
+    lacking = sum(not (a and b) for a, b in values)
+    why = "requests went unanswered" if metric.is_latency else "it was not measured, or is 0"
+    return f"{why} in {lacking} of {len(values)} draws"
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return exp(sum(log(value) for value in values) / len(values))
+
+
+def caveats(draws: Sequence[Draw], arms: Sequence[str]) -> list[str]:
+    """Return what can be said against the runs, the most frequent first; saturation is said apart.
+
+    Differences in what the runs ran on are among it.
+    """
+    runs = [draw[arm] for draw in draws for arm in arms]
+    tally: dict[str, int] = {}
+    for run in runs:
+        for finding in run.findings:
+            name = finding.code.replace("_", " ")
+            if name != "saturated":
+                tally[name] = tally.get(name, 0) + 1
+    said = [
+        f"{name} in {count} of {len(runs)} runs"
+        for name, count in sorted(tally.items(), key=lambda item: -item[1])
+    ]
+    for key, what in (("cpu", "processors"), ("gpu", "GPUs"), ("packages", "versions")):
+        if len({str(run.environment.get(key)) for run in runs}) > 1:
+            said.append(f"runs on different {what}")
+    return said

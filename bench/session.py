@@ -4,7 +4,9 @@ Everything that can be wrong with the input is found here, before a file is writ
 """
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,20 +35,28 @@ class Session:
         settings: what the user asked for.
         clock: the time everything is measured on.
         console: where to say what is being done.
+        also: settings with other knobs that it will serve with too, checked before the model is
+            loaded; see `serving`.
 
     Raises:
         ConfigError, WorkloadError: something in the settings is not usable.
         RunFailedError: the model raised.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, console: Console) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        console: Console,
+        *,
+        also: Sequence[Settings] = (),
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        spec = workloads.load(settings.replay.trace)
-        batcher = settings.batcher
+        self._spec = workloads.load(settings.replay.trace)
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
         self.model: Model = load_model(
@@ -56,11 +66,14 @@ class Session:
             length_buckets=model.length_buckets,
         )
         self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
-        self.replicas = batcher.replicas or (len(placements) if self.model.uses_torch else 1)
+        self._devices = len(placements) if self.model.uses_torch else 1
+        self.replicas = settings.batcher.replicas or self._devices
         self.batcher(None)  # a knob out of range is found before anything is loaded
+        for other in also:
+            self.serving(other).batcher(None)
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
-        self.arrivals = self._resolve(spec)
+        self.arrivals = self._resolve()
         self.payloads = self._payloads()
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
@@ -76,6 +89,55 @@ class Session:
             observer=observer,
             clock=self.clock,
         )
+
+    def serving(
+        self, settings: Settings, arrivals: workloads.ResolvedTrace | None = None
+    ) -> "Session":
+        """This model, loaded once, behind other knobs and under other arrivals.
+
+        Args:
+            settings: as those of this session but for the batcher's.
+            arrivals: what is replayed; this session's own if not given.
+        """
+        other = copy.copy(self)
+        other.settings = settings
+        other.replicas = settings.batcher.replicas or self._devices
+        if arrivals is not None:
+            other.arrivals = arrivals
+        return other
+
+    def draws(self, count: int) -> list[workloads.ResolvedTrace]:
+        """Several draws of the trace, all at the load that was resolved for this session.
+
+        Raises:
+            WorkloadError: the trace cannot be drawn that often, or not at that length.
+        """
+        load = self.arrivals
+        options = {**self._options(), "rate_rps": load.rate_rps, "utilization": None}
+        return [
+            replace(draw, utilization=load.utilization, peak_rps=load.peak_rps)
+            for draw in workloads.resolve_draws(self._spec, count, **options)
+        ]
+
+    def _resolve(self) -> workloads.ResolvedTrace:
+        return workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        replay = self.settings.replay
+        duration_s = replay.duration
+        if duration_s is None:
+            duration_s = getattr(self._spec, "duration_s", None)
+        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
+        return {
+            "rate_rps": replay.rate,
+            "utilization": replay.utilization,
+            "time_scale": replay.time_scale,
+            "duration_s": replay.duration,
+            "tail_s": tail_s,
+            "seed": replay.seed,
+            "rate_by": replay.rate_by,
+            "loop": replay.loop,
+        }
 
     @property
     def device(self) -> str:
@@ -97,25 +159,6 @@ class Session:
         self.console.print(f"loading {self.model.name}{where}")
         with self._model_code("could not be loaded"):
             self.executor.prepare()
-
-    def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
-        replay = self.settings.replay
-        duration_s = replay.duration
-        if duration_s is None:
-            duration_s = getattr(spec, "duration_s", None)
-        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
-        return workloads.resolve(
-            spec,
-            rate_rps=replay.rate,
-            utilization=replay.utilization,
-            time_scale=replay.time_scale,
-            duration_s=replay.duration,
-            tail_s=tail_s,
-            seed=replay.seed,
-            peak_rps=self._peak_rps,
-            rate_by=replay.rate_by,
-            loop=replay.loop,
-        )
 
     def _peak_rps(self) -> float:
         self.console.print("probing how fast the model can go here")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -145,31 +144,11 @@ def _unused(folder: Path) -> Path:
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
-    from results.analysis import analyse
-    from results.log import RunLogs
+    from bench.keeping import keep
     from results.report import write_report
-    from results.run import RunDirectory, RunRecord, update_latest
+    from results.run import update_latest
 
-    directory = RunDirectory.create(folder)
-    directory.write_logs(
-        RunLogs(
-            requests=recording.requests,
-            batches=recording.batches,
-            telemetry=recording.telemetry,
-            stalls=recording.stalls,
-        )
-    )
-    directory.write_record(
-        RunRecord(
-            id=folder.resolve().name,
-            partial=recording.partial,
-            window_s=recording.window_s,
-            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
-            environment=recording.environment,
-            trace=recording.trace,
-        )
-    )
-    run = analyse(folder)
+    run = keep(folder, recording)
     messages.print("drawing the report")
     write_report(run)
     if latest:

@@ -138,7 +138,7 @@ class Effect:
         distance = log_margin - abs(self.log_ratio)
         if distance <= 0.0:
             return 1.0
-        return _two_sided_p(distance, self.noise, self.draws)
+        return two_sided_p(distance, self.noise, self.draws)
 
 
 def effect_of(log_ratios: Sequence[float], level: float = LEVEL) -> Effect:
@@ -168,7 +168,7 @@ def effect_of(log_ratios: Sequence[float], level: float = LEVEL) -> Effect:
         level=level,
         draws=len(x),
         noise=noise,
-        p=_two_sided_p(abs(mean), noise, len(x)),
+        p=two_sided_p(abs(mean), noise, len(x)),
         sign_flip_p=sign_flip_p(x),
     )
 
@@ -180,7 +180,14 @@ def student_quantile(share: float, degrees: int) -> float:
     return float(stdtrit(degrees, share))
 
 
-def _two_sided_p(distance: float, noise: float, draws: int) -> float:
+def two_sided_p(distance: float, noise: float, draws: int) -> float:
+    """Return the two-sided p-value of a mean of `draws` values so far from what is supposed.
+
+    Args:
+        distance: >= 0.
+        noise: Standard deviation of one value, >= 0.
+        draws: K >= 2.
+    """
     from scipy.special import stdtr
 
     if noise == 0.0:

@@ -18,7 +18,8 @@ Draw = Mapping[str, Observation]
 
 Design = Literal["draws", "blocks", "unpaired"]
 
-_FEWEST_UNABLE = 2
+FEWEST_UNABLE = 2
+"""So many draws that one arm could serve, and the other could not, are a verdict."""
 
 
 class _Part(BaseModel):
@@ -160,21 +161,16 @@ class Judge:
 
     def _challenger(self, arm: str, draws: Sequence[Draw]) -> Challenger:
         control = self.arms[0]
-        strain = _Strain(
+        strain = Strain(
             control=[draw[control].saturated for draw in draws],
             challenger=[draw[arm].saturated for draw in draws],
         )
         judged = metric_named(self.metric)
-        names = [name for name in SHOWN if name != judged.name]
-        if judged.name != "goodput" and all(
-            draw[a].values["goodput"] is not None for draw in draws for a in (control, arm)
-        ):
-            names.append("goodput")
+        pairs = [(draw[control], draw[arm]) for draw in draws]
         effects = [
-            self._effect(METRICS[name], [(d[control], d[arm]) for d in draws], strain)
-            for name in (judged.name, *names)
+            self._effect(METRICS[name], pairs, strain) for name in compared(judged.name, pairs)
         ]
-        others = self._corrected(effects[1:])
+        others = corrected(effects[1:], self.plan.level)
         return Challenger(
             arm=arm,
             judged=effects[0],
@@ -189,7 +185,7 @@ class Judge:
         self,
         metric: ComparedMetric,
         pairs: Sequence[tuple[Observation, Observation]],
-        strain: "_Strain",
+        strain: "Strain",
     ) -> MetricEffect:
         if metric.is_latency and strain.any:
             return MetricEffect(
@@ -217,17 +213,22 @@ class Judge:
             log_ratios=tuple(log(b / a) for a, b in known),
         )
 
-    def _corrected(self, effects: Sequence[MetricEffect]) -> list[MetricEffect]:
-        """Take back the claims that do not survive Holm over all metrics that are not judged."""
-        claims = [e for e in effects if e.adjusted_p is not None]
-        adjusted = dict(
-            zip(
-                (e.metric for e in claims),
-                paired.holm([e.adjusted_p or 0.0 for e in claims]),
-                strict=True,
-            )
-        )
-        return [withdrawn(e, adjusted.get(e.metric), self.plan.level) for e in effects]
+
+def compared(judged: str, pairs: Sequence[tuple[Observation, Observation]]) -> list[str]:
+    """Return the names of the metrics that are compared, the judged one first."""
+    names = [judged, *(name for name in SHOWN if name != judged)]
+    has_slo = all(run.values["goodput"] is not None for pair in pairs for run in pair)
+    if pairs and has_slo and judged != "goodput":
+        names.append("goodput")
+    return names
+
+
+def corrected(effects: Sequence[MetricEffect], level: float) -> list[MetricEffect]:
+    """Return the effects less the claims that do not survive Holm over all of them."""
+    claims = [effect for effect in effects if effect.adjusted_p is not None]
+    p_values = paired.holm([claim.adjusted_p or 0.0 for claim in claims])
+    adjusted = dict(zip((claim.metric for claim in claims), p_values, strict=True))
+    return [_held(effect, adjusted.get(effect.metric), level) for effect in effects]
 
 
 def from_effect(
@@ -260,7 +261,7 @@ def from_effect(
     )
 
 
-def withdrawn(effect: MetricEffect, adjusted_p: float | None, level: float) -> MetricEffect:
+def _held(effect: MetricEffect, adjusted_p: float | None, level: float) -> MetricEffect:
     """Return the effect with its adjusted p-value, inconclusive if that is above the level."""
     if adjusted_p is None:
         return effect
@@ -269,7 +270,7 @@ def withdrawn(effect: MetricEffect, adjusted_p: float | None, level: float) -> M
 
 
 @dataclass(frozen=True, slots=True)
-class _Strain:
+class Strain:
     """In which draws the load was more than an arm could serve.
 
     A latency under such a load says how long the run was, so no ratio of latencies is given as
@@ -283,6 +284,7 @@ class _Strain:
 
     @property
     def any(self) -> bool:
+        """Whether there is any such draw."""
         return any(self.control) or any(self.challenger)
 
     @property
@@ -293,10 +295,11 @@ class _Strain:
 
     @property
     def verdict(self) -> Verdict:
+        """Whether that alone decides."""
         control, challenger = self._alone
-        if challenger >= _FEWEST_UNABLE and not control:
+        if challenger >= FEWEST_UNABLE and not control:
             return Verdict.WORSE
-        if control >= _FEWEST_UNABLE and not challenger:
+        if control >= FEWEST_UNABLE and not challenger:
             return Verdict.BETTER
         return Verdict.INCONCLUSIVE
 
@@ -304,10 +307,11 @@ class _Strain:
     def hopeless(self) -> bool:
         """Whether no further draw could bring a verdict."""
         both = sum(a and b for a, b in zip(self.control, self.challenger, strict=True))
-        return all(self._alone) or both >= _FEWEST_UNABLE
+        return all(self._alone) or both >= FEWEST_UNABLE
 
     @property
     def reason(self) -> str:
+        """Why there is no ratio of latencies."""
         total = len(self.control)
         control, challenger = sum(self.control), sum(self.challenger)
         return (

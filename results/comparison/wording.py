@@ -49,6 +49,8 @@ def _claim(outcome: Outcome, challenger: Challenger) -> str:
 
 def _difference(metric: ComparedMetric, effect: MetricEffect, a: str, b: str) -> str:
     how = change(effect)
+    if _is_multiple(effect):
+        return f"{b}'s {metric.label} is {how} {a}'s"
     if metric.is_latency:
         word = "sooner" if (effect.ratio or 1.0) < 1.0 else "later"
         whom = (
@@ -70,10 +72,15 @@ def _difference(metric: ComparedMetric, effect: MetricEffect, a: str, b: str) ->
     return f"{b}'s {metric.label} is {how} {'larger' if word == 'more' else 'smaller'} than {a}'s"
 
 
+def _is_multiple(effect: MetricEffect) -> bool:
+    """Whether a factor reads better than a percentage."""
+    return (effect.ratio or 1.0) >= 2.0
+
+
 def change(effect: MetricEffect) -> str:
     """Return a difference with its interval: 31 % (27-35 %), or 3.2 times (2.9-3.6)."""
     ratio, low, high = effect.ratio or 1.0, effect.low or 1.0, effect.high or 1.0
-    if ratio >= 2.0:
+    if _is_multiple(effect):
         return f"{fmt.number(ratio)} times ({fmt.number(low)}-{fmt.number(high)})"
     ends = sorted((100.0 * (low - 1.0), 100.0 * (high - 1.0)), key=abs)
     if ratio < 1.0:
@@ -100,7 +107,7 @@ def _share(value: float) -> str:
 
 
 def _beside(challenger: Challenger) -> str:
-    """Return what it costs or brings elsewhere: " at the same throughput and with 40 % less ..."."""
+    """Return what it costs or brings elsewhere: " at the same throughput"."""
     said = []
     for name in _CONNECTED:
         effect = challenger.effect(name)
@@ -110,7 +117,8 @@ def _beside(challenger: Challenger) -> str:
             said.append("at the same throughput" if name == "throughput" else "")
         elif effect.verdict != Verdict.INCONCLUSIVE:
             more = "more" if effect.ratio > 1.0 else "less"
-            said.append(f"with {change(effect)} {more} {METRICS[name].label}")
+            whose = "the" if _is_multiple(effect) else more
+            said.append(f"with {change(effect)} {whose} {METRICS[name].label}")
     said = [text for text in said if text]
     return f" {' and '.join(said)}" if said else ""
 
@@ -208,8 +216,8 @@ def notes(outcome: Outcome) -> list[str]:
         looks = ", ".join(str(look) for look in outcome.looks)
         said.append(
             f"Ratios are means over draws, with {confidence} intervals. A verdict is given after "
-            f"{looks} draws only, so that over all of them, and all arms, at most 5 % of "
-            "equal arms are called different."
+            f"{looks} draws only, so that over all of them, and all arms, at most 5 % of equal "
+            "arms are called different."
         )
     else:
         said.append(
@@ -219,9 +227,10 @@ def notes(outcome: Outcome) -> list[str]:
     if len(outcome.challengers) > 1:
         a = letter(outcome.control)
         said.append(f"Each arm is compared with {a}; the level is divided by their number.")
+    label = METRICS[outcome.metric].label
     said.append(
-        f"{METRICS[outcome.metric].label[:1].upper()}{METRICS[outcome.metric].label[1:]} is judged; "
-        "claims on the other metrics are held to Holm's correction over all of them."
+        f"{label[:1].upper()}{label[1:]} is judged; claims on the other metrics are held to "
+        "Holm's correction over all of them."
     )
     return said
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -24,8 +24,8 @@ DEFAULT_BUDGET_S = 20.0
 _ROUNDS = 2
 # A batch that takes less than this share of the budget is warmed up twice.
 _SHORT = 0.02
-# How many times each overhead is measured, in all, and in a round.
-_OVERHEADS, _OVERHEADS_A_ROUND = 48, 4
+# How many times each overhead is measured, in all and in a round, within a share of the budget.
+_OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.05
 _IDLE_S, _HOLD_S = (0.5e-3, 5e-3), (0.5e-3, 4e-3)
 
 
@@ -230,25 +230,28 @@ class _Measurement:
     # Measuring.
 
     def _round(self, visits: list[Cell], *, in_any_case: bool = False) -> bool:
-        """Visit cells in a random order, as far as the budget allows; False if it allowed none."""
-        steps: list[Cell | None] = [*visits, *[None] * self._overheads_now()]
+        """Visit cells in a random order; returns False if the budget allowed none of them."""
+        left_s = inf if in_any_case else self._budget_s - self.elapsed_s
+        steps: list[Cell | None] = [None] * self._overheads_now(left_s)
+        # Where not all fit, the cheapest do: more sizes are seen again.
+        for cell in sorted(visits, key=lambda cell: self.expected_s[cell]):
+            left_s -= self.expected_s[cell]
+            if left_s > 0.0:
+                steps.append(cell)
         self._rng.shuffle(steps)
-        some = False
-        for cell in steps:
-            expected_s = self.expected_s.get(cell or (1, None), 0.0) * (1 if cell else 2)
-            if not in_any_case and self.elapsed_s + expected_s > self._budget_s:
-                continue
-            if cell is None:
+        for step in steps:
+            if step is None:
                 self._overhead()
-            elif cell in self.expected_s:
-                self._measure(cell)
-                some = True
-        return some
+            elif step in self.expected_s:  # it may have run out of memory since
+                self._measure(step)
+        return any(step is not None for step in steps)
 
-    def _overheads_now(self) -> int:
-        """How many of the overheads' samples are taken in a round: less of a slow model's."""
-        fit = int(_SHORT * self._budget_s / (2 * self.expected_s[1, None]))
-        return min(_OVERHEADS - len(self.turn_s), _OVERHEADS_A_ROUND, max(1, fit))
+    def _overheads_now(self, left_s: float) -> int:
+        """How many of the overheads' samples are taken in a round: fewer of a slow model's."""
+        fit = int(min(left_s, _OVERHEADS_SHARE * self._budget_s) / (2 * self.expected_s[1, None]))
+        if not self.turn_s:
+            fit = max(1, fit)
+        return min(_OVERHEADS - len(self.turn_s), _OVERHEADS_A_ROUND, fit)
 
     def _measure(self, cell: Cell) -> None:
         try:

@@ -2,11 +2,12 @@
 
 import typer
 
-from bench.commands import bench, models, report
+from bench.commands import bench, models, profile, report
 
 
 def register(app: typer.Typer) -> None:
     """Add every subcommand to the application, in the order that `--help` lists them."""
     app.command("bench")(bench.bench)
     app.command("report")(report.report)
+    app.command("profile")(profile.profile)
     app.command("models")(models.models)

@@ -49,6 +49,7 @@ class ReplaySettings(_Table):
     time_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=0)
+    match_load: bool | None = None
     client: Literal["thread", "loop"] = "thread"
 
 

@@ -13,7 +13,8 @@ _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
 Trace = Annotated[
     str | None,
     typer.Option(
-        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json.",
+        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json, "
+        "diurnal.json, flash-crowd.json.",
         rich_help_panel=_LOAD,
     ),
 ]
@@ -36,6 +37,14 @@ Duration = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+]
+MatchLoad = Annotated[
+    bool | None,
+    typer.Option(
+        help="Stretch the draw a little, so that the window holds exactly rate x duration "
+        "requests; for traces that describe a process.",
+        rich_help_panel=_LOAD,
+    ),
 ]
 Client = Annotated[
     str | None,

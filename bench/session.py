@@ -106,6 +106,7 @@ class Session:
             duration_s=replay.duration,
             tail_s=tail_s,
             seed=replay.seed,
+            match_load=replay.match_load,
             peak_rps=self._peak_rps,
         )
 

@@ -1,15 +1,26 @@
 """What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
 
+from workloads.described import save_described
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
 from workloads.files import builtin_names, load, save
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
     Constant,
+    CountDispersion,
+    Diurnal,
     Gamma,
+    Hawkes,
     Mmpp,
     OnOff,
+    Pareto,
+    Part,
+    Piecewise,
     Poisson,
+    Ramp,
+    Spike,
+    Superposition,
+    Weibull,
 )
 from workloads.resolve import ResolvedTrace, resolve
 from workloads.specs import DescribedTrace, ListedTrace
@@ -19,20 +30,31 @@ __all__ = [
     "PROCESSES",
     "ArrivalProcess",
     "Constant",
+    "CountDispersion",
     "DescribedTrace",
+    "Diurnal",
     "Gamma",
+    "Hawkes",
     "ListedTrace",
     "Mmpp",
     "OnOff",
+    "Pareto",
+    "Part",
+    "Piecewise",
     "Poisson",
     "ProcessError",
+    "Ramp",
     "ResolvedTrace",
+    "Spike",
+    "Superposition",
     "Trace",
     "TraceError",
     "TraceFileError",
+    "Weibull",
     "WorkloadError",
     "builtin_names",
     "load",
     "resolve",
     "save",
+    "save_described",
 ]

@@ -201,8 +201,8 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
                          'utilization, but got "burst_s"'),
         (but(**{"two\nlines": 1}), r'but got "two\nlines"'),
         # processes
-        (but(process="pareto"), "process must be one of poisson, gamma, constant, mmpp, on_off, "
-                                'but got "pareto"'),
+        (but(process="fractal"), "process must be one of poisson, gamma, weibull, pareto, constant, mmpp, "
+                                'but got "fractal"'),
         (but(process=["gamma"]), "on_off, but got a list of 1"),
         (but(cv=None), "cv is required"),
         (but(cv="2"), 'cv must be a valid number, but got "2"'),

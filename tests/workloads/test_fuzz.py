@@ -22,7 +22,7 @@ values = st.recursive(
 sensible = st.sampled_from([0.01, 0.3, 1, 2.5, 20])
 numbers = st.lists(sensible, max_size=4) | st.lists(sensible, max_size=4).map(sorted)
 fields = {
-    "process": st.sampled_from([*PROCESSES, "pareto"]),
+    "process": st.sampled_from([*PROCESSES, "fractal"]),
     "arrival_s": numbers,
     "input_tokens": st.lists(st.integers(-1, 9), max_size=4),
     "output_tokens": st.lists(st.integers(0, 9), max_size=4),

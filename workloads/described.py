@@ -29,23 +29,20 @@ def parse(values: Mapping[str, Any]) -> DescribedTrace:
     return schema.build(DescribedTrace, rest | {"process": process})
 
 
-def parse_process(values: Mapping[str, Any]) -> ArrivalProcess:
-    """The process of that name and those parameters, as JSON gave them.
+def parse_process(kind: object, parameters: Mapping[str, Any]) -> ArrivalProcess:
+    """The process of that name with these parameters, as JSON gave them.
 
     Raises:
         TraceFileError: The process or a parameter is unknown, missing, or of another type.
         WorkloadError: A value out of range.
     """
-    form = _form(values.get("process"))
-    given = {key: value for key, value in values.items() if key != "process"}
+    form = _form(kind)
     known = schema.field_names(form)
-    for name in given:
+    for name in parameters:
         if name not in known:
-            takes = ", ".join(sorted(known)) if known else "none"
-            raise TraceFileError(
-                f"parameters of {form.kind} must be among {takes}, but got {schema.shown(name)}"
-            )
-    return _build(form, given)
+            takes = f"parameters among {', '.join(sorted(known))}" if known else "no parameters"
+            raise TraceFileError(f"{kind} must have {takes}, but got {schema.shown(name)}")
+    return _build(form, parameters)
 
 
 def content(spec: DescribedTrace) -> dict[str, Any]:
@@ -83,10 +80,10 @@ def _form(kind: object) -> type[ArrivalProcess]:
     return PROCESSES[kind]
 
 
-def _build(form: type[ArrivalProcess], parameters: dict[str, Any]) -> ArrivalProcess:
+def _build(form: type[ArrivalProcess], parameters: Mapping[str, Any]) -> ArrivalProcess:
     if form is Superposition and isinstance(parameters.get("parts"), list):
         parts = [_part(i, values) for i, values in enumerate(parameters["parts"])]
-        parameters = parameters | {"parts": parts}
+        parameters = {**parameters, "parts": parts}
     return schema.build(form, parameters)
 
 
@@ -97,8 +94,9 @@ def _part(index: int, values: object) -> Part:
         # Said before its parts are read: a file may nest them as deep as it likes.
         if values.get("process") == Superposition.kind:
             raise TraceFileError("process must not be superposition: list its parts instead")
-        process = parse_process({key: value for key, value in values.items() if key != "share"})
-        share = {key: values[key] for key in ("share",) if key in values}
-        return schema.build(Part, share | {"process": process})
+        parameters = {k: v for k, v in values.items() if k not in {"process", "share"}}
+        process = parse_process(values.get("process"), parameters)
+        rest = {key: values[key] for key in ("share",) if key in values}
+        return schema.build(Part, rest | {"process": process})
     except WorkloadError as error:
         raise TraceFileError(f"parts[{index}]: {error}") from None

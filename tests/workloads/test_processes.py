@@ -371,7 +371,7 @@ def test_phases_of_an_mmpp_last_as_long_as_promised():
         # a light load does not see a profile, nor a ramp that goes on for ages
         (Diurnal(1.0, 1.0, 0.0), 1e-6, 1.0),
         # many arrivals a step: a mixture of two exponentials, rates 3 and 1, weights 3 : 1
-        (Piecewise((1e5, 1e5), (3.0, 1.0)), 1.0, math.sqrt(2 * (1 / 1.5 + 1 / 0.5) / 2 - 1)),
+        (Piecewise((1e5, 1e5), (3.0, 1.0)), 1e3, math.sqrt(2 * (1 / 1.5 + 1 / 0.5) / 2 - 1)),
     ],
 )
 def test_gap_cv_worked_by_hand(process, rate_rps, expected):

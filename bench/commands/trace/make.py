@@ -151,7 +151,7 @@ def _described(process: str, values: dict[str, Any], given: dict[str, Any]) -> "
     fields = _starting_from(process)
     takes = schema.field_names(PROCESSES[fields["process"]])
     shape = {key: value for key, value in fields.items() if key in takes} | values
-    parse_process(shape | {"process": fields["process"]})  # which names what the process takes
+    parse_process(fields["process"], shape)  # which says what the process takes
     if LOADS & given.keys():  # one of the two replaces either in the file
         fields = {key: value for key, value in fields.items() if key not in LOADS}
     elif not LOADS & fields.keys():
@@ -162,12 +162,13 @@ def _described(process: str, values: dict[str, Any], given: dict[str, Any]) -> "
 def _starting_from(process: str) -> dict[str, Any]:
     """The fields of a described trace before the command line has its say."""
     from bench.errors import InputError
-    from workloads import PROCESSES, DescribedTrace, load
+    from workloads import PROCESSES, DescribedTrace, builtin_names, load
     from workloads.described import content
 
     if process in PROCESSES:
         return {"process": process, "duration_s": DURATION_S, "seed": SEED}
-    if "." not in process and not Path(process).exists():
+    named = Path(process).suffix or f"{process}.json" in builtin_names()
+    if not named and not Path(process).exists():
         known = ", ".join(PROCESSES)
         raise InputError(
             f"process must be one of {known}, or a trace file that describes one, "
@@ -243,7 +244,11 @@ def _list_processes(console: "Console", *, as_json: bool) -> None:
 
     told = {kind: _told(form) for kind, form in PROCESSES.items()}
     if as_json:
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        as_objects = {
+            kind: {"about": about, "parameters": parameters}
+            for kind, (about, parameters) in told.items()
+        }
+        sys.stdout.write(json.dumps(as_objects, indent=2) + "\n")
         return
     from rich.padding import Padding
     from rich.table import Table

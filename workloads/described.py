@@ -58,9 +58,12 @@ def save_described(spec: DescribedTrace, path: str | Path) -> None:
     """Write the file that describes `spec`, whole or not at all.
 
     Raises:
-        TraceFileError: The file cannot be written.
+        TraceFileError: The file cannot be written, or its name does not end in .json.
     """
     path = Path(path)
+    if path.suffix != ".json":
+        got = path.suffix or "no suffix"
+        raise TraceFileError(f"{path}: a description's name must end in .json, but got {got}")
     # In the same folder, since a rename is atomic within one file system only.
     draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:

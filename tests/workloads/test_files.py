@@ -99,6 +99,8 @@ def test_a_description_that_was_saved_is_the_same_trace(write, tmp_path, content
 def test_a_description_is_not_saved_where_there_is_no_folder(tmp_path):
     with pytest.raises(TraceFileError, match="cannot be written: No such file or directory"):
         save_described(load("bursty"), tmp_path / "missing" / "trace.json")
+    with pytest.raises(TraceFileError, match=r"name must end in \.json, but got \.csv"):
+        save_described(load("bursty"), tmp_path / "trace.csv")
 
 
 def test_a_listed_trace_is_read_with_its_columns(write):

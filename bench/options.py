@@ -8,6 +8,22 @@ from typing import Annotated
 
 import typer
 
+
+class Sizes(tuple[int, ...]):
+    """Whole numbers, on the command line with commas between; a class, or typer counts values."""
+
+    __slots__ = ()
+
+
+def _sizes(text: str) -> Sizes:
+    try:
+        return Sizes(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"must be whole numbers with commas between, but got {text!r}"
+        ) from None
+
+
 _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
 
 Trace = Annotated[
@@ -76,6 +92,16 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="Local checkpoint; random weights otherwise.", rich_help_panel=_MODEL),
 ]
+LengthBuckets = Annotated[
+    Sizes | None,
+    typer.Option(
+        parser=_sizes,
+        metavar="L1,L2,...",
+        help="Pad to these lengths, and batch only requests of one of them (bert-base). "
+        "Default: pad to the longest in the batch.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Policy = Annotated[
     str | None,
     typer.Option(
@@ -101,6 +127,15 @@ MinWaitMs = Annotated[
         rich_help_panel=_BATCHER,
     ),
 ]
+PreferredBatchSizes = Annotated[
+    Sizes | None,
+    typer.Option(
+        parser=_sizes,
+        metavar="N1,N2,...",
+        help="Batch sizes that go without waiting for the timeout.",
+        rich_help_panel=_BATCHER,
+    ),
+]
 SloMs = Annotated[
     float | None,
     typer.Option(
@@ -119,6 +154,13 @@ DeadlineMs = Annotated[
     float | None,
     typer.Option(
         help="How long a request may wait before it expires, ms. Default: for ever.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+ExecuteTimeoutMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Give a batch up that runs longer than this, ms. Default: wait for ever.",
         rich_help_panel=_BATCHER,
     ),
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 import workloads
-from batching import Clock, DynamicBatcher, Model, Placement, load_model
+from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, load_model
 from batching.core import BatchObserver
 from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
@@ -49,7 +49,12 @@ class Session:
         batcher = settings.batcher
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
-        self.model: Model = load_model(model.model, clock=clock, weights=model.weights)
+        self.model: Model = load_model(
+            model.model,
+            clock=clock,
+            weights=model.weights,
+            length_buckets=model.length_buckets,
+        )
         self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
         self.replicas = batcher.replicas or (len(placements) if self.model.uses_torch else 1)
         self.batcher(None)  # a knob out of range is found before anything is loaded
@@ -60,10 +65,11 @@ class Session:
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
         """A batcher of the session's model with the settings' knobs, not started."""
-        knobs = self.settings.batcher.model_dump(exclude={"replicas"})
+        knobs = self.settings.batcher.model_dump(exclude={"replicas", "execute_timeout_ms"})
         return DynamicBatcher(
             self.model,
             **knobs,
+            faults=FaultTolerance(execute_timeout_ms=self.settings.batcher.execute_timeout_ms),
             replicas=self.replicas,
             device=self.settings.model.device,
             dtype=self.settings.model.dtype,

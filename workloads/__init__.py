@@ -1,5 +1,6 @@
 """What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
 
+from workloads.asgi import RecordingMiddleware
 from workloads.described import save_described
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
 from workloads.files import builtin_names, load, save
@@ -22,6 +23,7 @@ from workloads.processes import (
     Superposition,
     Weibull,
 )
+from workloads.recorder import TraceRecorder
 from workloads.resolve import ResolvedTrace, resolve
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
@@ -44,12 +46,14 @@ __all__ = [
     "Poisson",
     "ProcessError",
     "Ramp",
+    "RecordingMiddleware",
     "ResolvedTrace",
     "Spike",
     "Superposition",
     "Trace",
     "TraceError",
     "TraceFileError",
+    "TraceRecorder",
     "Weibull",
     "WorkloadError",
     "builtin_names",

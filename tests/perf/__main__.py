@@ -13,6 +13,7 @@ PARTS = {
     "arrivals": "tests.perf.arrivals",
     "closed_loop": "tests.perf.closed_loop",
     "overhead": "tests.perf.overhead",
+    "overload": "tests.perf.overload",
     "saturation": "tests.perf.saturation",
     "sustained": "tests.perf.sustained",
     "peers": "tests.perf.peers.compare",

@@ -25,6 +25,7 @@ def _sizes(text: str) -> Sizes:
 
 
 _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
+_MEASUREMENT = "Measurement"
 
 Trace = Annotated[
     str | None,
@@ -203,5 +204,59 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+    ),
+]
+
+# Of `profile`.
+ProfileMaxBatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--max-batch-size",
+        min=1,
+        max=65536,
+        help="Largest batch to measure; default 128.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="For a model of sequences: lengths to measure by themselves too, as 32,128,512.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time to measure for, loading apart: 45, 45s or 5m; default 20s.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+OrderSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Draw the inputs and the order of the batches with this seed.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+ProfileOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.json",
+        help="The profile's file; default profiles/<model>-<device>-<dtype>.json.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ProfileJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
+        rich_help_panel=_OUTPUT,
     ),
 ]

@@ -1,13 +1,14 @@
 """The simulator against the live batcher on the virtual clock: the same to the last bit."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batching import DynamicBatcher, QueueFullError, VirtualClock
 from batching.models import AffineModel, RooflineModel
 from batching.policies import PolicyOptions, make_policy
-from bench.simulation import ExactService, simulate
+from bench.simulation import ExactService, Overheads, simulate
 
 MS = 1e-3
 

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -65,6 +66,7 @@ class ReplaySettings(_Table):
     time_scale: Positive = 1.0
     duration: Positive | None = None
     seed: Annotated[StrictInt, Field(ge=0)] | None = None
+    match_load: StrictBool | None = None
     client: Literal["thread", "loop"] = "thread"
 
 

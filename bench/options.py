@@ -30,7 +30,8 @@ _MEASUREMENT = "Measurement"
 Trace = Annotated[
     str | None,
     typer.Option(
-        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json.",
+        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json, "
+        "diurnal.json, flash-crowd.json.",
         rich_help_panel=_LOAD,
     ),
 ]
@@ -53,6 +54,14 @@ Duration = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+]
+MatchLoad = Annotated[
+    bool | None,
+    typer.Option(
+        help="Stretch the draw a little, so that the window holds exactly rate x duration "
+        "requests; for traces that describe a process.",
+        rich_help_panel=_LOAD,
+    ),
 ]
 Client = Annotated[
     str | None,

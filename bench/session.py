@@ -104,7 +104,7 @@ class Session:
         if duration_s is None:
             duration_s = getattr(spec, "duration_s", None)
         tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
-        return workloads.resolve(
+        resolved = workloads.resolve(
             spec,
             rate_rps=replay.rate,
             utilization=replay.utilization,
@@ -112,8 +112,16 @@ class Session:
             duration_s=replay.duration,
             tail_s=tail_s,
             seed=replay.seed,
+            match_load=replay.match_load,
             peak_rps=self._peak_rps,
         )
+        factor = resolved.describe()["match_factor"]
+        if factor is not None:
+            self.console.print(
+                f"load matched at {resolved.requests:,} requests: all times of the draw "
+                f"x {factor:.4g}"
+            )
+        return resolved
 
     def _peak_rps(self) -> float:
         self.console.print("probing how fast the model can go here")

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, StrictStr
 
-from workloads import schema
+from workloads import described, schema
 from workloads.errors import TraceError, TraceFileError, WorkloadError
-from workloads.processes import PROCESSES
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import MOST_TOKENS, Trace
 
@@ -135,34 +134,14 @@ def _understand(raw: bytes, path: Path) -> DescribedTrace | ListedTrace:
             f"but has {'both' if forms else 'neither'}"
         )
     named = {"name": _text(path.stem)} | values
-    return _described(named) if forms == ["process"] else _listed(named, path)
-
-
-def _described(values: dict[str, Any]) -> DescribedTrace:
-    kind = values["process"]
-    if not isinstance(kind, str) or kind not in PROCESSES:
-        known = ", ".join(PROCESSES)
-        raise TraceFileError(f"process must be one of {known}, but got {schema.shown(kind)}")
-    parameters = schema.field_names(PROCESSES[kind])
-    common = schema.field_names(DescribedTrace)
-    _check_known(values, parameters | common)
-    process = schema.build(PROCESSES[kind], {k: v for k, v in values.items() if k in parameters})
-    rest = {key: value for key, value in values.items() if key not in parameters}
-    return schema.build(DescribedTrace, rest | {"process": process})
+    return described.parse(named) if forms == ["process"] else _listed(named, path)
 
 
 def _listed(values: dict[str, Any], path: Path) -> ListedTrace:
-    _check_known(values, schema.field_names(_Listing))
+    schema.check_known(values, schema.field_names(_Listing))
     return ListedTrace(schema.build(_Listing, values).trace(_text(path)))
 
 
 def _text(path: str | Path) -> str:
     """A file's name as text that JSON can hold; names are bytes, and need not be UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _check_known(values: dict[str, Any], known: set[str]) -> None:
-    for key in values:
-        if key not in known:
-            expected = ", ".join(sorted(known))
-            raise TraceFileError(f"fields must be among {expected}, but got {schema.shown(key)}")

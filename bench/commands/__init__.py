@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.commands import bench, models, profile, report
+from bench.commands import bench, models, profile, report, trace
 
 
 def register(app: typer.Typer) -> None:
@@ -11,3 +11,4 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report.report)
     app.command("profile")(profile.profile)
     app.command("models")(models.models)
+    app.add_typer(trace.app, name="trace")

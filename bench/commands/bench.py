@@ -26,6 +26,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     time_scale: options.TimeScale = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
     client: options.Client = None,
     model: options.Model = None,
     device: options.Device = None,

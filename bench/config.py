@@ -50,6 +50,10 @@ class ReplaySettings(_Table):
     duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=0)
     client: Literal["thread", "loop"] = "thread"
+    trace_format: str | None = None
+    time_column: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    skip_bad: int = Field(default=0, ge=0)
 
 
 class Settings(_Table):

@@ -2,11 +2,12 @@
 
 import typer
 
-from bench.commands import bench, models, report
+from bench.commands import bench, models, report, trace
 
 
 def register(app: typer.Typer) -> None:
     """Add every subcommand to the application, in the order that `--help` lists them."""
     app.command("bench")(bench.bench)
     app.command("report")(report.report)
+    app.add_typer(trace.app, name="trace")
     app.command("models")(models.models)

@@ -61,7 +61,12 @@ def test_a_listed_trace_is_read_with_its_columns(write):
     assert trace.output_tokens is None
     assert trace.duration_s == 2.0
     assert trace.name == "mine"
-    assert trace.source == {"kind": "recording", "path": str(path)}
+    assert trace.source == {
+        "kind": "recording",
+        "path": str(path),
+        "format": "dynbatch-json",
+        "notes": [],
+    }
 
 
 def test_a_listed_trace_lasts_until_its_last_arrival_unless_it_says_otherwise(write):
@@ -145,7 +150,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(TraceFileError, match=r"mine\.json cannot be read: Permission denied"):
         load(path)
 
@@ -304,7 +309,8 @@ def test_a_trace_is_not_saved_where_there_is_no_folder(tmp_path):
 
 
 def test_a_trace_is_not_saved_into_a_file_or_over_a_folder(write, tmp_path):
-    for path in (write(GAMMA) / "trace.json", tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    for path in (write(GAMMA) / "trace.json", tmp_path / "folder.json"):
         with pytest.raises(TraceFileError, match="cannot be written"):
             save(Trace(np.array([1.0]), 1.0), path)
 

@@ -2,4 +2,7 @@
 
 import typer
 
+from bench.commands.trace import convert
+
 app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others from them.")
+app.command("convert")(convert.convert)

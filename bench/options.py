@@ -168,7 +168,7 @@ AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print the metrics as one JSON object on stdout, everything else on stderr.",
+        help="Print the result as one JSON object on stdout, everything else on stderr.",
         rich_help_panel=_OUTPUT,
     ),
 ]

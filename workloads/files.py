@@ -68,7 +68,8 @@ def save(trace: Trace, path: str | Path) -> None:
     The suffix says the form: `.json`, `.csv` or `.parquet`; the first two also with `.gz` or
     `.zst` after it. Loading the file gives back the same columns: bit by bit from `.json` and
     `.parquet`; from `.csv` to the nanosecond, from its first arrival on, without the name and
-    the silence at the end.
+    the silence at the end. How the arrivals came about (`ListedTrace.notes`) is kept in the
+    first two.
 
     Raises:
         TraceFileError: The file cannot be written, its suffix says no form, or the trace has no
@@ -112,7 +113,7 @@ def check_writable(path: str | Path) -> tuple[str, str]:
 
 
 def _write_json(trace: Trace, file: BinaryIO) -> None:
-    content: dict[str, Any] = {"name": trace.name, "duration_s": float(trace.duration_s)}
+    content = _about(trace)
     content |= {name: column.tolist() for name, column in _columns(trace).items()}
     file.write(f"{json.dumps(content)}\n".encode())
 
@@ -136,10 +137,17 @@ def _write_parquet(trace: Trace, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    about = {"name": trace.name, "duration_s": float(trace.duration_s)}
-    table = pa.table(_columns(trace)).replace_schema_metadata({METADATA: json.dumps(about)})
+    about = json.dumps(_about(trace))
+    table = pa.table(_columns(trace)).replace_schema_metadata({METADATA: about})
     # Arrival times hardly repeat: a dictionary of them only costs time.
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
+
+
+def _about(trace: Trace) -> dict[str, Any]:
+    """What goes with the columns; the notes too, lest rebuilt arrivals pass for recorded ones."""
+    about = {"name": trace.name, "duration_s": float(trace.duration_s)}
+    notes = list(trace.source.get("notes", ()))
+    return about | ({"notes": notes} if notes else {})
 
 
 def _columns(trace: Trace) -> dict[str, Any]:

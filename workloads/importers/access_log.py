@@ -25,8 +25,8 @@ class AccessLog(RecordingImporter):
     what = "Apache or nginx access log, common or combined"
 
     def recognises(self, head: Head) -> bool:
-        """By the form of the first line."""
-        return _LINE.fullmatch(head.first_line.encode("utf-8", "replace")) is not None
+        """By the form of one of the first lines."""
+        return any(_LINE.fullmatch(line.encode("utf-8", "replace")) for line in head.first_lines)
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""

@@ -101,7 +101,7 @@ class Findings:
             where = f"{word} {number:,}: {complaints[number]}"
             if not self.bad_left:
                 if self._limit:
-                    where += f"; {self._limit:,} bad {word}s before it were skipped, as allowed"
+                    where += f"; it is one more bad {word} than the {self._limit:,} of skip_bad"
                 raise TraceFileError(where)
             self._first = self._first or where
             self.bad += 1

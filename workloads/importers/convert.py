@@ -73,7 +73,10 @@ class Times:
 
     def complaint(self, text: bytes) -> str:
         """What is wrong with a bad value."""
-        return f"{self.name} must be {self._expected()}, but got {shown(text)}"
+        expected = self._expected()
+        if self._kind == "number" and _NUMBER.fullmatch(text.decode("utf-8", "replace").strip()):
+            expected += " within 292 years of 0"
+        return f"{self.name} must be {expected}, but got {shown(text)}"
 
     def _expected(self) -> str:
         if self._kind == "number":

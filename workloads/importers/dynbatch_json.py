@@ -1,6 +1,6 @@
 """dynbatch's own trace files: JSON that either describes a process or lists arrivals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class _Listing:
     output_tokens: Lengths | None = None
     duration_s: StrictFloat | None = None
     name: StrictStr = "recording"
+    notes: list[StrictStr] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.arrival_s:
@@ -41,7 +42,12 @@ class _Listing:
             input_tokens=_column(self.input_tokens),
             output_tokens=_column(self.output_tokens),
             name=self.name,
-            source={"kind": "recording", "path": path, "format": DynbatchJson.format, "notes": []},
+            source={
+                "kind": "recording",
+                "path": path,
+                "format": DynbatchJson.format,
+                "notes": self.notes,
+            },
         )
 
 
@@ -58,9 +64,10 @@ class DynbatchJson(Importer):
     def recognises(self, head: Head) -> bool:
         """By one of the two fields that such a file has to have."""
         if head.first_object:
-            return isinstance(head.first_object.get("arrival_s"), list) or (
+            own = isinstance(head.first_object.get("arrival_s"), list) or (
                 "process" in head.first_object
             )
+            return own and len(head.lines) == 1
         # Laid out over several lines, or longer than the head.
         text = head.text
         return text.lstrip().startswith("{") and ('"process"' in text or '"arrival_s"' in text)
@@ -102,7 +109,8 @@ def _described(values: dict[str, Any]) -> DescribedTrace:
 
 def _listed(values: dict[str, Any], path: str) -> ListedTrace:
     _check_known(values, schema.field_names(_Listing))
-    return ListedTrace(schema.build(_Listing, values).trace(path), DynbatchJson.format)
+    listing = schema.build(_Listing, values)
+    return ListedTrace(listing.trace(path), DynbatchJson.format, tuple(listing.notes))
 
 
 def _check_known(values: dict[str, Any], known: set[str]) -> None:

@@ -73,7 +73,8 @@ def _native(file: Any, metadata: bytes, *, name: str, path: str) -> ListedTrace:
     try:
         about = json.loads(metadata)
         named, duration_s = str(about["name"]), float(about["duration_s"])
-    except (ValueError, KeyError, TypeError):
+        notes = [str(note) for note in about.get("notes", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise TraceFileError("metadata must have name and duration_s, but has not") from None
     columns = [column for column in NATIVE if column in file.schema_arrow.names]
     if "arrival_s" not in columns:
@@ -87,9 +88,10 @@ def _native(file: Any, metadata: bytes, *, name: str, path: str) -> ListedTrace:
             **{column: table[column].to_numpy() for column in columns},
             duration_s=duration_s,
             name=named or name,
-            source={"kind": "recording", "path": path, "format": Parquet.format, "notes": []},
+            source={"kind": "recording", "path": path, "format": Parquet.format, "notes": notes},
         ),
         format=Parquet.format,
+        notes=tuple(notes),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from workloads.errors import TraceFileError
 from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
 from workloads.importers.convert import Times
+from workloads.importers.dynbatch_json import DynbatchJson
 from workloads.importers.json_lines import read_rows
 from workloads.importers.rows import (
     INPUT_NAMES,
@@ -15,9 +16,6 @@ from workloads.importers.rows import (
     chunks,
 )
 from workloads.importers.stream import Head, Stream
-
-# What dynbatch's own JSON has instead.
-_OWN = {"arrival_s", "process"}
 
 
 class PlainJsonLines(RecordingImporter):
@@ -30,11 +28,8 @@ class PlainJsonLines(RecordingImporter):
     takes_time_unit = True
 
     def recognises(self, head: Head) -> bool:
-        """By a whole object on the first line, with another line or a scalar time in it."""
-        first = head.first_object
-        if not first or isinstance(first.get("arrival_s"), list) or "process" in first:
-            return False
-        return len(head.lines) > 1 or not _OWN & first.keys()
+        """By objects that are lines of their own, and are not dynbatch's own."""
+        return bool(head.first_object) and not DynbatchJson().recognises(head)
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""

@@ -5,6 +5,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,9 @@ HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 24
 # No request of a trace is described by more; a line without end would fill the memory instead.
 LONGEST_LINE_BYTES = 1 << 26
+
+# A log that was rotated may begin with the rest of a line.
+_LINES_TRIED = 10
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -43,20 +47,27 @@ class Head:
         return [line.rstrip("\r") for line in lines if line.strip()]
 
     @property
+    def first_lines(self) -> list[str]:
+        """As many of the lines as are worth a look."""
+        return self.lines[:_LINES_TRIED]
+
+    @property
     def first_line(self) -> str:
         """The first line with something in it, or nothing."""
         return self.lines[0] if self.lines else ""
 
     @cached_property
     def first_object(self) -> dict[str, Any]:
-        """The JSON object on the first line, or an empty one."""
-        if not self.first_line.lstrip().startswith("{"):
-            return {}
-        try:
-            value = json.loads(self.first_line)
-        except (ValueError, RecursionError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        """The first JSON object that is a line of its own, or an empty one.
+
+        A few lines before it may be broken; indented ones are parts of something larger.
+        """
+        for line in self.first_lines:
+            if line.startswith("{"):
+                with suppress(ValueError, RecursionError):
+                    value = json.loads(line)
+                    return value if isinstance(value, dict) else {}
+        return {}
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,8 @@ class Stream:
         path: Where they are, if they are a file that can be opened again.
 
     Raises:
-        TraceFileError: The bytes cannot be read or decompressed; here and while reading.
+        TraceFileError: The bytes cannot be read or decompressed, here and while reading; or they
+            are UTF-16.
     """
 
     def __init__(self, raw: BinaryIO, path: Path | None = None) -> None:
@@ -108,16 +120,16 @@ class Stream:
             self._bytes = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
         self.path = None if self._codec else path
         self._ahead = self._read(HEAD_BYTES)
+        if self._ahead.startswith(_UTF16):
+            raise TraceFileError("must be UTF-8 text, but begins with the mark of UTF-16")
         self.head = Head(self._ahead, is_all=len(self._ahead) < HEAD_BYTES)
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[Block]:
         """The content in blocks of about `size` bytes; for text only, without a byte order mark.
 
         Raises:
-            TraceFileError: UTF-16 text, a line that is too long, or a file cut short.
+            TraceFileError: A line that is too long, or a file cut short.
         """
-        if self._ahead.startswith(_UTF16):
-            raise TraceFileError("must be UTF-8 text, but begins with the mark of UTF-16")
         rest, number = self._ahead.removeprefix(_BOM), 1
         while True:
             more = self._read(size)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workloads import ListedTrace, Trace
 
 
-def convert(
+def convert(  # noqa: PLR0917 - typer passes every option by name
     source: Annotated[str, typer.Argument(help="The recording; - is standard input.")],
     target: Annotated[
         Path,

@@ -70,6 +70,8 @@ TABLES: dict[str, type[_Table]] = {
     "replay": ReplaySettings,
 }
 
+_READING = ("trace_format", "time_column", "time_unit", "skip_bad")
+
 
 def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
     """Settings from a TOML file, if one is given, and the options that were given (not None).
@@ -87,6 +89,9 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
             # One of the two on the command line replaces either in the file.
             of_file.pop("rate", None)
             of_file.pop("utilization", None)
+        if "trace" in overrides:
+            # Another trace than the file's is not to be read by the file's rules for its own.
+            of_file = {key: value for key, value in of_file.items() if key not in _READING}
         merged[name] = {**of_file, **overrides}
     try:
         settings = Settings.model_validate(merged)

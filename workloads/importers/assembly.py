@@ -56,7 +56,8 @@ def assemble(
     return ListedTrace(
         Trace(
             arrival_s=time_ns / _NS,
-            duration_s=(end_ns - start_ns) / _NS,
+            # In the arithmetic of the column: Python's own division may round the other way.
+            duration_s=float(np.float64(end_ns - start_ns) / _NS),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             name=name,

@@ -124,6 +124,9 @@ class _Records:
         import pyarrow as pa
         import pyarrow.csv
 
+        if not raw.isascii():
+            # Arrow decodes a record before it lets us leave it out, and cannot be told how.
+            raw = raw.decode("utf-8", "replace").encode()
         invalid: list[tuple[int, int]] = []
 
         def leave_out(row: Any) -> str:

@@ -18,6 +18,9 @@ from workloads.trace import MOST_TOKENS, Trace
 Seconds = Annotated[list[StrictFloat], Field(fail_fast=True)]
 Lengths = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MOST_TOKENS)]], Field(fail_fast=True)]
 
+# What such a file must have exactly one of.
+_FORMS = frozenset({"process", "arrival_s"})
+
 
 @dataclass(frozen=True)
 class _Listing:
@@ -64,13 +67,10 @@ class DynbatchJson(Importer):
     def recognises(self, head: Head) -> bool:
         """By one of the two fields that such a file has to have."""
         if head.first_object:
-            own = isinstance(head.first_object.get("arrival_s"), list) or (
-                "process" in head.first_object
-            )
-            return own and len(head.lines) == 1
+            return bool(_FORMS & head.first_object.keys()) and len(head.lines) == 1
         # Laid out over several lines, or longer than the head.
         text = head.text
-        return text.lstrip().startswith("{") and ('"process"' in text or '"arrival_s"' in text)
+        return text.lstrip().startswith("{") and any(f'"{form}"' in text for form in _FORMS)
 
     def load(
         self, stream: Stream, reading: Reading, *, name: str, path: str
@@ -84,14 +84,14 @@ class DynbatchJson(Importer):
                 f"must be UTF-8 text, but byte {error.start} is 0x{raw[error.start]:02x}"
             ) from None
         values = schema.parse(text)
-        forms = [key for key in ("process", "arrival_s") if key in values]
+        forms = _FORMS & values.keys()
         if len(forms) != 1:
             raise TraceFileError(
                 'must have either "process", to describe arrivals, or "arrival_s", to list them, '
                 f"but has {'both' if forms else 'neither'}"
             )
         named = {"name": name} | values
-        return _described(named) if forms == ["process"] else _listed(named, path)
+        return _described(named) if forms == {"process"} else _listed(named, path)
 
 
 def _described(values: dict[str, Any]) -> DescribedTrace:

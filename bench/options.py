@@ -63,6 +63,31 @@ MatchLoad = Annotated[
         rich_help_panel=_LOAD,
     ),
 ]
+TraceFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="Format of the trace file, where its content does not say: see docs/traces.md.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column or field with the arrival times, in CSV, Parquet and JSON lines.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeUnit = Annotated[
+    str | None,
+    typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=_LOAD),
+]
+SkipBad = Annotated[
+    int | None,
+    typer.Option(
+        help="Leave out at most this many bad lines of the trace file; default 0.",
+        rich_help_panel=_LOAD,
+    ),
+]
 Client = Annotated[
     str | None,
     typer.Option(
@@ -195,7 +220,7 @@ AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print the metrics as one JSON object on stdout, everything else on stderr.",
+        help="Print the result as one JSON object on stdout, everything else on stderr.",
         rich_help_panel=_OUTPUT,
     ),
 ]

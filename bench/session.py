@@ -45,7 +45,7 @@ class Session:
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        spec = workloads.load(settings.replay.trace)
+        spec = self._read_trace()
         batcher = settings.batcher
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
@@ -97,6 +97,21 @@ class Session:
         self.console.print(f"loading {self.model.name}{where}")
         with self._model_code("could not be loaded"):
             self.executor.prepare()
+
+    def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
+        replay = self.settings.replay
+        spec = workloads.load(
+            replay.trace,
+            workloads.Reading(
+                format=replay.trace_format,
+                time_column=replay.time_column,
+                time_unit=replay.time_unit,
+                skip_bad=replay.skip_bad,
+            ),
+        )
+        for note in getattr(spec, "notes", ()):
+            self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
+        return spec
 
     def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
         replay = self.settings.replay

@@ -3,7 +3,8 @@
 from workloads.asgi import RecordingMiddleware
 from workloads.described import save_described
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
-from workloads.files import builtin_names, load, save
+from workloads.files import builtin_names, check_writable, load, save
+from workloads.importers import IMPORTERS, Importer, Reading
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
@@ -29,6 +30,7 @@ from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
 __all__ = [
+    "IMPORTERS",
     "PROCESSES",
     "ArrivalProcess",
     "Constant",
@@ -37,6 +39,7 @@ __all__ = [
     "Diurnal",
     "Gamma",
     "Hawkes",
+    "Importer",
     "ListedTrace",
     "Mmpp",
     "OnOff",
@@ -46,6 +49,7 @@ __all__ = [
     "Poisson",
     "ProcessError",
     "Ramp",
+    "Reading",
     "RecordingMiddleware",
     "ResolvedTrace",
     "Spike",
@@ -57,6 +61,7 @@ __all__ = [
     "Weibull",
     "WorkloadError",
     "builtin_names",
+    "check_writable",
     "load",
     "resolve",
     "save",

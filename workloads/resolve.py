@@ -30,6 +30,9 @@ from workloads.trace import Trace
 # Two durations this close (relative) are one duration that went through some arithmetic.
 SAME = 1e-9
 
+# Nobody waits three years for a first request; a date in seconds since 1970 is ten times this.
+LATEST_START_S = 1e8
+
 
 @dataclass(frozen=True)
 class ResolvedTrace:
@@ -85,6 +88,8 @@ class ResolvedTrace:
             "name": self.trace.name,
             "kind": self.trace.source["kind"],
             "path": self.trace.source.get("path"),
+            "format": self.trace.source.get("format"),
+            "notes": list(self.trace.source.get("notes", ())),
             "process": self.trace.source.get("process"),
             "seed": self.seed,
             "sha256": self.trace.fingerprint(),
@@ -250,6 +255,7 @@ def _cut(
     tail_s: float,
 ) -> tuple[Trace, float, float]:
     """Steps 2, 4, 5 for a listed trace: the trace, its window and what tail it has, in seconds."""
+    _check_start(spec)
     trace = spec.trace.at_rate(rate_rps).scaled(time_scale)
     span_s = trace.duration_s
     window_s = span_s if duration_s is None else duration_s
@@ -262,6 +268,15 @@ def _cut(
     if window_s + tail_s >= span_s:
         return trace, window_s, span_s - window_s
     return trace.window(0.0, window_s + tail_s), window_s, tail_s
+
+
+def _check_start(spec: ListedTrace) -> None:
+    first_s = float(spec.trace.arrival_s[0])
+    if first_s >= LATEST_START_S:
+        raise TraceError(
+            f"arrival_s must count from the start of {spec.trace.name}, but its first arrival is "
+            f"at {first_s:.12g} s, as of a date: subtract that, or list the dates in a CSV file"
+        )
 
 
 def _too_short(trace: Trace, rate_rps: float, time_scale: float, window_s: float) -> TraceError:

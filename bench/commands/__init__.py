@@ -10,5 +10,5 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench.bench)
     app.command("report")(report.report)
     app.command("profile")(profile.profile)
-    app.command("models")(models.models)
     app.add_typer(trace.app, name="trace")
+    app.command("models")(models.models)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def bench(  # noqa: PLR0917 - typer passes every option by name
     trace: options.Trace = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     utilization: options.Utilization = None,
     time_scale: options.TimeScale = None,

@@ -113,7 +113,12 @@ def test_a_listed_trace_is_read_with_its_columns(write):
     assert trace.output_tokens is None
     assert trace.duration_s == 2.0
     assert trace.name == "mine"
-    assert trace.source == {"kind": "recording", "path": str(path)}
+    assert trace.source == {
+        "kind": "recording",
+        "path": str(path),
+        "format": "dynbatch-json",
+        "notes": [],
+    }
 
 
 def test_a_listed_trace_lasts_until_its_last_arrival_unless_it_says_otherwise(write):
@@ -205,7 +210,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(TraceFileError, match=r"mine\.json cannot be read: Permission denied"):
         load(path)
 
@@ -254,7 +259,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
          "output_tokens[0] must be less than or equal to 2147483647, but got 118059"),
         # fields nobody knows, or that are no file's business
         ({"arrival_s": [0], "seed": 7},
-         "fields must be among arrival_s, duration_s, input_tokens, name, output_tokens, "
+         "fields must be among arrival_s, duration_s, input_tokens, name, notes, output_tokens, "
          'but got "seed"'),
         ({"arrival_s": [0], "path": "x"}, 'but got "path"'),
         (but(burst_s=1), "fields must be among cv, duration_s, match_load, name, process, "
@@ -380,7 +385,8 @@ def test_a_trace_is_not_saved_where_there_is_no_folder(tmp_path):
 
 
 def test_a_trace_is_not_saved_into_a_file_or_over_a_folder(write, tmp_path):
-    for path in (write(GAMMA) / "trace.json", tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    for path in (write(GAMMA) / "trace.json", tmp_path / "folder.json"):
         with pytest.raises(TraceFileError, match="cannot be written"):
             save(Trace(np.array([1.0]), 1.0), path)
 

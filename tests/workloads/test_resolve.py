@@ -249,6 +249,8 @@ def test_describe_identifies_a_draw_in_plain_json():
         "name": "peak hour",
         "kind": "process",
         "path": None,
+        "format": None,
+        "notes": [],
         "process": {"process": "mmpp", "burst_factor": 2.5, "burst_s": 0.1, "calm_s": 0.3},
         "seed": 7,
         "sha256": resolved.trace.fingerprint(),

@@ -2,7 +2,8 @@
 
 import typer
 
-from bench.commands.trace import make
+from bench.commands.trace import convert, make
 
 app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others from them.")
 app.command("make")(make.make)
+app.command("convert")(convert.convert)

@@ -19,6 +19,7 @@ from workloads import (
     Ramp,
     Spike,
     Superposition,
+    Weibull,
 )
 
 
@@ -158,5 +159,5 @@ def test_the_dispersions_of_the_parts_add_up_by_their_shares():
     process = Superposition((Part(hawkes, 0.25), Part(wave, 0.75)))
     expected = 0.25 * hawkes.count_dispersion(25.0, 0.3) + 0.75 * wave.count_dispersion(75.0, 0.3)
     assert process.count_dispersion(100.0, 0.3) == pytest.approx(expected)
-    unknown = Superposition((Part(hawkes, 0.25), Part(Gamma(2.0), 0.75)))
+    unknown = Superposition((Part(hawkes, 0.25), Part(Weibull(0.5), 0.75)))
     assert math.isnan(unknown.count_dispersion(100.0, 0.3))

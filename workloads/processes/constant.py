@@ -32,3 +32,14 @@ class Constant:
         """0 at any rate."""
         check_draw(rate_rps, 1.0)
         return 0.0
+
+    def count_dispersion(self, rate_rps: float, span_s: Times) -> Times:
+        """IDC(t) = f (1 - f) / (r t) for each length t of `span_s` `[K]`, seconds, > 0.
+
+        f is the fractional part of r t: of adjoining windows, a share f has one arrival more.
+        """
+        check_draw(rate_rps, 1.0)
+        expected = rate_rps * np.asarray(span_s, dtype=np.float64)
+        more = expected - np.floor(expected)
+        dispersion: Times = more * (1 - more) / expected
+        return dispersion

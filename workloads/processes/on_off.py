@@ -68,3 +68,29 @@ class OnOff:
         per_cycle = rate_rps * self.cycle_s
         silence = self.off_s / self.cycle_s
         return math.sqrt(1 + silence**2 * (per_cycle / math.tanh(per_cycle / 2) - 2))
+
+    def count_dispersion(self, rate_rps: float, span_s: Times) -> Times:
+        """IDC(t) = Var N(t) / E N(t) for each length t of `span_s` `[K]`, seconds, > 0.
+
+        Over a window that begins anywhere in the cycle, N(t) is Poisson given the time S spent
+        on, so IDC(t) = 1 + (r / t) (C / a)^2 Var S with C the cycle, a = on_s and z = off_s.
+        Whole cycles add no variance: with u the rest of t after them,
+
+            Var S = 2 int_0^u (u - w) R(w) dw - (u a / C)^2,
+            R(w) = (max(0, a - w) + max(0, w - z)) / C,
+
+        the share of instants that are on and still, or again, on w later.
+        """
+        check_draw(rate_rps, 1.0)
+        span_s = np.asarray(span_s, dtype=np.float64)
+        rest = np.fmod(span_s, self.cycle_s)
+        still = np.where(
+            rest <= self.on_s,
+            rest**2 * (self.on_s / 2 - rest / 6),
+            self.on_s**2 * (rest / 2 - self.on_s / 6),
+        )
+        again = np.maximum(0.0, rest - self.off_s) ** 3 / 6
+        share = self.on_s / self.cycle_s
+        variance = 2 * (still + again) / self.cycle_s - (rest * share) ** 2
+        dispersion: Times = 1 + rate_rps / span_s / share**2 * np.maximum(0.0, variance)
+        return dispersion

@@ -29,3 +29,8 @@ class Poisson:
         """1 at any rate."""
         check_draw(rate_rps, 1.0)
         return 1.0
+
+    def count_dispersion(self, rate_rps: float, span_s: Times) -> Times:
+        """IDC(t) = Var N(t) / E N(t): 1 at any rate, for each length t of `span_s` `[K]`."""
+        check_draw(rate_rps, 1.0)
+        return np.ones(len(span_s))

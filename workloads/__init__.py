@@ -11,6 +11,7 @@ from workloads.processes import (
     OnOff,
     Poisson,
 )
+from workloads.processes.dispersion import CountDispersion
 from workloads.resolve import ResolvedTrace, resolve
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
@@ -19,6 +20,7 @@ __all__ = [
     "PROCESSES",
     "ArrivalProcess",
     "Constant",
+    "CountDispersion",
     "DescribedTrace",
     "Gamma",
     "ListedTrace",

@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.commands import bench, models, report
+from bench.commands import bench, models, report, trace
 
 
 def register(app: typer.Typer) -> None:
@@ -10,3 +10,4 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench.bench)
     app.command("report")(report.report)
     app.command("models")(models.models)
+    app.add_typer(trace.app, name="trace")

@@ -1,7 +1,7 @@
 """The picture of a trace: its rate over time, its gaps, how its counts vary, its tokens."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from results import format as fmt
@@ -53,6 +53,12 @@ class Dispersion:
     curve: FloatArray = field(default_factory=lambda: np.zeros(0))
     curve_name: str = ""
 
+    def beside(self, curve: Callable[[float], float], name: str) -> "Dispersion":
+        """Return this with the curve of a process, at lengths between the first and the last."""
+        points_s = np.geomspace(self.span_s[0], self.span_s[-1], 121)
+        values = np.array([curve(float(span_s)) for span_s in points_s])
+        return replace(self, curve_s=points_s, curve=values, curve_name=name)
+
 
 @dataclass(frozen=True)
 class Arrivals:
@@ -89,7 +95,7 @@ def save_arrivals(arrivals: Arrivals, path: Path) -> None:
         figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(arrivals.title, x=0.008, ha="left", fontsize=13, fontweight="bold")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.0))
+        left, right = figure.subfigures(1, 2, squeeze=False)[0]
         _draw_rates(left, arrivals)
         kinds = [_draw_gaps, _draw_dispersion, _draw_autocorrelation]
         if arrivals.tokens:
@@ -101,7 +107,7 @@ def save_arrivals(arrivals: Arrivals, path: Path) -> None:
         figure.savefig(path, dpi=style.DPI, format="png")
 
 
-def _draw_rates(figure: Figure, arrivals: Arrivals) -> None:
+def _draw_rates(figure: SubFigure, arrivals: Arrivals) -> None:
     rates = arrivals.rates
     panels = np.atleast_1d(figure.subplots(max(1, len(rates)), 1))
     if not rates:

@@ -234,8 +234,8 @@ def _curves(process: Fitted, rate_rps: float, measured: Sequence[Scale]) -> tupl
     """
     span_s = np.array([scale.span_s for scale in measured])
     windows = np.array([scale.windows for scale in measured])
-    curve = process.count_dispersion(rate_rps, span_s)
-    whole = process.count_dispersion(rate_rps, span_s * windows)
+    curve = np.array([process.count_dispersion(rate_rps, t) for t in span_s.tolist()])
+    whole = np.array([process.count_dispersion(rate_rps, t) for t in (span_s * windows).tolist()])
     expected: Times = np.maximum(0.0, windows / (windows - 1) * (curve - whole / windows))
     return curve, expected
 
@@ -255,6 +255,8 @@ def _drift(trace: Trace, process: Fitted) -> float | None:
     if counts.sum() < 10 * DRIFT_PARTS:
         return None
     part_s = trace.duration_s / DRIFT_PARTS
-    part, whole = process.count_dispersion(trace.rate_rps, np.array([part_s, trace.duration_s]))
+    part, whole = (
+        process.count_dispersion(trace.rate_rps, span_s) for span_s in (part_s, trace.duration_s)
+    )
     variance = counts.mean() * DRIFT_PARTS / (DRIFT_PARTS - 1) * (part - whole / DRIFT_PARTS)
     return float(counts.std(ddof=1) / math.sqrt(variance)) if variance > 0 else None

@@ -1,7 +1,6 @@
 """The index of dispersion for counts, IDC(t) = Var N(t) / E N(t), of processes where it is known.
 
-N(t) is the number of arrivals in a window of length t that begins at a moment picked at random,
-independently of the arrivals.
+N(t) is the number of arrivals in a window of length t that begins at a random time.
 """
 
 import math
@@ -11,21 +10,32 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from workloads.checks import positive
+from workloads.errors import ProcessError
 from workloads.trace import Times
 
 Complex: TypeAlias = NDArray[np.complexfloating[Any, Any]]
 
+_TERMS, _EULER, _DAMPING = 60, 12, 18.4  # exp(-18.4) = 1e-8 is the discretisation error
+_FAR = 1e6  # mean gaps beyond which IDC is its limit, and rounding would be larger than the rest
+
 
 @runtime_checkable
-class KnownDispersion(Protocol):
-    """An arrival process whose index of dispersion can be computed rather than drawn."""
+class CountDispersion(Protocol):
+    """A process whose index of dispersion can be computed rather than drawn."""
 
-    def count_dispersion(self, rate_rps: float, span_s: Times) -> Times:
-        """IDC(t) at mean rate `rate_rps` for each length t of `span_s` `[K]`, seconds, > 0."""
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) at the mean rate `rate_rps`, t = span_s seconds."""
         ...
 
 
-def markov_dispersion(rate_rps: float, variance: float, leaving: float, span_s: Times) -> Times:
+def check_window(rate_rps: float, span_s: float) -> None:
+    """Raise ProcessError unless both are positive and finite."""
+    positive("rate_rps", rate_rps, ProcessError)
+    positive("span_s", span_s, ProcessError)
+
+
+def markov_dispersion(rate_rps: float, variance: float, leaving: float, span_s: float) -> float:
     """IDC of a Poisson stream whose rate has the autocovariance r^2 v exp(-q w) at lag w.
 
     IDC(t) = 1 + (2 r v / q) (1 - (1 - exp(-q t)) / (q t)), since
@@ -35,9 +45,9 @@ def markov_dispersion(rate_rps: float, variance: float, leaving: float, span_s: 
         rate_rps: Mean rate r, requests per second.
         variance: Variance v of the rate / mean rate.
         leaving: Relaxation rate q, 1 / s.
-        span_s: Lengths t `[K]`, seconds, > 0.
+        span_s: Length t, seconds, > 0.
     """
-    return 1 + 2 * rate_rps * variance / leaving * relaxation(leaving * np.asarray(span_s))
+    return 1 + 2 * rate_rps * variance / leaving * float(relaxation(np.array(leaving * span_s)))
 
 
 def relaxation(x: Times) -> Times:
@@ -49,8 +59,8 @@ def relaxation(x: Times) -> Times:
 
 
 def renewal_dispersion(
-    log_transform: Callable[[Complex], Complex], expected: Times, cv: float
-) -> Times:
+    log_transform: Callable[[Complex], Complex], expected: float, cv: float
+) -> float:
     """IDC of a stationary renewal process, by inverting a Laplace transform numerically.
 
     With time in units of the mean gap and f(s) the transform of the gaps' density, Var N has
@@ -64,19 +74,9 @@ def renewal_dispersion(
 
     Args:
         log_transform: log f(s), for complex s `[J]` with a positive real part.
-        expected: Lengths of the windows in mean gaps `[K]`, > 0.
+        expected: Length of the window in mean gaps, > 0.
         cv: Coefficient of variation of the gaps.
     """
-    return np.array([_renewal_dispersion(log_transform, float(x), cv) for x in expected])
-
-
-_TERMS, _EULER, _DAMPING = 60, 12, 18.4  # damping exp(-18.4) = 1e-8 is the discretisation error
-_FAR = 1e6  # mean gaps beyond which IDC is its limit, and rounding would be larger than the rest
-
-
-def _renewal_dispersion(
-    log_transform: Callable[[Complex], Complex], expected: float, cv: float
-) -> float:
     if expected > _FAR:
         return cv**2
     s = (_DAMPING + 2j * math.pi * np.arange(_TERMS + _EULER + 1)) / (2 * expected)

@@ -10,7 +10,7 @@ from pydantic import StrictFloat
 from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw
-from workloads.processes.dispersion import markov_dispersion
+from workloads.processes.dispersion import check_window, markov_dispersion
 from workloads.processes.streams import check_cycles, modulated_times, sums_reaching
 from workloads.trace import Times
 
@@ -93,8 +93,8 @@ class Mmpp:
         leaving = 1 / self.burst_s + 1 / self.calm_s
         return math.sqrt(1 + 2 * rate_rps * spread / (rate_rps * b * c + leaving))
 
-    def count_dispersion(self, rate_rps: float, span_s: Times) -> Times:
-        """IDC(t) = Var N(t) / E N(t) for each length t of `span_s` `[K]`, seconds, > 0.
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = Var N(t) / E N(t) in windows of t = span_s seconds.
 
         With q = s1 + s2 and the variance v of the relative rate, as above,
 
@@ -103,7 +103,7 @@ class Mmpp:
         (Heffes and Lucantoni, A Markov modulated characterization of packetized voice and data
         traffic, IEEE JSAC 4, 1986; cookbook, section 3). It rises from 1 to 1 + 2 r v / q.
         """
-        check_draw(rate_rps, 1.0)
+        check_window(rate_rps, span_s)
         leaving = 1 / self.burst_s + 1 / self.calm_s
         return markov_dispersion(rate_rps, self.intensity_variance, leaving, span_s)
 

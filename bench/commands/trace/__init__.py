@@ -2,4 +2,8 @@
 
 import typer
 
+from bench.commands.trace import fit, show
+
 app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others from them.")
+app.command("show")(show.show)
+app.command("fit")(fit.fit)

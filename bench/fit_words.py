@@ -4,6 +4,7 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from bench.trace_words import variation
 from results import format as fmt
 
 if TYPE_CHECKING:
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
 
 LEAST_RATIO, LEAST_ERRORS = 1.2, 2.0
 LEAST_GAP_RATIO = 1.1
+EVEN = 0.01
 LEAST_DRIFT = 1.7
 FEWEST_CYCLES = 30
 LEAST_SIMULTANEOUS = 1e-3
+LEAST_VARIANCE = 1e-4
 _REASONS = {
     "asked for": "as asked",
     "simplest": "the simplest of those that are within noise of the trace",
@@ -46,8 +49,7 @@ def reason_line(fit: "Fit") -> str:
 
 def gap_line(fit: "Fit") -> str:
     """Return the CV of the gaps of both."""
-    measured = "not defined" if fit.gap_cv is None else fmt.number(fit.gap_cv)
-    return f"{measured} in the trace, {fmt.number(fit.fitted_gap_cv)} of the process"
+    return f"{variation(fit.gap_cv)} in the trace, {variation(fit.fitted_gap_cv)} of the process"
 
 
 def dispersion_table(fit: "Fit") -> tuple[list[str], list[list[str]]]:
@@ -111,9 +113,11 @@ def _gaps(trace: "Trace", fit: "Fit") -> list[str]:
         low, high = sorted((fit.gap_cv, fit.fitted_gap_cv))
         if high > LEAST_GAP_RATIO * low + 1e-3:
             found.append(
-                f"The gaps of the trace have a CV of {fmt.number(fit.gap_cv)}, those of the "
-                f"process of {fmt.number(fit.fitted_gap_cv)}."
+                f"The gaps of the trace have a CV of {variation(fit.gap_cv)}, those of the "
+                f"process of {variation(fit.fitted_gap_cv)}."
             )
+        if fit.gap_cv < EVEN:
+            found.append("The gaps are all but equal: a constant process describes them better.")
     simultaneous = float(np.mean(np.diff(trace.arrival_s) == 0)) if len(trace) > 1 else 0.0
     if simultaneous > LEAST_SIMULTANEOUS:
         found.append(
@@ -139,7 +143,7 @@ def _slow(trace: "Trace", fit: "Fit") -> list[str]:
             f"{fmt.duration(trace.duration_s)}, and a daily rhythm is not in the process."
         )
     process = fit.process
-    if isinstance(process, Mmpp) and process.burst_factor > 1.0:
+    if isinstance(process, Mmpp) and process.intensity_variance > LEAST_VARIANCE:
         cycles = trace.duration_s / (process.burst_s + process.calm_s)
         if cycles < FEWEST_CYCLES:
             found.append(

@@ -75,7 +75,7 @@ def rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
     ]
     gaps = statistics.gaps
     if gaps:
-        cv = "not defined" if gaps.cv is None else f"{fmt.number(gaps.cv)} (Poisson: 1)"
+        cv = f"{variation(gaps.cv)} (Poisson: 1)"
         text = ", ".join(
             f"{name} {fmt.duration(value)}"
             for name, value in (
@@ -99,6 +99,11 @@ def rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
             )
         )
     return shown
+
+
+def variation(cv: float | None) -> str:
+    """Return a coefficient of variation; one that is only rounding is 0."""
+    return "not defined" if cv is None else fmt.number(round(cv, 6))
 
 
 def _count_rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:

@@ -1,6 +1,9 @@
 """The picture of a trace: its rate over time, its gaps, how its counts vary, its tokens."""
 
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,6 +47,8 @@ class Dispersion:
         curve_s: `[J]`, lengths at which the curve of a process is drawn; empty for none.
         curve: `[J]`, its values.
         curve_name: What the curve is called.
+        expected: `[K]`, what a draw of that process as long as the trace would show on average;
+            empty for none.
     """
 
     span_s: FloatArray
@@ -52,6 +57,7 @@ class Dispersion:
     curve_s: FloatArray = field(default_factory=lambda: np.zeros(0))
     curve: FloatArray = field(default_factory=lambda: np.zeros(0))
     curve_name: str = ""
+    expected: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def beside(self, curve: Callable[[float], float], name: str) -> "Dispersion":
         """Return this with the curve of a process, at lengths between the first and the last."""
@@ -91,10 +97,7 @@ class Arrivals:
 
 def save_arrivals(arrivals: Arrivals, path: Path) -> None:
     """Draw the picture and write it as a PNG."""
-    with mpl.rc_context(style.RC):
-        figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(arrivals.title, x=0.008, ha="left", fontsize=13, fontweight="bold")
+    with _saved(arrivals.title, path, (_WIDTH_IN, _HEIGHT_IN), wrap=112) as figure:
         left, right = figure.subfigures(1, 2, squeeze=False)[0]
         _draw_rates(left, arrivals)
         kinds = [_draw_gaps, _draw_dispersion, _draw_autocorrelation]
@@ -104,6 +107,21 @@ def save_arrivals(arrivals: Arrivals, path: Path) -> None:
         panels = right.subplots(len(kinds), 1, height_ratios=heights)
         for draw, axes in zip(kinds, panels, strict=True):
             draw(axes, arrivals)
+
+
+@contextmanager
+def _saved(title: str, path: Path, size_in: tuple[float, float], wrap: int) -> Iterator[Figure]:
+    """Hand out a figure with its title, which may be any text, and write it afterwards."""
+    with mpl.rc_context(style.RC), warnings.catch_warnings():
+        # A name may have letters that the font lacks; they show as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure = Figure(figsize=size_in, layout="constrained")
+        FigureCanvasAgg(figure)
+        lines = textwrap.wrap(title, wrap, max_lines=3, placeholder=" ...")
+        figure.suptitle(
+            "\n".join(lines), x=0.01, ha="left", fontsize=11.5, fontweight="bold", parse_math=False
+        )
+        yield figure
         figure.savefig(path, dpi=style.DPI, format="png")
 
 
@@ -143,7 +161,7 @@ def _draw_gaps(axes: Axes, arrivals: Arrivals) -> None:
     axes.step(gap_s, survival, where="pre", color=style.BLUE, label="the trace")
     axes.plot(
         poisson_s, np.exp(-poisson_s / mean_s), color=style.INK, linewidth=1.0,
-        linestyle=style.DASHED, label="Poisson of the same rate",
+        linestyle=style.DASHED, label="Poisson",
     )  # fmt: skip
     axes.set_yscale("log")
     axes.set_ylim(low, 1.5)
@@ -161,7 +179,7 @@ def _draw_dispersion(axes: Axes, arrivals: Arrivals) -> None:
 
 def draw_dispersion(axes: Axes, dispersion: Dispersion) -> None:
     """Draw the index of dispersion over window lengths, with its error and Poisson's 1."""
-    axes.set_title("Index of dispersion of counts")
+    axes.set_title("Dispersion of counts")
     seen = dispersion.measured > 0.0
     if not seen.any():
         enough = len(dispersion.measured) > 0
@@ -175,6 +193,12 @@ def draw_dispersion(axes: Axes, dispersion: Dispersion) -> None:
         axes.plot(
             dispersion.curve_s, dispersion.curve, color=style.ORANGE, linewidth=1.8,
             label=dispersion.curve_name,
+        )  # fmt: skip
+    if len(dispersion.expected):
+        axes.plot(
+            span_s, np.maximum(dispersion.expected[seen], 1e-3), color=style.ORANGE, marker="s",
+            markersize=4.5, markerfacecolor="white", linestyle="none",
+            label="in a draw as long as the trace",
         )  # fmt: skip
     below = np.minimum(2.0 * error, 0.9 * measured)  # a logarithmic axis has no place for less
     axes.errorbar(
@@ -193,7 +217,7 @@ def draw_dispersion(axes: Axes, dispersion: Dispersion) -> None:
         axes.yaxis.set_minor_formatter(FuncFormatter(_few_minor))
     axes.set_xlabel("length of the window")
     axes.set_ylabel("variance / mean")
-    style.legend_above(axes, 3)
+    style.legend_above(axes, 4)
 
 
 def _few_minor(value: float, _position: int | None = None) -> str:
@@ -207,7 +231,7 @@ def _draw_autocorrelation(axes: Axes, arrivals: Arrivals) -> None:
         axes.set_title("Autocorrelation of counts")
         style.say(axes, "the trace is too short")
         return
-    axes.set_title(f"Autocorrelation of counts in {fmt.duration(float(lags_s[0]))}")
+    axes.set_title(f"Autocorrelation of counts in {fmt.tick(float(lags_s[0]))}")
     noise = arrivals.autocorrelation_noise
     axes.axhspan(-noise, noise, color=style.FAINT, alpha=0.2, linewidth=0, label="chance (95 %)")
     axes.axhline(0.0, color=style.INK, linewidth=0.8)
@@ -238,11 +262,6 @@ def _draw_tokens(axes: Axes, arrivals: Arrivals) -> None:
 
 
 def save_dispersion(title: str, dispersion: Dispersion, path: Path) -> None:
-    """Draw the dispersion of a trace and of a process, and write it as a PNG."""
-    with mpl.rc_context(style.RC):
-        figure = Figure(figsize=(7.6, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        draw_dispersion(axes, dispersion)
-        figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
-        figure.savefig(path, dpi=style.DPI, format="png")
+    """Draw the dispersion of a trace and of a process, and write that as a PNG."""
+    with _saved(title, path, (7.6, 4.4), wrap=76) as figure:
+        draw_dispersion(figure.subplots(), dispersion)

@@ -118,6 +118,7 @@ def _draw(recorded: "Trace", found: "Fit", picture: Path) -> None:
         span_s=np.array([scale.span_s for scale in scales]),
         measured=np.array([scale.measured for scale in scales]),
         error=np.array([scale.error for scale in scales]),
+        expected=np.array([scale.expected for scale in scales]),
     )
     if scales:
         dispersion = dispersion.beside(

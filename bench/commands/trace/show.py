@@ -169,7 +169,7 @@ def _page(statistics: "TraceStatistics", picture: Path) -> Any:
     key_numbers = [
         ("requests", fmt.count(statistics.requests), f"in {fmt.duration(statistics.duration_s)}"),
         ("mean rate", fmt.rate(statistics.rate_rps), "requests / duration"),
-        ("CV of the gaps", fmt.number(gaps.cv if gaps else None), "Poisson: 1"),
+        ("CV of the gaps", words.variation(gaps.cv if gaps else None), "Poisson: 1"),
     ]
     if peaks:
         longest, shortest = peaks[-1], peaks[0]

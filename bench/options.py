@@ -216,6 +216,32 @@ Out = Annotated[
     Path | None,
     typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=_OUTPUT),
 ]
+TraceFile = Annotated[
+    str, typer.Argument(help="Trace file or built-in.", metavar="TRACE", show_default=False)
+]
+PictureFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for arrivals.png and trace.html; default traces/<name>.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FittedFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="The described trace to write, and a picture of that name ending in .png; "
+        "default traces/<name>/fitted.json.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+StatisticsAsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the numbers as one JSON object on stdout, everything else on stderr.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option(

@@ -1,7 +1,8 @@
 """Arrival processes. A new one is a file here and a line in PROCESSES."""
 
-from workloads.processes.base import ArrivalProcess, CountDispersion, as_json
+from workloads.processes.base import ArrivalProcess, as_json
 from workloads.processes.constant import Constant
+from workloads.processes.dispersion import CountDispersion
 from workloads.processes.diurnal import Diurnal
 from workloads.processes.gamma import Gamma
 from workloads.processes.hawkes import Hawkes

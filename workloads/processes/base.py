@@ -51,18 +51,6 @@ class ArrivalProcess(Protocol):
         ...
 
 
-@runtime_checkable
-class CountDispersion(Protocol):
-    """A process whose index of dispersion for counts is known in closed form."""
-
-    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
-        """Variance / mean of the number of arrivals in a window of span_s seconds.
-
-        The window starts at a random time; 1 for a Poisson process of any rate and span.
-        """
-        ...
-
-
 def as_json(process: ArrivalProcess) -> dict[str, Any]:
     """The process as a trace file writes it: its kind and its parameters."""
     names = (field.name for field in dataclasses.fields(process))
@@ -79,9 +67,3 @@ def check_draw(rate_rps: float, duration_s: float) -> None:
     """Raise ProcessError unless both are positive and finite."""
     positive("rate_rps", rate_rps, ProcessError)
     positive("duration_s", duration_s, ProcessError)
-
-
-def check_span(rate_rps: float, span_s: float) -> None:
-    """Raise ProcessError unless both are positive and finite."""
-    positive("rate_rps", rate_rps, ProcessError)
-    positive("span_s", span_s, ProcessError)

@@ -10,7 +10,8 @@ from pydantic import StrictFloat
 
 from workloads.checks import within
 from workloads.errors import ProcessError
-from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw, check_span
+from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw
+from workloads.processes.dispersion import check_window
 from workloads.processes.streams import MOST_ARRIVALS, below, check_count
 from workloads.trace import Times
 
@@ -114,7 +115,7 @@ class Hawkes:
 
     def count_dispersion(self, rate_rps: float, span_s: float) -> float:
         """Variance / mean of the count in span_s seconds, by the formula; the same at any rate."""
-        check_span(rate_rps, span_s)
+        check_window(rate_rps, span_s)
         n = self.branching
         x = (1 - n) / self.decay_s * span_s
         return 1 + n * (2 - n) / (1 - n) ** 2 * (1 + math.expm1(-x) / x)

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import ArrayLike
 
-from workloads.processes.base import check_draw, check_span
+from workloads.processes.base import check_draw
+from workloads.processes.dispersion import check_window
 from workloads.processes.streams import below, check_count, poisson_times
 from workloads.trace import Times
 
@@ -176,5 +177,5 @@ class PeriodicPoisson(ABC):
 
     def count_dispersion(self, rate_rps: float, span_s: float) -> float:
         """Variance / mean of the count in span_s seconds from a random time, by the formula."""
-        check_span(rate_rps, span_s)
+        check_window(rate_rps, span_s)
         return 1 + rate_rps / span_s * self.profile().surplus_variance(span_s)

@@ -11,11 +11,10 @@ from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import (
     ArrivalProcess,
-    CountDispersion,
     as_json,
     check_draw,
-    check_span,
 )
+from workloads.processes.dispersion import CountDispersion, check_window
 from workloads.processes.streams import check_count
 from workloads.trace import Times
 
@@ -92,7 +91,7 @@ class Superposition:
 
     def count_dispersion(self, rate_rps: float, span_s: float) -> float:
         """By the formula above; nan where one of the parts has none."""
-        check_span(rate_rps, span_s)
+        check_window(rate_rps, span_s)
         return math.fsum(
             part.share * part.process.count_dispersion(part.share * rate_rps, span_s)
             if isinstance(part.process, CountDispersion)

@@ -204,3 +204,16 @@ VARIANTS = {
     "burstgpt with sessions": ("burstgpt", BURSTGPT_NEW, [0.0, 40.25]),
     "caddy": ("access-json", CADDY, [0.0, 1.0]),
 }
+
+# The formats that are lines, and those of them that begin with a line of names.
+TEXT = sorted(name for name, example in EXAMPLES.items() if example.is_text)
+WITH_HEADER = ["azure-functions", "azure-llm", "burstgpt", "csv"]
+
+
+def columns(spec):
+    """What a listed trace holds, as lists."""
+    trace = spec.trace
+    return [
+        None if column is None else column.tolist()
+        for column in (trace.arrival_s, trace.input_tokens, trace.output_tokens)
+    ]

@@ -20,12 +20,14 @@ from batching.profiles.subject import subject_of
 
 DEFAULT_MAX_BATCH_SIZE = 128
 DEFAULT_BUDGET_S = 20.0
+_LARGEST = 65536
 # Sizes are added while the budget holds this many rounds of all of them.
 _ROUNDS = 2
 # A batch that takes less than this share of the budget is warmed up twice.
 _SHORT = 0.02
 # How many times each overhead is measured, in all and in a round, within a share of the budget.
-_OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.05
+_OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.1
+# An overhead's idle time before, and the hold that its timer is for: from, to.
 _IDLE_S, _HOLD_S = (0.5e-3, 5e-3), (0.5e-3, 4e-3)
 
 
@@ -76,10 +78,10 @@ def measure_profile(
         model: what is measured.
         placement: where; a model that does not use torch ignores it.
         clock: what it is timed by.
-        max_batch_size: the largest size, >= 1.
+        max_batch_size: the largest size, from 1 to 65536.
         budget_s: time for everything but loading, > 0; the first round is finished in any case.
         lengths: for a model of sequences, lengths to measure by themselves, at powers of two.
-        seed: of the payloads and of the order.
+        seed: of the payloads and of the order, >= 0.
         on_step: called before every batch, in the calling thread.
 
     Raises:
@@ -87,6 +89,10 @@ def measure_profile(
         ModelError: the model cannot be loaded.
         BatchExecutionError: the model raised.
     """
+    if not 1 <= max_batch_size <= _LARGEST:
+        raise ConfigError(f"max_batch_size must be from 1 to {_LARGEST}, but got {max_batch_size}")
+    if seed < 0:
+        raise ConfigError(f"seed must be >= 0, but got {seed}")
     if not (isfinite(budget_s) and budget_s > 0.0):
         raise ConfigError(f"budget_s must be > 0, but got {budget_s:g}")
     making, ordering = np.random.default_rng(seed).spawn(2)
@@ -231,24 +237,33 @@ class _Measurement:
 
     def _round(self, visits: list[Cell], *, in_any_case: bool = False) -> bool:
         """Visit cells in a random order; returns False if the budget allowed none of them."""
-        left_s = inf if in_any_case else self._budget_s - self.elapsed_s
-        steps: list[Cell | None] = [None] * self._overheads_now(left_s)
+        end_s = inf if in_any_case else self._budget_s
+        steps: list[Cell | None] = [None] * self._overheads_now(end_s - self.elapsed_s)
+        left_s = end_s - self.elapsed_s - len(steps) * self._overhead_s
         # Where not all fit, the cheapest do: more sizes are seen again.
         for cell in sorted(visits, key=lambda cell: self.expected_s[cell]):
             left_s -= self.expected_s[cell]
             if left_s > 0.0:
                 steps.append(cell)
         self._rng.shuffle(steps)
+        some = False
         for step in steps:
             if step is None:
                 self._overhead()
-            elif step in self.expected_s:  # it may have run out of memory since
+            # It may have run out of memory since, or the machine has become slower.
+            elif step in self.expected_s and self.elapsed_s + self.expected_s[step] <= end_s:
                 self._measure(step)
-        return any(step is not None for step in steps)
+                some = True
+        return some
+
+    @property
+    def _overhead_s(self) -> float:
+        """About how long `_overhead` takes."""
+        return 2 * self.expected_s[1, None] + _IDLE_S[1] + _HOLD_S[1]
 
     def _overheads_now(self, left_s: float) -> int:
         """How many of the overheads' samples are taken in a round: fewer of a slow model's."""
-        fit = int(min(left_s, _OVERHEADS_SHARE * self._budget_s) / (2 * self.expected_s[1, None]))
+        fit = int(min(left_s, _OVERHEADS_SHARE * self._budget_s) / self._overhead_s)
         if not self.turn_s:
             fit = max(1, fit)
         return min(_OVERHEADS - len(self.turn_s), _OVERHEADS_A_ROUND, fit)
@@ -261,6 +276,7 @@ class _Measurement:
             return
         self.samples.append(sample)
         self.times_s[cell].append(sample.total_s)
+        self.expected_s[cell] = sample.total_s
 
     def _forget(self, cell: Cell) -> None:
         """Drop what turned out not to fit the memory, and whatever is larger."""

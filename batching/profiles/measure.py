@@ -1,6 +1,6 @@
 """Measuring a service profile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
@@ -12,7 +12,14 @@ from batching.execution import make_executor
 from batching.models.contract import Model, Placement
 from batching.profiles.memory import MemoryGauge
 from batching.profiles.payloads import Payloads
-from batching.profiles.plan import TARGET, Cell, next_visits, sizes_up_to
+from batching.profiles.plan import (
+    PILOT_ROUNDS,
+    TARGET,
+    Cell,
+    is_done,
+    sizes_up_to,
+    visits_a_round,
+)
 from batching.profiles.profile import ServiceProfile, Stopped
 from batching.profiles.rig import BatchTooLargeError, Rig
 from batching.profiles.samples import BatchSample
@@ -64,9 +71,9 @@ def measure_profile(
 
     The model is loaded, then every size is run once or twice unmeasured, the powers of two first.
     Sizes are added up to the limit, until memory runs out, or until the budget would not hold two
-    rounds of them. Then come rounds: in a random order every size once, and those whose median is
-    still uncertain up to eight times (`plan`). It ends when all are certain to 1 % (standard
-    error, after at least 30 samples), or when the budget is spent.
+    rounds of them. Then come rounds: every size once, in a random order, and after ten such rounds
+    those whose times are spread up to eight times as often (`plan`). It ends when every median is
+    certain to 1 % (standard error, after at least 30 samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for, so nobody contends
     for the interpreter. The garbage collector is the caller's to keep quiet.
@@ -175,16 +182,22 @@ class _Measurement:
         """Measure; returns whether it was interrupted, every cell having been measured by then."""
         self._warm_up(max_batch_size)
         try:
-            self._round(list(self.expected_s), in_any_case=True)
-            number, some = 1, True
-            while some and (visits := next_visits(self.times_s, number)):
-                some = self._round(visits)
-                number += 1
+            self._rounds()
         except KeyboardInterrupt:
             if not (all(self.times_s.values()) and self.turn_s):
                 raise
             return True
         return False
+
+    def _rounds(self) -> None:
+        visits = dict.fromkeys(self.expected_s, 1)
+        some = self._round(visits, in_any_case=True)
+        number = 1
+        while some and not all(map(is_done, self.times_s.values())):
+            if number == PILOT_ROUNDS:
+                visits = visits_a_round(self.times_s)
+            some = self._round(visits)
+            number += 1
 
     # Warming up: which cells there are.
 
@@ -235,13 +248,14 @@ class _Measurement:
 
     # Measuring.
 
-    def _round(self, visits: list[Cell], *, in_any_case: bool = False) -> bool:
+    def _round(self, visits: Mapping[Cell, int], *, in_any_case: bool = False) -> bool:
         """Visit cells in a random order; returns False if the budget allowed none of them."""
         end_s = inf if in_any_case else self._budget_s
         steps: list[Cell | None] = [None] * self._overheads_now(end_s - self.elapsed_s)
         left_s = end_s - self.elapsed_s - len(steps) * self._overhead_s
         # Where not all fit, the cheapest do: more sizes are seen again.
-        for cell in sorted(visits, key=lambda cell: self.expected_s[cell]):
+        wanted = [cell for cell in self.expected_s for _ in range(visits[cell])]
+        for cell in sorted(wanted, key=lambda cell: self.expected_s[cell]):
             left_s -= self.expected_s[cell]
             if left_s > 0.0:
                 steps.append(cell)

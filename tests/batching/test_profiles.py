@@ -257,7 +257,7 @@ class TestDraws:
     def test_each_size_keeps_its_own_spread(self):
         profile = measured(
             lambda clock: NoisyModel(
-                clock, lambda n: 0.001 * n, lambda n: 0.3 if n <= 2 else 0.02, seed=2
+                clock, lambda n: 0.001 * n, lambda n: 0.3 if n <= 8 else 0.02, seed=2
             ),
             max_batch_size=16,
             budget_s=200.0,
@@ -267,7 +267,7 @@ class TestDraws:
             assert logs.std() == pytest.approx(sd, rel=0.25)
             assert abs(np.median(logs)) < 0.1 * sd + 0.01
         # Between two measured sizes it lies between theirs.
-        assert 0.02 < np.log(self.drawn(profile, [3] * 20_000)).std() < 0.3
+        assert 0.02 < np.log(self.drawn(profile, [10] * 20_000)).std() < 0.3
 
     @pytest.mark.parametrize("phi", [0.0, 0.9])
     def test_a_slow_phase_stays_a_slow_phase_whatever_the_sizes(self, phi):

@@ -260,12 +260,10 @@ Strict = Annotated[
 
 # Of `profile`.
 ProfileMaxBatchSize = Annotated[
-    int | None,
+    int,
     typer.Option(
         "--max-batch-size",
-        min=1,
-        max=65536,
-        help="Largest batch to measure; default 128.",
+        help="Largest batch to measure.",
         rich_help_panel=_MEASUREMENT,
     ),
 ]
@@ -278,10 +276,10 @@ Lengths = Annotated[
     ),
 ]
 Budget = Annotated[
-    str | None,
+    str,
     typer.Option(
         metavar="TIME",
-        help="Time to measure for, loading apart: 45, 45s or 5m; default 20s.",
+        help="Time to measure for, loading apart: 45, 45s or 5m.",
         rich_help_panel=_MEASUREMENT,
     ),
 ]
@@ -289,7 +287,6 @@ OrderSeed = Annotated[
     int,
     typer.Option(
         "--seed",
-        min=0,
         help="Draw the inputs and the order of the batches with this seed.",
         rich_help_panel=_MEASUREMENT,
     ),

@@ -1,6 +1,6 @@
 """Measuring a service profile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
@@ -12,7 +12,14 @@ from batching.execution import make_executor
 from batching.models.contract import Model, Placement
 from batching.profiles.memory import MemoryGauge
 from batching.profiles.payloads import Payloads
-from batching.profiles.plan import TARGET, Cell, next_visits, sizes_up_to
+from batching.profiles.plan import (
+    PILOT_ROUNDS,
+    TARGET,
+    Cell,
+    is_done,
+    sizes_up_to,
+    visits_a_round,
+)
 from batching.profiles.profile import ServiceProfile, Stopped
 from batching.profiles.rig import BatchTooLargeError, Rig
 from batching.profiles.samples import BatchSample
@@ -20,12 +27,14 @@ from batching.profiles.subject import subject_of
 
 DEFAULT_MAX_BATCH_SIZE = 128
 DEFAULT_BUDGET_S = 20.0
+_LARGEST = 65536
 # Sizes are added while the budget holds this many rounds of all of them.
 _ROUNDS = 2
 # A batch that takes less than this share of the budget is warmed up twice.
 _SHORT = 0.02
 # How many times each overhead is measured, in all and in a round, within a share of the budget.
-_OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.05
+_OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.1
+# An overhead's idle time before, and the hold that its timer is for: from, to.
 _IDLE_S, _HOLD_S = (0.5e-3, 5e-3), (0.5e-3, 4e-3)
 
 
@@ -62,9 +71,9 @@ def measure_profile(
 
     The model is loaded, then every size is run once or twice unmeasured, the powers of two first.
     Sizes are added up to the limit, until memory runs out, or until the budget would not hold two
-    rounds of them. Then come rounds: in a random order every size once, and those whose median is
-    still uncertain up to eight times (`plan`). It ends when all are certain to 1 % (standard
-    error, after at least 30 samples), or when the budget is spent.
+    rounds of them. Then come rounds: every size once, in a random order, and after ten such rounds
+    those whose times are spread up to eight times as often (`plan`). It ends when every median is
+    certain to 1 % (standard error, after at least 30 samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for, so nobody contends
     for the interpreter. The garbage collector is the caller's to keep quiet.
@@ -76,10 +85,10 @@ def measure_profile(
         model: what is measured.
         placement: where; a model that does not use torch ignores it.
         clock: what it is timed by.
-        max_batch_size: the largest size, >= 1.
+        max_batch_size: the largest size, from 1 to 65536.
         budget_s: time for everything but loading, > 0; the first round is finished in any case.
         lengths: for a model of sequences, lengths to measure by themselves, at powers of two.
-        seed: of the payloads and of the order.
+        seed: of the payloads and of the order, >= 0.
         on_step: called before every batch, in the calling thread.
 
     Raises:
@@ -87,6 +96,10 @@ def measure_profile(
         ModelError: the model cannot be loaded.
         BatchExecutionError: the model raised.
     """
+    if not 1 <= max_batch_size <= _LARGEST:
+        raise ConfigError(f"max_batch_size must be from 1 to {_LARGEST}, but got {max_batch_size}")
+    if seed < 0:
+        raise ConfigError(f"seed must be >= 0, but got {seed}")
     if not (isfinite(budget_s) and budget_s > 0.0):
         raise ConfigError(f"budget_s must be > 0, but got {budget_s:g}")
     making, ordering = np.random.default_rng(seed).spawn(2)
@@ -169,16 +182,22 @@ class _Measurement:
         """Measure; returns whether it was interrupted, every cell having been measured by then."""
         self._warm_up(max_batch_size)
         try:
-            self._round(list(self.expected_s), in_any_case=True)
-            number, some = 1, True
-            while some and (visits := next_visits(self.times_s, number)):
-                some = self._round(visits)
-                number += 1
+            self._rounds()
         except KeyboardInterrupt:
             if not (all(self.times_s.values()) and self.turn_s):
                 raise
             return True
         return False
+
+    def _rounds(self) -> None:
+        visits = dict.fromkeys(self.expected_s, 1)
+        some = self._round(visits, in_any_case=True)
+        number = 1
+        while some and not all(map(is_done, self.times_s.values())):
+            if number == PILOT_ROUNDS:
+                visits = visits_a_round(self.times_s)
+            some = self._round(visits)
+            number += 1
 
     # Warming up: which cells there are.
 
@@ -229,26 +248,36 @@ class _Measurement:
 
     # Measuring.
 
-    def _round(self, visits: list[Cell], *, in_any_case: bool = False) -> bool:
+    def _round(self, visits: Mapping[Cell, int], *, in_any_case: bool = False) -> bool:
         """Visit cells in a random order; returns False if the budget allowed none of them."""
-        left_s = inf if in_any_case else self._budget_s - self.elapsed_s
-        steps: list[Cell | None] = [None] * self._overheads_now(left_s)
+        end_s = inf if in_any_case else self._budget_s
+        steps: list[Cell | None] = [None] * self._overheads_now(end_s - self.elapsed_s)
+        left_s = end_s - self.elapsed_s - len(steps) * self._overhead_s
         # Where not all fit, the cheapest do: more sizes are seen again.
-        for cell in sorted(visits, key=lambda cell: self.expected_s[cell]):
+        wanted = [cell for cell in self.expected_s for _ in range(visits[cell])]
+        for cell in sorted(wanted, key=lambda cell: self.expected_s[cell]):
             left_s -= self.expected_s[cell]
             if left_s > 0.0:
                 steps.append(cell)
         self._rng.shuffle(steps)
+        some = False
         for step in steps:
             if step is None:
                 self._overhead()
-            elif step in self.expected_s:  # it may have run out of memory since
+            # It may have run out of memory since, or the machine has become slower.
+            elif step in self.expected_s and self.elapsed_s + self.expected_s[step] <= end_s:
                 self._measure(step)
-        return any(step is not None for step in steps)
+                some = True
+        return some
+
+    @property
+    def _overhead_s(self) -> float:
+        """About how long `_overhead` takes."""
+        return 2 * self.expected_s[1, None] + _IDLE_S[1] + _HOLD_S[1]
 
     def _overheads_now(self, left_s: float) -> int:
         """How many of the overheads' samples are taken in a round: fewer of a slow model's."""
-        fit = int(min(left_s, _OVERHEADS_SHARE * self._budget_s) / (2 * self.expected_s[1, None]))
+        fit = int(min(left_s, _OVERHEADS_SHARE * self._budget_s) / self._overhead_s)
         if not self.turn_s:
             fit = max(1, fit)
         return min(_OVERHEADS - len(self.turn_s), _OVERHEADS_A_ROUND, fit)
@@ -261,6 +290,7 @@ class _Measurement:
             return
         self.samples.append(sample)
         self.times_s[cell].append(sample.total_s)
+        self.expected_s[cell] = sample.total_s
 
     def _forget(self, cell: Cell) -> None:
         """Drop what turned out not to fit the memory, and whatever is larger."""

@@ -1,18 +1,17 @@
 """Which batches a profile is made of, and when there are enough of them: plain arithmetic."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, inf
 
 from batching.profiles.samples import relative_error
 
 # The relative standard error that every median is to reach.
 TARGET = 0.01
-# A size is done at the target, but not before so many samples, which its spread is drawn from; and
+# A cell is done at the target, but not before so many samples, which its spread is drawn from; and
 # after so many in any case.
 LEAST_SAMPLES, MOST_SAMPLES = 30, 400
-# Sizes that are done are measured along in every fourth round, so that drift shows in them too.
-_ALL_EVERY = 4
-_MOST_VISITS = 8
+# Rounds that visit every cell once, from which is told what each needs.
+PILOT_ROUNDS = 10
+MOST_VISITS = 8
 
 Cell = tuple[int, int | None]
 """A batch size, and the length of its requests; None: as the model makes them."""
@@ -31,27 +30,21 @@ def is_done(times_s: Sequence[float]) -> bool:
     return enough or len(times_s) >= MOST_SAMPLES
 
 
-def next_visits(times_s: Mapping[Cell, Sequence[float]], number: int) -> list[Cell]:
-    """The cells of round `number`, each as often as it is to be visited; none once all are done.
+def visits_a_round(times_s: Mapping[Cell, Sequence[float]]) -> dict[Cell, int]:
+    """How often each cell is visited in a round from now on, so that all are done together.
 
-    The error of a median falls with the square root of n, so a cell at r times the target wants
-    (r^2 - 1) n further samples. It gets an eighth of them in one round, at least one, at most 8.
+    The error of a median falls with the square root of n, so a cell at r times the target needs
+    r^2 n samples, at least 30 and at most 400. Visits are in proportion to that: 1 for the cell
+    that needs least, 8 at most. Nobody sits out, and the proportion stays as it is: a slow phase of
+    the machine then hits every cell as often as any other, instead of those measured just then.
     """
-    done = {cell: is_done(times) for cell, times in times_s.items()}
-    if all(done.values()):
-        return []
-    visits: list[Cell] = []
-    for cell, times in times_s.items():
-        if not done[cell]:
-            visits += [cell] * _times_wanted(times)
-        elif number % _ALL_EVERY == 0:
-            visits.append(cell)
-    return visits
+    needs = {
+        cell: min(MOST_SAMPLES, max(LEAST_SAMPLES, len(times) * _ratio(times) ** 2))
+        for cell, times in times_s.items()
+    }
+    least = min(needs.values())
+    return {cell: min(MOST_VISITS, round(need / least)) for cell, need in needs.items()}
 
 
-def _times_wanted(times_s: Sequence[float]) -> int:
-    ratio = relative_error(times_s) / TARGET
-    if ratio == inf:
-        return 1
-    further = len(times_s) * (ratio * ratio - 1.0)
-    return min(_MOST_VISITS, max(1, ceil(further / 8)))
+def _ratio(times_s: Sequence[float]) -> float:
+    return relative_error(times_s) / TARGET

@@ -1,7 +1,9 @@
 """`dynbatch profile`: how long a model takes for a batch of each size, here."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,9 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     device: options.Device = None,
     dtype: options.Dtype = None,
     weights: options.Weights = None,
-    max_batch_size: options.ProfileMaxBatchSize = None,
+    max_batch_size: options.ProfileMaxBatchSize = 128,
     lengths: options.Lengths = None,
-    budget: options.Budget = None,
+    budget: options.Budget = "20s",
     seed: options.OrderSeed = 0,
     config: options.Config = None,
     out: options.ProfileOut = None,
@@ -35,35 +37,35 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = {"model": model, "device": device, "dtype": dtype, "weights": weights}
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
-    from batching.profiles.measure import DEFAULT_BUDGET_S, DEFAULT_MAX_BATCH_SIZE
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
     from bench.profiling import load_subject, measure_quietly, summarise
 
     settings = load_settings(config, given)
-    budget_s = DEFAULT_BUDGET_S if budget is None else parse_duration_s("budget", budget)
+    budget_s = parse_duration_s("budget", budget)
     asked_lengths = _lengths(lengths)
     clock, messages = RealClock(), message_console(quiet=quiet)
     with stdout_kept(as_json):
         loaded, placement = load_subject(settings.model, clock)
         path = _place(out, subject_of(loaded, placement))
-        try:
-            found = measure_quietly(
-                loaded,
-                placement,
-                clock,
-                messages,
-                max_batch_size=max_batch_size or DEFAULT_MAX_BATCH_SIZE,
-                budget_s=budget_s,
-                lengths=asked_lengths,
-                seed=seed,
-            )
-        except KeyboardInterrupt:
-            messages.print("interrupted before every size was measured once: nothing is kept")
-            return INTERRUPTED
-        save_profile(found, path)
-        picture = _draw(found, path)
+        with _folder_of(path):
+            try:
+                found = measure_quietly(
+                    loaded,
+                    placement,
+                    clock,
+                    messages,
+                    max_batch_size=max_batch_size,
+                    budget_s=budget_s,
+                    lengths=asked_lengths,
+                    seed=seed,
+                )
+            except KeyboardInterrupt:
+                messages.print("interrupted before every size was measured once: nothing is kept")
+                return INTERRUPTED
+            save_profile(found, path)
+            picture = _draw(found, path)
     if as_json:
         sys.stdout.write(json.dumps({**summarise(found), "profile": str(path)}, indent=2) + "\n")
     elif not quiet:
@@ -85,7 +87,7 @@ def _lengths(text: str | None) -> tuple[int, ...]:
 
 
 def _place(out: Path | None, subject: "Subject") -> Path:
-    """The profile's file; found unusable before a measurement is spent on it."""
+    """The profile's file; one that holds something else is never replaced."""
     from batching.errors import ProfileError
     from batching.profiles import load_profile
     from bench.errors import InputError
@@ -103,16 +105,31 @@ def _place(out: Path | None, subject: "Subject") -> Path:
             raise InputError(
                 f"out must be a new file or a profile to replace, but {error}"
             ) from None
+    return out
+
+
+@contextlib.contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Make the file's folder early, so that a bad one is found before; take it away if unused."""
+    from bench.errors import InputError
+
+    folder = path.parent
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        probe = out.parent / f".{out.name}.writable"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{path.name}.writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"out must be in a folder to write to, but {out.parent}: {error.strerror}"
+            f"out must be in a folder to write to, but {folder}: {error.strerror}"
         ) from None
-    return out
+    try:
+        yield
+    finally:
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
+                parent.rmdir()
 
 
 def _draw(found: "ServiceProfile", path: Path) -> Path:
@@ -193,7 +210,9 @@ def _facts(found: "ServiceProfile") -> "RenderableType":
     ]
     if found.memory_bytes:
         size = max(found.memory_bytes)
-        rows.append(("memory", f"peak {fmt.size(found.memory_bytes[size])} by batches of {size}"))
+        whose = "of the whole process, " if found.subject.device == "cpu" else ""
+        peak = fmt.size(found.memory_bytes[size])
+        rows.append(("memory", f"{whose}peak {peak} with batches of {size}"))
     for length in found.lengths:
         curve = found.curve(length)
         text = ", ".join(f"{b}: {fmt.duration(curve.total_s(b))}" for b in curve.sizes)

@@ -61,7 +61,7 @@ def _draw_time(picture: ProfilePicture, axes: Axes) -> None:
         markersize=4.0, alpha=0.35, markeredgewidth=0, zorder=1,
     )  # fmt: skip
     axes.plot([], [], ".", color=style.FAINT, markersize=6.0, label="each batch")
-    _band(axes, sizes, picture.low_s, picture.high_s)
+    _band(axes, sizes, np.asarray(picture.low_s), np.asarray(picture.high_s), "10 to 90 %")
     axes.plot(sizes, picture.typical_s, color=style.BLUE, label="median", zorder=3)
     measured = sorted(picture.samples_s)
     at = [picture.typical_s[size - 1] for size in measured]
@@ -81,28 +81,28 @@ def _draw_rate(picture: ProfilePicture, axes: Axes) -> None:
     measured = np.array(sorted(picture.samples_s))
     axes.plot(measured, rates[measured - 1], "o", color=style.BLUE, markersize=3.5, zorder=3)
     style.count_axis(axes)
-    axes.set_ylim(top=1.22 * float((sizes / np.asarray(picture.low_s)).max()))
     peak_rps = float(rates[picture.peak - 1])
-    _mark(axes, picture.peak, peak_rps, f"peak {fmt.rate(peak_rps)} at {picture.peak}", up=True)
+    _mark(axes, picture.peak, peak_rps, f"peak {fmt.rate(peak_rps)} at {picture.peak}", style.RED)
     if picture.knee != picture.peak:
         rate = float(rates[picture.knee - 1])
-        _mark(axes, picture.knee, rate, f"90 % of it from {picture.knee}", up=False)
+        _mark(axes, picture.knee, rate, f"90 % of it from {picture.knee}", "white")
+    style.legend_above(axes, 2)
     _size_axis(axes, len(sizes))
     axes.set_ylabel("requests per second")
 
 
-def _band(axes: Axes, sizes: style.IntArray, low: Sequence[float], high: Sequence[float]) -> None:
+def _band(
+    axes: Axes, sizes: style.IntArray, low: style.AnyArray, high: style.AnyArray, label: str = ""
+) -> None:
     axes.fill_between(
-        sizes, low, high, color=style.BLUE, alpha=0.18, linewidth=0, label="10 to 90 %", zorder=2
+        sizes, low, high, color=style.BLUE, alpha=0.18, linewidth=0, label=label or None, zorder=2
     )
 
 
-def _mark(axes: Axes, size: int, rate: float, text: str, *, up: bool) -> None:
-    axes.plot([size], [rate], "o", color=style.RED, markersize=6.0, zorder=4)
-    axes.annotate(
-        text, (size, rate), xytext=(0, 9) if up else (7, -11), textcoords="offset points",
-        ha="right" if up else "left", va="bottom" if up else "top", fontsize=8.5,
-        bbox=style.label_box(), zorder=5,
+def _mark(axes: Axes, size: int, rate: float, text: str, fill: str) -> None:
+    axes.plot(
+        [size], [rate], "o", color=style.RED, markerfacecolor=fill, markersize=6.0, zorder=4,
+        linestyle="none", label=text,
     )  # fmt: skip
 
 

@@ -92,7 +92,8 @@ class Window:
     def of(self, trace: Trace) -> Trace:
         """The window as a trace of its own."""
         source = trace.source_after("window", start_s=self.start_s, length_s=self.length_s)
-        return trace.spliced([self.start_s], [self.length_s], self.length_s, source)
+        starts_s = [self.start_s]
+        return trace.spliced(starts_s, trace.ends_s(starts_s, self.length_s), self.length_s, source)
 
     def as_json(self) -> dict[str, Any]:
         """The window as JSON-able values."""
@@ -146,12 +147,12 @@ def window_at(trace: Trace, start_s: float, length_s: float) -> Window:
     positive("length_s", length_s, TraceError)
     candidates = _Candidates(trace, length_s)
     latest_s = max(0.0, trace.duration_s - length_s)
-    if not 0 <= start_s <= latest_s * (1 + SAME):
+    if not (start_s >= 0 and trace.ends_s(start_s, length_s) <= trace.duration_s):
         raise TraceError(
             f"start must be between 0 and {latest_s:.12g} s, where a window of {length_s:.12g} s "
             f"still fits, but got {start_s:.12g}"
         )
-    first, stop = trace.rows([start_s], [length_s])
+    first, stop = trace.rows([start_s], trace.ends_s([start_s], length_s))
     return candidates.ranked(start_s, int(stop[0] - first[0]))
 
 
@@ -170,7 +171,7 @@ class _Candidates:
         self.length_s = length_s
         steps = math.floor((fitting - 1) * _PARTS / _STRIDE) + 1
         self.start_s: Times = np.arange(steps, dtype=np.float64) * (length_s * _STRIDE / _PARTS)
-        firsts, stops = trace.rows(self.start_s, np.full(steps, length_s))
+        firsts, stops = trace.rows(self.start_s, trace.ends_s(self.start_s, length_s))
         self.requests = stops - firsts
         self.ordered = np.sort(self.requests)
 

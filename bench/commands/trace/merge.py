@@ -58,9 +58,9 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         parts = [without_tokens(part) for part in parts]
     if offset:
         parts = [part.delayed(by_s) for part, by_s in zip(parts, offset, strict=True)]
+    whole = write(concatenated(parts) if concat else merged(parts), out)
     if not concat:
         _warn_of_ends(traces, parts, messages)
-    whole = write(concatenated(parts) if concat else merged(parts), out)
     if as_json:
         found = {
             "traces": traces,

@@ -122,7 +122,7 @@ class TestScale:
         assert said["after"]["rate_rps"] == pytest.approx(5.0)
         factors = [done["factor"] for done in said["operations"]]
         assert factors == [0.5, 4.0]
-        scales = {each["scale_s"]: each["index"] for each in said["before"]["dispersion"]}
+        scales = {each["span_s"]: each["index"] for each in said["before"]["dispersion"]}
         assert scales[1.0] > 3
         assert scales[10.0] is None
 
@@ -153,6 +153,22 @@ class TestMerge:
         made = read("m.json")
         assert (len(made), made.duration_s) == (40, 35.25)
         assert made.arrival_s[-1] == 34.75
+
+
+def test_a_file_keeps_how_it_came_about_and_who_plays_it_is_told(dynbatch, files):
+    dynbatch("trace", "window", "tea.json", "--length", 10, "--start", 2, "--out", "w.json")
+    dynbatch("trace", "scale", "w.json", "--rate", 3, "--rate-by", "superpose", "--out", "s.json")
+    dynbatch("trace", "merge", "tea.json", "s.json", "--out", "m.json")
+    window = "a window of tea.json, from 2 s to 12 s"
+    scaled = "w.json at 3 req/s (--rate-by superpose, seed 0)"
+    assert load("s.json").notes == (window, scaled)
+    assert load("m.json").notes == (
+        f"s.json: {window}",
+        f"s.json: {scaled}",
+        "merged from tea.json and s.json",
+    )
+    _, _, err = dynbatch("trace", "window", "s.json", "--length", 1, "--out", "x.json")
+    assert f"s.json: {window}\n" in err
 
 
 @pytest.mark.parametrize(

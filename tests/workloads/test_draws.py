@@ -20,7 +20,7 @@ from workloads import (
     resolve_draws,
 )
 from workloads.draws import circular_blocks, default_block_s, draw_seed
-from workloads.operations import count_dispersion
+from workloads.statistics import at_span
 
 SPEC = DescribedTrace(process=Mmpp(2.5, 0.1, 0.3), rate_rps=100.0, duration_s=10.0, seed=7)
 
@@ -63,6 +63,11 @@ class TestDescribed:
         assert {(d.window_s, d.tail_s, d.rate_rps, d.peak_rps) for d in draws} == {
             (10.0, 2.0, 100.0, 200.0)
         }
+
+    def test_a_matched_load_is_matched_in_every_draw(self):
+        draws = resolve_draws(SPEC, 5, match_load=True, tail_s=1.0)
+        assert {d.requests for d in draws} == {1000}
+        assert {d.requests for d in resolve_draws(SPEC, 5)} != {1000}
 
     def test_the_seed_is_the_files_where_none_is_given(self):
         assert prints(resolve_draws(SPEC, 2)) == prints(resolve_draws(SPEC, 2, seed=7))
@@ -149,7 +154,7 @@ class TestBootstrap:
         whole = Trace(Mmpp(4.0, 0.1, 0.4).arrivals(200.0, 120.0, rng), 120.0)
         draws = whole.draws(40, seed=1, length_s=100.0, block_s=5.0)
         assert ways(draws) == {"circular block bootstrap"}
-        for value in (lambda t: t.rate_rps, lambda t: count_dispersion(t, 0.5)):
+        for value in (lambda t: t.rate_rps, lambda t: at_span(t, 0.5).dispersion):
             drawn = np.array([value(draw) for draw in draws])
             error = drawn.std(ddof=1) / math.sqrt(len(drawn))
             # seams cut what a block of ten intervals holds together by a few per cent

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from workloads import (
     Mmpp,
-    Poisson,
     Trace,
     TraceError,
     concatenated,
@@ -21,7 +20,7 @@ from workloads import (
     to_rate,
     without_tokens,
 )
-from workloads.operations import count_dispersion
+from workloads.statistics import at_span, scales
 
 
 def trace(*arrival_s, duration_s=10.0, **columns):
@@ -254,24 +253,9 @@ class TestRate:
             to_rate(empty, 1.0, "auto")
 
 
-class TestDispersion:
-    def test_is_variance_over_mean_of_the_counts_in_disjoint_intervals(self):
-        # counts 3, 1, 3, 1, ...: mean 2, unbiased variance 30 / 29
-        arrivals = [i + j / 10 for i in range(30) for j in range(3 if i % 2 == 0 else 1)]
-        made = trace(*arrivals, duration_s=30.0)
-        assert count_dispersion(made, 1.0) == pytest.approx(30 / 29 / 2)
-
-    def test_is_zero_for_equal_gaps_and_one_for_a_poisson_process(self):
-        assert count_dispersion(trace(*range(60), duration_s=60.0), 2.0) == 0.0
-        arrival_s = Poisson().arrivals(100.0, 300.0, np.random.default_rng(3))
-        # Var of the estimate is about 2 / intervals
-        for scale_s in (0.01, 0.1, 1.0):
-            bound = 5 * math.sqrt(2 * scale_s / 300.0)
-            assert count_dispersion(Trace(arrival_s, 300.0), scale_s) == pytest.approx(1, abs=bound)
-
-    def test_is_nan_for_too_few_intervals_or_no_arrivals(self):
-        assert math.isnan(count_dispersion(trace(*range(10)), 1.0))
-        assert math.isnan(count_dispersion(trace(duration_s=100.0), 1.0))
+def index_of(made, span_s):
+    """The index of dispersion for counts at that scale."""
+    return at_span(made, span_s).dispersion
 
 
 def averaged(differences):
@@ -290,8 +274,8 @@ class TestLaws:
     def test_thinning_shrinks_what_is_above_one_to_the_share_that_is_kept(self, scale_s):
         share = 0.3
         off = [
-            (count_dispersion(made.thinned(share, seed), scale_s) - 1)
-            - share * (count_dispersion(made, scale_s) - 1)
+            (index_of(made.thinned(share, seed), scale_s) - 1)
+            - share * (index_of(made, scale_s) - 1)
             for seed, made in enumerate(self.BURSTY)
         ]
         assert abs(averaged(off)) < 4
@@ -301,8 +285,8 @@ class TestLaws:
     def test_superposing_keeps_what_is_above_one(self, scale_s, copies, kept):
         # Of n - 1 copies and a share q of one more: n - 1 + q^2, over n - 1 + q.
         off = [
-            (count_dispersion(superposed(made, copies, seed), scale_s) - 1)
-            - kept * (count_dispersion(made, scale_s) - 1)
+            (index_of(superposed(made, copies, seed), scale_s) - 1)
+            - kept * (index_of(made, scale_s) - 1)
             for seed, made in enumerate(self.BURSTY)
         ]
         assert abs(averaged(off)) < 4
@@ -310,7 +294,7 @@ class TestLaws:
     @pytest.mark.parametrize("scale_s", SCALES_S)
     def test_superposing_lowers_the_relative_swing_of_the_rate(self, scale_s):
         swing, original = (
-            np.mean([count_dispersion(t, scale_s) / t.rate_rps for t in each])
+            np.mean([index_of(t, scale_s) / t.rate_rps for t in each])
             for each in ([superposed(t, 4.0, i) for i, t in enumerate(self.BURSTY)], self.BURSTY)
         )
         assert swing < 0.5 * original
@@ -321,4 +305,12 @@ class TestLaws:
         # powers of two, so that no arrival changes its interval by rounding
         made = self.BURSTY[0]
         scaled = made.scaled(factor)
-        assert count_dispersion(scaled, factor * scale_s) == count_dispersion(made, scale_s)
+        assert index_of(scaled, factor * scale_s) == index_of(made, scale_s)
+
+
+def test_the_index_at_one_span_is_that_of_all_spans_and_none_where_too_few_fit():
+    made = bursty(1)
+    for scale in scales(made):
+        alone = at_span(made, scale.span_s)
+        assert (alone.windows, alone.dispersion) == (scale.windows, pytest.approx(scale.dispersion))
+    assert at_span(made, made.duration_s / 29) is None

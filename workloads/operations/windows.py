@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from workloads.checks import positive, within
 from workloads.errors import TraceError
-from workloads.operations.dispersion import interval_counts
 from workloads.trace import SAME, Times, Trace, check_seed, check_size
 
 PICKS = ("busy", "quiet", "typical", "random")
@@ -192,7 +191,8 @@ class _Candidates:
     def dispersion(self) -> Times:
         """Variance / mean of the counts in each candidate's twentieths; 0 where it is empty."""
         parts = (len(self.start_s) - 1) * _STRIDE + _PARTS
-        counts = interval_counts(self.trace, self.length_s / _PARTS, parts)
+        edges_s = np.arange(parts + 1) * (self.length_s / _PARTS)
+        counts = np.diff(np.searchsorted(self.trace.arrival_s, edges_s))
         of_window = np.lib.stride_tricks.sliding_window_view(counts, _PARTS)[::_STRIDE]
         mean = of_window.mean(axis=1)
         return np.asarray(of_window.var(axis=1) / np.where(mean > 0, mean, 1.0), np.float64)

@@ -61,8 +61,25 @@ Duration = Annotated[
     float | None,
     typer.Option(help="Length of the measured window, s.", rich_help_panel=_LOAD),
 ]
+Loop = Annotated[
+    bool | None,
+    typer.Option(
+        "--loop/--no-loop",
+        help="Play a recording that is shorter than the run again from its start.",
+        rich_help_panel=_LOAD,
+    ),
+]
+RateBy = Annotated[
+    str | None,
+    typer.Option(
+        help="How a recording gets its rate: time (stretch it; default), thin (leave requests "
+        "out), superpose (lay copies over each other), or auto (thin or superpose).",
+        rich_help_panel=_LOAD,
+    ),
+]
 Seed = Annotated[
-    int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+    int | None,
+    typer.Option(help="Seed of what is drawn at random.", rich_help_panel=_LOAD),
 ]
 MatchLoad = Annotated[
     bool | None,
@@ -250,6 +267,13 @@ StatisticsAsJson = Annotated[
         help="Print the numbers as one JSON object on stdout, everything else on stderr.",
         rich_help_panel=_OUTPUT,
     ),
+]
+RecordingFile = Annotated[
+    str,
+    typer.Argument(help="Trace file that lists its arrivals.", metavar="TRACE", show_default=False),
+]
+TraceOut = Annotated[
+    Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=_OUTPUT)
 ]
 AsJson = Annotated[
     bool,

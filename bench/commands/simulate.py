@@ -1,4 +1,4 @@
-"""`dynbatch simulate`: what a run would measure, in a fraction of the time and without the device."""
+"""`dynbatch simulate`: what a run would measure, in less time and without the device."""
 
 import json
 import shlex

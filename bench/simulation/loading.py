@@ -92,14 +92,18 @@ def load_source(
             ProfileSource(found), subject.model, subject.device, found, profile, differences
         )
     model, placement = load_subject(settings.model, clock)
-    largest = max(PROBE_SIZES[-1], settings.batcher.max_batch_size)
-    exact = exact_source(model, largest)
+    exact = exact_source(model)
     if exact is not None:
         return Loaded(exact, model.name, "synthetic")
     if placement.device == "cpu":
         reserve_batcher_core()  # as a run does, whose times these are to be
     measured = measure_quietly(
-        model, placement, clock, console, max_batch_size=largest, budget_s=budget_s
+        model,
+        placement,
+        clock,
+        console,
+        max_batch_size=max(PROBE_SIZES[-1], settings.batcher.max_batch_size),
+        budget_s=budget_s,
     )
     return Loaded(ProfileSource(measured), model.name, placement.device, measured)
 

@@ -14,6 +14,9 @@ from bench.simulation.service import Service
 from bench.simulation.source import Source
 from workloads import ResolvedTrace
 
+FULL_BATCHES = 60
+NEVER_S = 1e9
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -66,6 +69,29 @@ class Setup:
             deadline_s=None if deadline_ms is None else deadline_ms / 1e3,
             overheads=overheads,
         )
+
+    def limit_rps(self, seed: int = 0) -> float:
+        """What this batcher serves with a queue that never empties, requests per second.
+
+        Measured, not computed: what a policy makes of a full queue is its own affair (`window`
+        waits all the same). A load above it cannot be carried, whatever the arrivals.
+        """
+        requests = FULL_BATCHES * self.knobs.max_batch_size * self.replicas * self.knobs.in_flight
+        service, overheads = self.source.draw(seed)
+        policy = self.policy()
+        _teach(policy, service, self.knobs.max_batch_size)
+        run = simulate(
+            # All at once, and one at the very end of time, so that it does not drain.
+            [0.0] * requests + [NEVER_S],
+            policy,
+            service,
+            replicas=self.replicas,
+            in_flight=self.knobs.in_flight,
+            overheads=overheads,
+        )
+        served = sum(run.size) - 1 - sum(stop - first for first, stop, _ in run.expired)
+        last_s = max((end_s for end_s in run.freed_s if end_s < NEVER_S), default=NEVER_S)
+        return served / last_s
 
     def outcome(self, arrivals: ResolvedTrace, seed: int = 0) -> Outcome:
         """Serve a trace and give its numbers."""

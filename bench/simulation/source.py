@@ -7,6 +7,7 @@ import numpy as np
 
 from batching import Model
 from batching.models.synthetic import SyntheticModel
+from batching.probe import PROBE_SIZES
 from batching.profiles import ServiceProfile
 from bench.simulation.service import ExactService, Overheads, Service
 
@@ -65,17 +66,16 @@ class ExactSource:
 
     Args:
         model: an affine or roofline model.
-        max_batch_size: the largest batch that will be asked for.
+        max_batch_size: the largest batch that may be asked for; its formula has no end.
     """
 
     model: SyntheticModel
-    max_batch_size: int
+    max_batch_size: int = 4096
 
     @property
     def peak_rps(self) -> float:
-        """The largest b/T(b) up to `max_batch_size`."""
-        sizes = range(1, self.max_batch_size + 1)
-        return max(size / self.model.batch_s(size) for size in sizes)
+        """The largest b/T(b) of the sizes that a run's own probe tries."""
+        return max(size / self.model.batch_s(size) for size in PROBE_SIZES)
 
     def least_s(self, size: int) -> float:
         """T(size) itself."""
@@ -86,6 +86,6 @@ class ExactSource:
         return ExactService(self.model.batch_s), Overheads()
 
 
-def exact_source(model: Model, max_batch_size: int) -> ExactSource | None:
+def exact_source(model: Model) -> ExactSource | None:
     """The source of a synthetic model; None for a real one, which has to be profiled."""
-    return ExactSource(model, max_batch_size) if isinstance(model, SyntheticModel) else None
+    return ExactSource(model) if isinstance(model, SyntheticModel) else None

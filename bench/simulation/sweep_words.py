@@ -1,6 +1,6 @@
 """What a sweep found, in the terminal: for each load the settings worth knowing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -9,30 +9,33 @@ from rich.table import Table
 from results import format as fmt
 
 
-def table(content: Mapping[str, Any]) -> Table:
+def tables(content: Mapping[str, Any]) -> Iterator[Table]:
     """For each load: the fastest setting, the cheapest, and the cheapest within the SLO.
 
     Args:
         content: what `sweep.json` holds.
     """
     knobs = list(content["axes"])
-    shown = Table(
-        title=f"{content['model']} on {content['device']}, simulated", title_justify="left"
-    )
-    for name in ("load", "setting", *knobs, "p99", "device time a request", "mean batch"):
-        shown.add_column(name, justify="left" if name == "setting" else "right")
-    for _, cells in groupby(content["cells"], key=lambda cell: cell["offered_rps"]):
-        for label, cell in chosen(list(cells), content["slo_s"]):
+    for _, group in groupby(content["cells"], key=lambda cell: cell["offered_rps"]):
+        cells = list(group)
+        able = sum(cell["able"] for cell in cells)
+        shown = Table(
+            title=f"{content['model']}, simulated at {_load(cells[0])}: "
+            f"{able} of {len(cells)} settings can carry it",
+            title_justify="left",
+        )
+        shown.add_column("")
+        for name in (*(knob.replace("_", " ") for knob in knobs), "p99", "device time", "batch"):
+            shown.add_column(name, justify="right")
+        for label, cell in chosen(cells, content["slo_s"]):
             shown.add_row(
-                _load(cell),
                 label,
                 *(str(cell[knob]) for knob in knobs),
                 fmt.duration(cell["p99_s"]),
                 fmt.duration(cell["device_s_per_request"]),
                 fmt.number(cell["mean_batch_size"]),
             )
-        shown.add_section()
-    return shown
+        yield shown
 
 
 def chosen(
@@ -41,17 +44,17 @@ def chosen(
     """The cells of one load that are worth knowing, each with what it is."""
     able = [cell for cell in cells if cell["p99_s"] is not None]
     if not able:
-        return [("none answers all", cells[0])]
+        return []
     fastest = min(able, key=lambda cell: cell["p99_s"])
     cheapest = min(able, key=lambda cell: (cell["device_s_per_request"], cell["p99_s"]))
-    found = [("fastest (p99)", fastest), ("cheapest (device time)", cheapest)]
+    found = [("fastest", fastest), ("least device time", cheapest)]
     if slo_s is not None:
         within = [cell for cell in able if cell["p99_s"] <= slo_s]
         if within:
             best = min(within, key=lambda cell: (cell["device_s_per_request"], cell["p99_s"]))
-            found.append((f"cheapest with p99 <= {fmt.duration(slo_s)}", best))
+            found.append((f"the same, p99 <= {fmt.duration(slo_s)}", best))
     if len(cells) > 1:
-        found.append(("slowest (p99)", max(able, key=lambda cell: cell["p99_s"])))
+        found.append(("slowest", max(able, key=lambda cell: cell["p99_s"])))
     return found
 
 

@@ -126,22 +126,23 @@ class Cell:
         offered_rps: the load.
         utilization: the load as a share of what the source can serve, if it was given so.
         knobs: what was swept.
-        outcome: what came of it.
+        outcome: what came of it; None if this setting cannot carry the load.
     """
 
     offered_rps: float
     utilization: float | None
     knobs: dict[str, Value]
-    outcome: Outcome
+    outcome: Outcome | None
 
     def as_json(self, slo_s: float | None, window_s: float) -> dict[str, Any]:
         """The cell in numbers; times in seconds, null where a request got no answer."""
         out = self.outcome
+        named = {**self.knobs, "offered_rps": self.offered_rps, "utilization": self.utilization}
+        if out is None:
+            return named | {"able": False} | dict.fromkeys(NUMBERS)
         goodput = None if slo_s is None else out.within(slo_s) / window_s
-        return {
-            **self.knobs,
-            "offered_rps": self.offered_rps,
-            "utilization": self.utilization,
+        return named | {
+            "able": True,
             "p50_s": _known(out.percentile_s(0.5)),
             "p99_s": _known(out.percentile_s(0.99)),
             "mean_s": _known(out.mean_s),
@@ -152,6 +153,19 @@ class Cell:
             "mean_batch_size": _known(out.mean_batch_size),
             "answered": out.ok / out.requests if out.requests else None,
         }
+
+
+NUMBERS = (
+    "p50_s",
+    "p99_s",
+    "mean_s",
+    "throughput_rps",
+    "goodput_rps",
+    "device_s_per_request",
+    "busy_fraction",
+    "mean_batch_size",
+    "answered",
+)
 
 
 def _known(value: float) -> float | None:
@@ -181,6 +195,16 @@ def setups(
     return made
 
 
+def refuses(setup: Setup) -> bool:
+    """Whether it lets requests go rather than fall behind: then any load can be offered."""
+    knobs = setup.knobs
+    return (
+        knobs.max_queue_size is not None
+        or knobs.deadline_ms is not None
+        or knobs.policy == "deadline"
+    )
+
+
 def sweep(
     plan: Plan, settings: Settings, loaded: Loaded, loads: Sequence[float]
 ) -> list[tuple[float, list[Cell]]]:
@@ -193,6 +217,7 @@ def sweep(
         For each load its window in seconds and its cells.
     """
     made = setups(plan, settings.batcher, loaded)
+    limits = [setup.limit_rps() for _, setup in made]
     found: list[tuple[float, list[Cell]]] = []
     for load in loads or (None,):
         replay = settings.replay
@@ -200,9 +225,16 @@ def sweep(
             replay = replay.model_copy(update={"utilization": load, "rate": None})
         resolved = arrivals.resolve(replay, loaded, settings.batcher.replicas or 1)
         seed = resolved.seed or 0
+        offered_rps = resolved.offered_rps
         cells = [
-            Cell(resolved.offered_rps, resolved.utilization, knobs, setup.outcome(resolved, seed))
-            for knobs, setup in made
+            Cell(
+                offered_rps,
+                resolved.utilization,
+                knobs,
+                # In overload latency says how long the trace is, not how fast the setting is.
+                setup.outcome(resolved, seed) if refuses(setup) or offered_rps < limit else None,
+            )
+            for (knobs, setup), limit in zip(made, limits, strict=True)
         ]
         found.append((resolved.window_s, cells))
     return found
@@ -219,7 +251,7 @@ def command(
     quiet: bool,
 ) -> int:
     """Sweep, write `sweep.json` and `sweep.png` into the folder, say what is best."""
-    from bench.simulation.sweep_words import table
+    from bench.simulation.sweep_words import tables
     from results.figures.surface import save_surfaces
 
     found = sweep(plan, settings, loaded, loads)
@@ -244,7 +276,8 @@ def command(
         sys.stdout.write(json.dumps(content, indent=1) + "\n")
     elif not quiet:
         console = output_console()
-        console.print(table(content))
+        for table in tables(content):
+            console.print(table)
         console.print(f"numbers: {path}", soft_wrap=True)
         if picture is not None:
             console.print(f"picture: {picture}", soft_wrap=True)

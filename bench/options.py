@@ -316,6 +316,14 @@ Force = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Predict = Annotated[
+    bool,
+    typer.Option(
+        "--predict",
+        help="Simulate the same arrivals first, and say how far off that was.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Sweep = Annotated[
     list[str] | None,
     typer.Option(

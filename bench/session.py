@@ -19,6 +19,7 @@ from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
 from bench.errors import RunFailedError
+from bench.prediction import Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -33,13 +34,21 @@ class Session:
         settings: what the user asked for.
         clock: the time everything is measured on.
         console: where to say what is being done.
+        profiling: predict the run first, with batch times from there.
 
     Raises:
         ConfigError, WorkloadError: something in the settings is not usable.
         RunFailedError: the model raised.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, console: Console) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        console: Console,
+        *,
+        profiling: Profiling | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.console = console
@@ -60,7 +69,9 @@ class Session:
         self.batcher(None)  # a knob out of range is found before anything is loaded
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
+        self.profile = None if profiling is None else profiling.load(self)
         self.arrivals = self._resolve(spec)
+        self.prediction = None if self.profile is None else predict(self, self.profile)
         self.payloads = self._payloads()
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
@@ -141,6 +152,10 @@ class Session:
         return resolved
 
     def _peak_rps(self) -> float:
+        if self.profile is not None:
+            peak_rps = self.profile.source.peak_rps
+            self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
+            return self.replicas * peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)

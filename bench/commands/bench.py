@@ -46,6 +46,10 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     execute_timeout_ms: options.ExecuteTimeoutMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
+    predict: options.Predict = False,
+    profile: options.Profile = None,
+    profile_budget: options.ProfileBudget = "20s",
+    force: options.Force = False,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -60,18 +64,22 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from batching import RealClock
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
+    from bench.durations import parse_duration_s
     from bench.errors import RunFailedError
+    from bench.prediction import Profiling
     from bench.recording import record
     from bench.run_folder import run_folder
     from bench.session import Session
 
     settings = load_settings(config, given)
+    budget_s = parse_duration_s("profile_budget", profile_budget)
+    profiling = Profiling(profile, budget_s, force) if predict or profile is not None else None
     messages = message_console(quiet=quiet)
     with (
         stdout_kept(as_json),
         run_folder(out, settings.model.model, settings.replay.trace) as folder,
     ):
-        session = Session(settings, RealClock(), messages)
+        session = Session(settings, RealClock(), messages, profiling=profiling)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
             messages.print("interrupted before anything was measured: nothing is kept")
@@ -110,6 +118,7 @@ def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: 
             config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
             environment=recording.environment,
             trace=recording.trace,
+            prediction=recording.prediction,
         )
     )
     run = analyse(folder)

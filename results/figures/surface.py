@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results import format as fmt
 from results.figures import style
@@ -56,7 +56,8 @@ def save_surfaces(content: Mapping[str, Any], path: Path) -> Path | None:
             for row, load in enumerate(loads):
                 here = [cell for cell in cells if cell["offered_rps"] == load]
                 _draw_map(figure, grid[row][column], here, axes, panel)
-        figure.text(0.995, 0.005, "simulated", ha="right", va="bottom", color=style.FAINT)
+        reading = "ring: the best; grey: cannot carry the load; " if len(axes) == 2 else ""
+        figure.text(0.995, 0.002, f"{reading}simulated", ha="right", va="bottom", color=style.FAINT)
         figure.savefig(path, dpi=style.DPI, format="png")
     return path
 
@@ -90,6 +91,8 @@ def _draw_map(
     _label(axes, "x", across, xs)
     _label(axes, "y", up, ys)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)
+    if isinstance(norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     best = np.nanargmin(values) if low_is_good else np.nanargmax(values)

@@ -14,12 +14,13 @@ from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
     BatchingError,
+    QueueFullError,
     describe,
 )
 from batching.execution import Executor
 from batching.lanes import NEVER, LaneQueue
 from batching.models.contract import Model
-from batching.options import Admission, FaultTolerance
+from batching.options import Admission, ArrivalRecorder, FaultTolerance
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.replicas import executors_for, lane_key_of
 from batching.request import BatchRecord, Request
@@ -65,6 +66,8 @@ class DynamicBatcher:
         switch_interval_s: the interpreter's thread switch interval while the batcher runs, if the
             present one is longer; None leaves it alone. See `batching.switching`.
         observer: called in a worker thread with every finished batch and its requests.
+        recorder: writes down every arrival, refused ones included, to be replayed later; the
+            caller opens and closes it.
         clock: the time everything is measured on.
 
     Raises:
@@ -93,6 +96,7 @@ class DynamicBatcher:
         warm_up_budget_s: float = 20.0,
         switch_interval_s: float | None = 0.001,
         observer: BatchObserver | None = None,
+        recorder: ArrivalRecorder | None = None,
         clock: Clock | None = None,
     ) -> None:
         options = PolicyOptions(
@@ -116,6 +120,7 @@ class DynamicBatcher:
         # The hot path's own references.
         self._now = self._clock.now
         self._lane = self._core.default_lane
+        self._enter = self._put if recorder is None else partial(self._put_on_record, recorder)
         groups = executors_for(run, device, dtype, replicas, in_flight, clock=self._clock)
         self._workers = [Worker(i, self._core, faults, group) for i, group in enumerate(groups)]
         timeout_s = faults.execute_timeout_s
@@ -218,7 +223,7 @@ class DynamicBatcher:
             BatcherClosedError: before `start` or after `stop`.
             QueueFullError: `max_queue_size` requests wait already.
         """
-        return self._put(payload, loop, priority, deadline_ms)
+        return self._enter(payload, loop, priority, deadline_ms)
 
     def _put(
         self,
@@ -243,6 +248,23 @@ class DynamicBatcher:
             self._withdraw(request, lane)
         return request
 
+    def _put_on_record(
+        self,
+        recorder: ArrivalRecorder,
+        payload: Any,
+        loop: asyncio.AbstractEventLoop | None,
+        priority: int,
+        deadline_ms: float | None,
+    ) -> Request:
+        try:
+            request = self._put(payload, loop, priority, deadline_ms)
+        except QueueFullError as error:
+            if error.request is not None:
+                recorder.record(error.request.enqueued_s, payload)
+            raise
+        recorder.record(request.enqueued_s, payload)
+        return request
+
     async def add_request(
         self, payload: Any, *, priority: int = 0, deadline_ms: float | None = None
     ) -> Any:
@@ -261,7 +283,7 @@ class DynamicBatcher:
             RequestExpiredError: its deadline passed while it waited, or the policy gave it up.
             RequestCancelledError: the batcher was stopped without draining.
         """
-        request = self._put(payload, asyncio.get_running_loop(), priority, deadline_ms)
+        request = self._enter(payload, asyncio.get_running_loop(), priority, deadline_ms)
         try:
             return await request.future  # type: ignore[misc]
         except asyncio.CancelledError:
@@ -311,9 +333,7 @@ class DynamicBatcher:
     @property
     def cold_start(self) -> ColdStart:
         """What starting took; of the slowest replica."""
-        return max(
-            self._cold_starts, key=lambda cold: cold.load_s + cold.warm_up_s, default=ColdStart()
-        )
+        return max(self._cold_starts, key=lambda cold: cold.total_s, default=ColdStart())
 
     @property
     def ready(self) -> bool:

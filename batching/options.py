@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from typing import Any, Protocol
 
 from batching.errors import ConfigError
 
@@ -70,6 +71,14 @@ class FaultTolerance:
     def execute_timeout_s(self) -> float:
         """The limit in seconds; infinite if there is none."""
         return inf if self.execute_timeout_ms is None else self.execute_timeout_ms / 1e3
+
+
+class ArrivalRecorder(Protocol):
+    """Writes down when requests arrive; `workloads.TraceRecorder` is one."""
+
+    def record(self, at_s: float, payload: Any) -> None:
+        """Note one arrival, on the batcher's clock; called by whoever submits, so it is quick."""
+        ...
 
 
 @dataclass(slots=True)

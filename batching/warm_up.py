@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,11 @@ class ColdStart:
     first_request_s: float = nan
     warm_up_s: float = nan
     sizes: tuple[int, ...] = ()
+
+    @property
+    def total_s(self) -> float:
+        """Time until requests were accepted; what was not done took none."""
+        return sum(part for part in (self.load_s, self.warm_up_s) if not isnan(part))
 
 
 def warm_up(executor: Executor, core: Core, worker: int, budget_s: float) -> ColdStart:

@@ -306,7 +306,10 @@ class Slot:
         with core.guard:
             core.policy.observe(record.feedback())
         if core.observer is not None:
-            core.observer(record, requests)
+            try:
+                core.observer(record, requests)
+            except Exception:  # an observer that fails is no reason for the model to stop
+                log.exception("the observer of batch %d raised", record.batch)
 
     # Death and absence.
 

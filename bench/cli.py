@@ -1,10 +1,12 @@
 """The `dynbatch` command. Heavy packages are imported by the subcommand that needs them."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +37,9 @@ def common(
 def main() -> None:
     """Run the command line and leave with its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know ASCII only
     code = run()
     if any(t.name.startswith("dynbatch-") and t.is_alive() for t in threading.enumerate()):
         # A model that hangs, or was interrupted in the middle of native code: the interpreter's
@@ -53,16 +58,27 @@ def run() -> int:
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=None, prog_name="dynbatch", standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here, not after the last line of ours has run
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        return FAILED
+    except OSError as error:
+        _silence_stdout()
+        if isinstance(error, BrokenPipeError):
+            return FAILED
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", FAILED)
     except Exception as error:
         foreseen = outcome_of(error)
         if foreseen is None:
             raise
         return _say(*foreseen)
     return code if isinstance(code, int) else OK
+
+
+def _silence_stdout() -> None:
+    """Point stdout at nothing, so that leaving does not try to write there again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def outcome_of(error: Exception) -> tuple[str, int] | None:

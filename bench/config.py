@@ -4,12 +4,27 @@ The command line wins over the file, the file over the defaults.
 """
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from bench.errors import InputError
+
+# A file's `true` is no number, and its "8" is none either.
+Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
+AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 
 
 class _Table(BaseModel):
@@ -19,37 +34,44 @@ class _Table(BaseModel):
 class ModelSettings(_Table):
     """`[model]`: what runs, and where."""
 
-    model: str = "mlp"
-    device: str = "auto"
-    dtype: str = "fp32"
+    model: StrictStr = "mlp"
+    device: StrictStr = "auto"
+    dtype: StrictStr = "fp32"
     weights: Path | None = None
+    length_buckets: tuple[AtLeastOne, ...] = ()
 
 
 class BatcherSettings(_Table):
     """`[batcher]`: the knobs of the batcher."""
 
-    policy: str = "timeout"
-    max_batch_size: int = Field(default=32, ge=1, le=65536)
-    batch_timeout_ms: float = Field(default=10.0, ge=0, allow_inf_nan=False)
-    min_wait_ms: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    preferred_batch_sizes: tuple[int, ...] = ()
-    slo_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    max_queue_size: int | None = Field(default=None, ge=1)
-    deadline_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    replicas: int | None = Field(default=None, ge=1, le=1024)
+    policy: StrictStr = "timeout"
+    max_batch_size: Annotated[AtLeastOne, Field(le=65536)] = 32
+    batch_timeout_ms: NotNegative = 10.0
+    min_wait_ms: NotNegative = 0.0
+    preferred_batch_sizes: tuple[AtLeastOne, ...] = ()
+    slo_ms: Positive | None = None
+    max_queue_size: AtLeastOne | None = None
+    deadline_ms: Positive | None = None
+    execute_timeout_ms: Positive | None = None
+    replicas: Annotated[AtLeastOne, Field(le=1024)] | None = None
     in_flight: Literal[1, 2] = 1
 
 
 class ReplaySettings(_Table):
     """`[replay]`: what arrives, how fast, for how long, and who sends it."""
 
-    trace: str = "bursty.json"
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    utilization: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    time_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    seed: int | None = Field(default=None, ge=0)
+    trace: StrictStr = "bursty.json"
+    rate: Positive | None = None
+    utilization: Positive | None = None
+    time_scale: Positive = 1.0
+    duration: Positive | None = None
+    seed: Annotated[StrictInt, Field(ge=0)] | None = None
+    match_load: StrictBool | None = None
     client: Literal["thread", "loop"] = "thread"
+    trace_format: str | None = None
+    time_column: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    skip_bad: int = Field(default=0, ge=0)
 
 
 class Settings(_Table):
@@ -65,6 +87,8 @@ TABLES: dict[str, type[_Table]] = {
     "batcher": BatcherSettings,
     "replay": ReplaySettings,
 }
+
+_READING = ("trace_format", "time_column", "time_unit", "skip_bad")
 
 
 def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
@@ -83,11 +107,14 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
             # One of the two on the command line replaces either in the file.
             of_file.pop("rate", None)
             of_file.pop("utilization", None)
+        if "trace" in overrides:
+            # Another trace than the file's is not to be read by the file's rules for its own.
+            of_file = {key: value for key, value in of_file.items() if key not in _READING}
         merged[name] = {**of_file, **overrides}
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise InputError(_one_line(error, config)) from None
+        raise InputError(_one_line(error, config, given)) from None
     if settings.replay.rate is not None and settings.replay.utilization is not None:
         raise InputError("load must be given as --rate or as --utilization, but got both")
     return settings
@@ -107,7 +134,7 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _one_line(error: ValidationError, config: Path | None) -> str:
+def _one_line(error: ValidationError, config: Path | None, given: Collection[str]) -> str:
     first = error.errors()[0]
     table, *rest = (str(part) for part in first["loc"])
     where = ".".join(rest)
@@ -115,4 +142,5 @@ def _one_line(error: ValidationError, config: Path | None) -> str:
         known = ", ".join(TABLES[table].model_fields)
         return f"config {config}: [{table}] takes {known}, but got {where!r}"
     message = first["msg"].removeprefix("Input ").replace("should", "must")
-    return f"{where} {message}, but got {first['input']!r}"
+    source = "" if config is None or rest[0] in given else f"config {config}: [{table}] "
+    return f"{source}{where} {message}, but got {first['input']!r}"

@@ -8,12 +8,30 @@ from typing import Annotated
 
 import typer
 
+
+class Sizes(tuple[int, ...]):
+    """Whole numbers, on the command line with commas between; a class, or typer counts values."""
+
+    __slots__ = ()
+
+
+def _sizes(text: str) -> Sizes:
+    try:
+        return Sizes(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"must be whole numbers with commas between, but got {text!r}"
+        ) from None
+
+
 _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
+_MEASUREMENT = "Measurement"
 
 Trace = Annotated[
     str | None,
     typer.Option(
-        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json.",
+        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json, "
+        "diurnal.json, flash-crowd.json.",
         rich_help_panel=_LOAD,
     ),
 ]
@@ -36,6 +54,39 @@ Duration = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+]
+MatchLoad = Annotated[
+    bool | None,
+    typer.Option(
+        help="Stretch the draw a little, so that the window holds exactly rate x duration "
+        "requests; for traces that describe a process.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TraceFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="Format of the trace file, where its content does not say: see docs/traces.md.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column or field with the arrival times, in CSV, Parquet and JSON lines.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeUnit = Annotated[
+    str | None,
+    typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=_LOAD),
+]
+SkipBad = Annotated[
+    int | None,
+    typer.Option(
+        help="Leave out at most this many bad lines of the trace file; default 0.",
+        rich_help_panel=_LOAD,
+    ),
 ]
 Client = Annotated[
     str | None,
@@ -67,6 +118,16 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="Local checkpoint; random weights otherwise.", rich_help_panel=_MODEL),
 ]
+LengthBuckets = Annotated[
+    Sizes | None,
+    typer.Option(
+        parser=_sizes,
+        metavar="L1,L2,...",
+        help="Pad to these lengths, and batch only requests of one of them (bert-base). "
+        "Default: pad to the longest in the batch.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Policy = Annotated[
     str | None,
     typer.Option(
@@ -92,6 +153,15 @@ MinWaitMs = Annotated[
         rich_help_panel=_BATCHER,
     ),
 ]
+PreferredBatchSizes = Annotated[
+    Sizes | None,
+    typer.Option(
+        parser=_sizes,
+        metavar="N1,N2,...",
+        help="Batch sizes that go without waiting for the timeout.",
+        rich_help_panel=_BATCHER,
+    ),
+]
 SloMs = Annotated[
     float | None,
     typer.Option(
@@ -110,6 +180,13 @@ DeadlineMs = Annotated[
     float | None,
     typer.Option(
         help="How long a request may wait before it expires, ms. Default: for ever.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+ExecuteTimeoutMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Give a batch up that runs longer than this, ms. Default: wait for ever.",
         rich_help_panel=_BATCHER,
     ),
 ]
@@ -169,7 +246,7 @@ AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print the metrics as one JSON object on stdout, everything else on stderr.",
+        help="Print the result as one JSON object on stdout, everything else on stderr.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -178,5 +255,56 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+    ),
+]
+
+# Of `profile`.
+ProfileMaxBatchSize = Annotated[
+    int,
+    typer.Option(
+        "--max-batch-size",
+        help="Largest batch to measure.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="For a model of sequences: lengths to measure by themselves too, as 32,128,512.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time to measure for, loading apart: 45, 45s or 5m.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+OrderSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        help="Draw the inputs and the order of the batches with this seed.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+ProfileOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.json",
+        help="The profile's file; default profiles/<model>-<device>-<dtype>.json.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ProfileJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
+        rich_help_panel=_OUTPUT,
     ),
 ]

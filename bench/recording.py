@@ -206,13 +206,17 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
 
 def _config(session: Session) -> dict[str, Any]:
     """What was in force, defaults and resolved values included."""
-    settings = session.settings
+    settings, arrivals = session.settings, session.arrivals
     return {
         **settings.model.model_dump(mode="json"),
         "model": session.model.name,
         "device": session.device,
         **settings.batcher.model_dump(mode="json"),
         **settings.replay.model_dump(mode="json"),
+        "rate": arrivals.rate_rps,
+        "utilization": arrivals.utilization,
+        "duration": arrivals.window_s,
+        "seed": arrivals.seed,
         "replicas": session.replicas,
         "probe_batch_s": None if session.probe is None else session.probe.batch_s,
     }

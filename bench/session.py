@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 import workloads
-from batching import Clock, DynamicBatcher, Model, Placement, load_model
+from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, load_model
 from batching.core import BatchObserver
 from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
@@ -45,11 +45,16 @@ class Session:
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        spec = workloads.load(settings.replay.trace)
+        spec = self._read_trace()
         batcher = settings.batcher
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
-        self.model: Model = load_model(model.model, clock=clock, weights=model.weights)
+        self.model: Model = load_model(
+            model.model,
+            clock=clock,
+            weights=model.weights,
+            length_buckets=model.length_buckets,
+        )
         self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
         self.replicas = batcher.replicas or (len(placements) if self.model.uses_torch else 1)
         self.batcher(None)  # a knob out of range is found before anything is loaded
@@ -60,10 +65,11 @@ class Session:
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
         """A batcher of the session's model with the settings' knobs, not started."""
-        knobs = self.settings.batcher.model_dump(exclude={"replicas"})
+        knobs = self.settings.batcher.model_dump(exclude={"replicas", "execute_timeout_ms"})
         return DynamicBatcher(
             self.model,
             **knobs,
+            faults=FaultTolerance(execute_timeout_ms=self.settings.batcher.execute_timeout_ms),
             replicas=self.replicas,
             device=self.settings.model.device,
             dtype=self.settings.model.dtype,
@@ -92,13 +98,28 @@ class Session:
         with self._model_code("could not be loaded"):
             self.executor.prepare()
 
+    def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
+        replay = self.settings.replay
+        spec = workloads.load(
+            replay.trace,
+            workloads.Reading(
+                format=replay.trace_format,
+                time_column=replay.time_column,
+                time_unit=replay.time_unit,
+                skip_bad=replay.skip_bad,
+            ),
+        )
+        for note in getattr(spec, "notes", ()):
+            self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
+        return spec
+
     def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
         replay = self.settings.replay
         duration_s = replay.duration
         if duration_s is None:
             duration_s = getattr(spec, "duration_s", None)
         tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
-        return workloads.resolve(
+        resolved = workloads.resolve(
             spec,
             rate_rps=replay.rate,
             utilization=replay.utilization,
@@ -106,8 +127,16 @@ class Session:
             duration_s=replay.duration,
             tail_s=tail_s,
             seed=replay.seed,
+            match_load=replay.match_load,
             peak_rps=self._peak_rps,
         )
+        factor = resolved.describe()["match_factor"]
+        if factor is not None:
+            self.console.print(
+                f"load matched at {resolved.requests:,} requests: all times of the draw "
+                f"x {factor:.4g}"
+            )
+        return resolved
 
     def _peak_rps(self) -> float:
         self.console.print("probing how fast the model can go here")

@@ -101,6 +101,11 @@ def _saturated(evidence: Evidence) -> Finding | None:
             f", or raise --max-batch-size above {evidence.config['max_batch_size']}: "
             f"batches were {fmt.percent(metrics.batch.efficiency)} full"
         )
+    elif evidence.config.get("policy") == "window":
+        way_out += (
+            f", or shorten --batch-timeout-ms ({evidence.config.get('batch_timeout_ms')}): "
+            "this policy waits it out before every batch, or try --policy timeout"
+        )
     return Finding(
         code=FindingCode.SATURATED,
         message=f"the load was more than the system can serve: {how}; latency says how long the "

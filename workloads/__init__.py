@@ -1,40 +1,69 @@
 """What arrives: arrival processes, recorded traces, their files, and how a command plays them."""
 
+from workloads.asgi import RecordingMiddleware
+from workloads.described import save_described
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
-from workloads.files import builtin_names, load, save
+from workloads.files import builtin_names, check_writable, load, save
+from workloads.importers import IMPORTERS, Importer, Reading
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
     Constant,
+    CountDispersion,
+    Diurnal,
     Gamma,
+    Hawkes,
     Mmpp,
     OnOff,
+    Pareto,
+    Part,
+    Piecewise,
     Poisson,
+    Ramp,
+    Spike,
+    Superposition,
+    Weibull,
 )
-from workloads.processes.dispersion import CountDispersion
+from workloads.recorder import TraceRecorder
 from workloads.resolve import ResolvedTrace, resolve
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
 __all__ = [
+    "IMPORTERS",
     "PROCESSES",
     "ArrivalProcess",
     "Constant",
     "CountDispersion",
     "DescribedTrace",
+    "Diurnal",
     "Gamma",
+    "Hawkes",
+    "Importer",
     "ListedTrace",
     "Mmpp",
     "OnOff",
+    "Pareto",
+    "Part",
+    "Piecewise",
     "Poisson",
     "ProcessError",
+    "Ramp",
+    "Reading",
+    "RecordingMiddleware",
     "ResolvedTrace",
+    "Spike",
+    "Superposition",
     "Trace",
     "TraceError",
     "TraceFileError",
+    "TraceRecorder",
+    "Weibull",
     "WorkloadError",
     "builtin_names",
+    "check_writable",
     "load",
     "resolve",
     "save",
+    "save_described",
 ]

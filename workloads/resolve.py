@@ -8,9 +8,11 @@ The options apply in this order:
    A listed one has only its arrivals, so its whole time axis is stretched.
 2. Time scale k. Every time is multiplied by k, bursts included; the mean rate becomes rate / k.
    A described trace is drawn over 1 / k of the time, so that the result has the asked length.
-3. Duration. The first duration_s of the result are the measured window, by default as long as
+3. Matched load, for a described trace and if asked for: time is stretched a little, so that the
+   window holds exactly rate x duration requests, rounded (see workloads.matching).
+4. Duration. The first duration_s of the result are the measured window, by default as long as
    the file says, and a listed trace as long as it is.
-4. Tail. Up to tail_s more seconds of arrivals follow the window, to keep its end under load.
+5. Tail. Up to tail_s more seconds of arrivals follow the window, to keep its end under load.
 """
 
 import math
@@ -27,6 +29,9 @@ from workloads.trace import Trace
 
 # Two durations this close (relative) are one duration that went through some arithmetic.
 SAME = 1e-9
+
+# Nobody waits three years for a first request; a date in seconds since 1970 is ten times this.
+LATEST_START_S = 1e8
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,9 @@ class ResolvedTrace:
         """What identifies these arrivals, as JSON-able values.
 
         `window_rate_rps` and `window_cv` are those of the arrivals in the window, and differ
-        from `offered_rps` and from the formula of the process by chance. The fingerprint covers
-        the tail too.
+        from `offered_rps` and from the formula of the process by chance. `match_factor` is what
+        all times were multiplied by to match the load, None where that was not asked for. The
+        fingerprint covers the tail too.
         """
         window = replace(
             self.trace,
@@ -82,6 +88,8 @@ class ResolvedTrace:
             "name": self.trace.name,
             "kind": self.trace.source["kind"],
             "path": self.trace.source.get("path"),
+            "format": self.trace.source.get("format"),
+            "notes": list(self.trace.source.get("notes", ())),
             "process": self.trace.source.get("process"),
             "seed": self.seed,
             "sha256": self.trace.fingerprint(),
@@ -94,6 +102,7 @@ class ResolvedTrace:
             "window_s": self.window_s,
             "tail_s": self.tail_s,
             "time_scale": self.time_scale,
+            "match_factor": self.trace.source.get("match_factor"),
             "utilization": self.utilization,
             "peak_rps": self.peak_rps,
         }
@@ -116,6 +125,7 @@ def resolve(
     seed: int | None = None,
     peak_rps: Callable[[], float] | None = None,
     utilization: float | None = None,
+    match_load: bool | None = None,
 ) -> ResolvedTrace:
     """Apply a command's options to a trace file, in the order of the module's docstring.
 
@@ -129,6 +139,8 @@ def resolve(
         peak_rps: Measures the highest rate the system can serve. Called at most once, and only
             if the load is a utilization.
         utilization: Load as a share of that rate.
+        match_load: Whether the window must hold exactly rate x duration requests, instead of
+            what the file says; described traces only.
 
     Raises:
         WorkloadError: An option out of range, rate and utilization together, a utilization
@@ -140,11 +152,18 @@ def resolve(
         positive("duration_s", duration_s, TraceError)
     if seed is not None:
         check_seed(seed)
+    if match_load and isinstance(spec, ListedTrace):
+        raise TraceError(
+            f"--match-load must go with a described trace, but {spec.trace.name} lists its "
+            "arrivals: give a --rate and play all of it"
+        )
     load = _load(spec, rate_rps, utilization, peak_rps)
     if isinstance(spec, DescribedTrace):
         seed = spec.seed if seed is None else seed
         window_s = spec.duration_s if duration_s is None else duration_s
-        trace = _draw(spec, load.rate_rps, time_scale, window_s + tail_s, seed)
+        if match_load is not None:
+            spec = replace(spec, match_load=match_load)
+        trace = _draw(spec, load.rate_rps, time_scale, window_s=window_s, tail_s=tail_s, seed=seed)
     else:
         seed = None
         trace, window_s, tail_s = _cut(spec, load.rate_rps, time_scale, duration_s, tail_s)
@@ -211,12 +230,21 @@ def _own_rate(spec: ListedTrace) -> float:
 
 
 def _draw(
-    spec: DescribedTrace, rate_rps: float, time_scale: float, length_s: float, seed: int
+    spec: DescribedTrace,
+    rate_rps: float,
+    time_scale: float,
+    *,
+    window_s: float,
+    tail_s: float,
+    seed: int,
 ) -> Trace:
-    """Steps 2 to 4 for a described trace: a draw that is `length_s` long once it is scaled."""
-    trace = spec.draw(rate_rps, length_s / time_scale, seed).scaled(time_scale)
+    """Steps 2 to 5 for a described trace: a draw that is as long as asked once it is scaled."""
+    trace = spec.draw(rate_rps, window_s / time_scale, seed, tail_s=tail_s / time_scale)
+    trace = trace.scaled(time_scale)
     # There and back again may have moved the end by one rounding.
-    return replace(trace, duration_s=max(length_s, float(trace.arrival_s.max(initial=0.0))))
+    return replace(
+        trace, duration_s=max(window_s + tail_s, float(trace.arrival_s.max(initial=0.0)))
+    )
 
 
 def _cut(
@@ -226,7 +254,8 @@ def _cut(
     duration_s: float | None,
     tail_s: float,
 ) -> tuple[Trace, float, float]:
-    """Steps 2 to 4 for a listed trace: the trace, its window and what tail it has, in seconds."""
+    """Steps 2, 4, 5 for a listed trace: the trace, its window and what tail it has, in seconds."""
+    _check_start(spec)
     trace = spec.trace.at_rate(rate_rps).scaled(time_scale)
     span_s = trace.duration_s
     window_s = span_s if duration_s is None else duration_s
@@ -239,6 +268,15 @@ def _cut(
     if window_s + tail_s >= span_s:
         return trace, window_s, span_s - window_s
     return trace.window(0.0, window_s + tail_s), window_s, tail_s
+
+
+def _check_start(spec: ListedTrace) -> None:
+    first_s = float(spec.trace.arrival_s[0])
+    if first_s >= LATEST_START_S:
+        raise TraceError(
+            f"arrival_s must count from the start of {spec.trace.name}, but its first arrival is "
+            f"at {first_s:.12g} s, as of a date: subtract that, or list the dates in a CSV file"
+        )
 
 
 def _too_short(trace: Trace, rate_rps: float, time_scale: float, window_s: float) -> TraceError:

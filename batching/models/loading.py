@@ -1,7 +1,7 @@
 """Models by name: built-in, synthetic, or a factory of the user's own."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batching.clock import Clock
@@ -18,6 +18,7 @@ ZOO = {
     "vit-b16": "ViT-B/16, input [3, 224, 224]",
     "bert-base": "BERT-base, token ids [8..128]",
 }
+TAKES_LENGTHS = ("bert-base",)
 SYNTHETIC = {
     "affine": "affine:a_ms,b_ms takes a + b*n for a batch of n",
     "roofline": "roofline:overhead_ms,floor_ms,item_ms takes overhead + max(floor, item*n)",
@@ -26,7 +27,13 @@ SYNTHETIC = {
 _PLUGIN = PluginKind("model", "function", ModelError)
 
 
-def load_model(spec: str, *, clock: Clock, weights: Path | None = None) -> Model:
+def load_model(
+    spec: str,
+    *,
+    clock: Clock,
+    weights: Path | None = None,
+    length_buckets: Sequence[int] = (),
+) -> Model:
     """The model that `spec` names; nothing heavy is built before its `prepare`.
 
     Args:
@@ -34,6 +41,7 @@ def load_model(spec: str, *, clock: Clock, weights: Path | None = None) -> Model
             `package.module:factory`, where calling the factory without arguments gives a `Model`.
         clock: the time that synthetic models take is taken on this clock.
         weights: a local checkpoint for a built-in torch model.
+        length_buckets: see `TokenModel`; for the built-in models that take token ids.
 
     Raises:
         ModelError: no such model, or its factory failed.
@@ -43,11 +51,15 @@ def load_model(spec: str, *, clock: Clock, weights: Path | None = None) -> Model
             raise ModelError(f"weights go with a model of {', '.join(ZOO)}, but got {spec!r}")
         if not weights.exists():
             raise ModelError(f"weights must be a local file or folder, but got {str(weights)!r}")
+    if length_buckets and spec not in TAKES_LENGTHS:
+        raise ModelError(
+            f"length_buckets go with a model of {', '.join(TAKES_LENGTHS)}, but got {spec!r}"
+        )
     name, _, argument = spec.partition(":")
     if spec in ZOO:
         zoo = importlib.import_module("batching.models.zoo")
-        factory: Callable[[Path | None], Model] = getattr(zoo, spec.replace("-", "_"))
-        return factory(weights)
+        factory: Callable[..., Model] = getattr(zoo, spec.replace("-", "_"))
+        return factory(weights, length_buckets) if length_buckets else factory(weights)
     if name == "affine":
         a_s, b_s = parse_times_s(name, argument, ("a", "b"))
         return AffineModel(a_s, b_s, clock)

@@ -4,7 +4,7 @@ Latency does not depend on the values of the weights. `weights` takes a local ch
 in the transformers layout, or a file with a state dict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def vit_b16(weights: Path | None = None) -> TorchModel:
     return _image_model("vit-b16", configured, pretrained, weights)
 
 
-def bert_base(weights: Path | None = None) -> TorchModel:
+def bert_base(weights: Path | None = None, length_buckets: Sequence[int] = ()) -> TorchModel:
     """BERT-base (Devlin et al. 2018), sequence classification: input token ids `[l]`, int64.
 
     The lengths of made inputs are log-normal with a median of 48 tokens, cut to 8..128: short
@@ -88,7 +88,9 @@ def bert_base(weights: Path | None = None) -> TorchModel:
         return torch.from_numpy(rng.integers(1000, 30000, size=length))
 
     build, state = _from_checkpoint(configured, pretrained, weights)
-    return TokenModel(build, make_input, name="bert-base", weights=state)
+    return TokenModel(
+        build, make_input, name="bert-base", weights=state, length_buckets=length_buckets
+    )
 
 
 def _image_model(

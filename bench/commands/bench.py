@@ -1,7 +1,6 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -22,23 +21,31 @@ if TYPE_CHECKING:
 
 def bench(  # noqa: PLR0917 - typer passes every option by name
     trace: options.Trace = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     utilization: options.Utilization = None,
     time_scale: options.TimeScale = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
     client: options.Client = None,
     model: options.Model = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     weights: options.Weights = None,
+    length_buckets: options.LengthBuckets = None,
     policy: options.Policy = None,
     max_batch_size: options.MaxBatchSize = None,
     batch_timeout_ms: options.BatchTimeoutMs = None,
     min_wait_ms: options.MinWaitMs = None,
+    preferred_batch_sizes: options.PreferredBatchSizes = None,
     slo_ms: options.SloMs = None,
     max_queue_size: options.MaxQueueSize = None,
     deadline_ms: options.DeadlineMs = None,
+    execute_timeout_ms: options.ExecuteTimeoutMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
     config: options.Config = None,
@@ -54,14 +61,14 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.config import load_settings
-    from bench.console import message_console, output_console
+    from bench.console import message_console, output_console, stdout_kept
     from bench.errors import RunFailedError
     from bench.recording import record
     from bench.session import Session
 
     settings = load_settings(config, given)
     messages = message_console(quiet=quiet)
-    with _stdout_kept(as_json), _run_folder(out, settings) as folder:
+    with stdout_kept(as_json), _run_folder(out, settings) as folder:
         session = Session(settings, RealClock(), messages)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
@@ -75,23 +82,6 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         except OSError as error:
             raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
-
-
-@contextlib.contextmanager
-def _stdout_kept(as_json: bool) -> Iterator[None]:
-    """With --json, what a model prints goes to stderr, even if it prints past Python."""
-    if not as_json:
-        yield
-        return
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        os.dup2(2, 1)
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 @contextlib.contextmanager

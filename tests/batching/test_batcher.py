@@ -15,6 +15,7 @@ from batching import (
     BatchExecutionError,
     ConfigError,
     DynamicBatcher,
+    QueueFullError,
     RequestCancelledError,
     RequestExpiredError,
     VirtualClock,
@@ -364,3 +365,44 @@ def test_an_idle_worker_waits_without_asking_the_policy():
         clock.sleep_until(clock.now() + 1.0)
     assert Counting.asked == 1  # not once an arrival
     batcher.stop(drain=False)
+
+
+class Recorder:
+    def __init__(self):
+        self.arrivals = []
+
+    def record(self, at_s, payload):
+        self.arrivals.append((at_s, payload))
+
+
+def test_a_recorder_is_told_of_every_arrival_refused_ones_included():
+    clock = VirtualClock()
+    recorder = Recorder()
+    batcher = DynamicBatcher(
+        AffineModel(1.0, 0.0, clock),
+        max_batch_size=1,
+        batch_timeout_ms=0,
+        max_queue_size=1,
+        recorder=recorder,
+        clock=clock,
+        warm_up_budget_s=0,
+    )
+    batcher.start()
+    for at_s in (1.0, 1.25):
+        clock.sleep_until(at_s)
+        batcher.submit(at_s)
+    clock.sleep_until(1.5)
+    with pytest.raises(QueueFullError):
+        batcher.submit(1.5)
+    batcher.stop()
+    assert recorder.arrivals == [(1.0, 1.0), (1.25, 1.25), (1.5, 1.5)]
+
+
+def test_an_observer_that_raises_stops_neither_the_worker_nor_the_requests(caplog):
+    def observer(record, requests):
+        raise RuntimeError("no metrics today")
+
+    with DynamicBatcher(lambda xs: xs, max_batch_size=1, observer=observer) as batcher:
+        results = [batcher.submit(i).result(10.0) for i in range(10)]
+    assert results == list(range(10))
+    assert "the observer of batch 0 raised" in caplog.text

@@ -1,6 +1,7 @@
 """The command line: one line and exit code 2 for bad input, everything kept for good runs."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -57,6 +58,10 @@ class TestBadInput:
             (["--max-batch-size", "0"], "max_batch_size must be greater than or equal to 1"),
             (["--max-batch-size", "x"], "'--max-batch-size'"),
             (["--batch-timeout-ms", "-3"], "batch_timeout_ms must be greater than or equal to 0"),
+            (["--preferred-batch-sizes", "8,x"], "must be whole numbers with commas between"),
+            (["--preferred-batch-sizes", "16,8"], "must be strictly increasing"),
+            (["--length-buckets", "64"], "length_buckets go with a model of bert-base"),
+            (["--execute-timeout-ms", "0"], "execute_timeout_ms must be greater than 0"),
             (["--client", "http"], "client must be 'thread' or 'loop', but got 'http'"),
             (["--weights", "none.pt", "--model", "mlp"], "weights must be a local file or folder"),
             (["--config", "none.toml"], "config none.toml: cannot be read"),
@@ -326,3 +331,44 @@ def test_models_lists_every_way_to_name_one(dynbatch):
     assert code == 0
     for name in ("mlp", "resnet50", "vit-b16", "bert-base", "affine", "roofline", "your own"):
         assert name in out
+
+
+def test_preferred_sizes_and_the_resolved_load_are_in_the_record(dynbatch, tmp_path):
+    code, _, _ = dynbatch(
+        "bench", *QUICK, "--duration", 0.3, "--preferred-batch-sizes", "2,4", "--out", "r"
+    )
+    assert code == 0
+    config = json.loads((tmp_path / "r" / "run.json").read_text())["config"]
+    assert config["preferred_batch_sizes"] == [2, 4]
+    assert (config["rate"], config["duration"], config["seed"]) == (300.0, 0.3, 7)
+
+
+def test_a_hanging_model_is_given_up_after_the_execute_timeout(dynbatch, tmp_path):
+    code, out, err = dynbatch(
+        "bench", "--model", "affine:60,0", "--trace", "poisson.json", "--rate", 50,
+        "--duration", 0.3, "--max-batch-size", 2, "--execute-timeout-ms", 20, "--out", "r",
+    )  # fmt: skip
+    assert code == 1
+    assert "first error: the model did not return within 0.02 s" in err
+    assert "failed" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_stdout_that_takes_nothing_is_one_line_not_a_traceback():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from bench.cli import main; main()", "models"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "dynbatch: No space left on device\n"
+
+
+def test_a_terminal_that_knows_ascii_only_is_no_error():
+    done = subprocess.run(
+        [sys.executable, "-c", "from bench.cli import main; main()", "bench", "--help"],
+        capture_output=True, cwd=ROOT, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.isascii()

@@ -48,6 +48,9 @@ def test_a_rate_on_the_command_line_replaces_a_utilization_in_the_file(tmp_path)
         ("[batcher]\nmax_batch_size = 0\n", "max_batch_size must be greater than or equal to 1"),
         ("[batcher]\nmax_batch_size = 'x'\n", "max_batch_size must be a valid integer"),
         ("[batcher]\nbatch_timeout_ms = nan\n", "batch_timeout_ms must be a finite number"),
+        ("[batcher]\nmax_batch_size = true\n", "max_batch_size must be a valid integer, but got"),
+        ("[batcher]\nslo_ms = '5'\n", "slo_ms must be a valid number"),
+        ("[batcher]\npreferred_batch_sizes = [0]\n", "must be greater than or equal to 1"),
         ("[replay]\nrate = -1\n", "rate must be greater than 0, but got -1"),
         ("[replay]\nclient = 'http'\n", "client must be 'thread' or 'loop', but got 'http'"),
         ("[replay]\nrate = 1\nutilization = 0.5\n", "--rate or as --utilization, but got both"),
@@ -62,3 +65,12 @@ def test_a_bad_file_is_one_line_that_says_what_was_expected(tmp_path, text, mess
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
         load_settings(tmp_path / "none.toml", {})
+
+
+def test_a_value_that_is_wrong_in_the_file_names_the_file_and_one_given_as_option_does_not(
+    tmp_path,
+):
+    with pytest.raises(InputError, match=r"config .*config\.toml: \[batcher\] slo_ms must be"):
+        settings_of(tmp_path, "[batcher]\nslo_ms = 0\n")
+    with pytest.raises(InputError, match=r"^slo_ms must be"):
+        settings_of(tmp_path, "[batcher]\nslo_ms = 5\n", slo_ms=0.0)

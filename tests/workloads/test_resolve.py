@@ -7,10 +7,13 @@ import pytest
 from workloads import (
     Constant,
     DescribedTrace,
+    Hawkes,
     ListedTrace,
     Mmpp,
     OnOff,
+    Piecewise,
     Poisson,
+    Ramp,
     Trace,
     TraceError,
     WorkloadError,
@@ -246,6 +249,8 @@ def test_describe_identifies_a_draw_in_plain_json():
         "name": "peak hour",
         "kind": "process",
         "path": None,
+        "format": None,
+        "notes": [],
         "process": {"process": "mmpp", "burst_factor": 2.5, "burst_s": 0.1, "calm_s": 0.3},
         "seed": 7,
         "sha256": resolved.trace.fingerprint(),
@@ -258,9 +263,77 @@ def test_describe_identifies_a_draw_in_plain_json():
         "window_s": 10.0,
         "tail_s": 1.0,
         "time_scale": 2.0,
+        "match_factor": None,
         "utilization": 0.7,
         "peak_rps": 200.0,
     }
+
+
+@pytest.mark.parametrize("process", [Poisson(), Constant(), Hawkes(0.9, 0.1), OnOff(0.1, 2.0)])
+@pytest.mark.parametrize("time_scale", [1.0, 0.3, 7.0])
+def test_a_matched_load_has_exactly_the_requests_asked_for_in_its_window(process, time_scale):
+    for seed in range(20):
+        options = {"time_scale": time_scale, "seed": seed, "rate_rps": 33.3, "match_load": True}
+        resolved = resolve(described(process), tail_s=2.0, **options)
+        assert resolved.requests == round(33.3 * 10 / time_scale)
+        assert resolved.describe()["window_rate_rps"] == pytest.approx(
+            resolved.offered_rps, rel=0.5 / resolved.requests
+        )
+        # and the first request after them comes as the window ends
+        assert resolved.trace.arrival_s[resolved.requests] == pytest.approx(10.0)
+        assert resolved.trace.duration_s == 12.0
+
+
+def test_matching_multiplies_all_times_by_one_factor_and_says_which():
+    plain = described(Mmpp(2.5, 0.1, 0.3), duration_s=20.0).draw(100.0, 20.0, 7)
+    resolved = resolve(described(Mmpp(2.5, 0.1, 0.3), match_load=True))
+    factor = resolved.describe()["match_factor"]
+    count = min(len(plain), len(resolved.trace))
+    assert factor == pytest.approx(10.0 / plain.arrival_s[1000])
+    assert resolved.trace.arrival_s[:count] == pytest.approx(plain.arrival_s[:count] * factor)
+
+
+def test_matching_leaves_constant_arrivals_where_they_were():
+    plain, matched = (resolve(described(Constant(), match_load=on)) for on in (False, True))
+    assert matched.trace.arrival_s == pytest.approx(plain.trace.arrival_s, rel=1e-12)
+    assert matched.describe()["match_factor"] == pytest.approx(1.0)
+
+
+def test_the_tail_of_a_matched_load_never_changes_its_window():
+    for process in (Poisson(), Mmpp(2.5, 0.1, 0.3), Hawkes(0.9, 0.1), Ramp(0.0, 10.0)):
+        spec = described(process, match_load=True)
+        plain, *tailed = (resolve(spec, tail_s=tail_s) for tail_s in (0.0, 0.5, 30.0))
+        for longer in tailed:
+            assert np.array_equal(longer.trace.arrival_s[: plain.requests], plain.trace.arrival_s)
+            assert longer.trace.arrival_s[-1] > 10.0
+
+
+def test_the_caller_may_ask_to_match_what_the_file_does_not_and_the_other_way_round():
+    assert resolve(described(), match_load=True).requests == 1000
+    assert resolve(described(match_load=True)).requests == 1000
+    assert (
+        resolve(described(match_load=True), match_load=False).requests
+        == resolve(described()).requests
+    )
+
+
+def test_a_load_that_cannot_be_matched_is_refused():
+    with pytest.raises(TraceError, match="rate x duration rounds to 0: give a higher --rate"):
+        resolve(described(), rate_rps=0.01, match_load=True)
+    # a burst that is over long before the window, and the next long after it
+    rare = described(OnOff(0.01, 10_000.0))
+    message = "within a factor of 10 of that time, but this draw has 0 in 100 s: give a longer"
+    with pytest.raises(TraceError, match=message):
+        resolve(rare, match_load=True)
+    with pytest.raises(TraceError, match="--match-load must go with a described trace, but rec"):
+        resolve(listed(0, 1, 2), match_load=True)
+    assert resolve(listed(0, 1, 2), match_load=False).requests == 3
+
+
+def test_a_draw_too_dense_to_be_matched_is_refused():
+    spec = described(Piecewise((1.0, 999.0), (999.0, 1.0)), match_load=True)
+    with pytest.raises(TraceError, match=r"this draw has that many in 0\.01\d+ s: give a longer"):
+        resolve(spec, duration_s=5.0)
 
 
 def test_describe_says_null_for_a_cv_that_two_requests_do_not_have():

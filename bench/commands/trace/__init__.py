@@ -2,8 +2,10 @@
 
 import typer
 
-from bench.commands.trace import fit, show
+from bench.commands.trace import convert, fit, make, show
 
 app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others from them.")
 app.command("show")(show.show)
+app.command("make")(make.make)
+app.command("convert")(convert.convert)
 app.command("fit")(fit.fit)

@@ -43,8 +43,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     from bench.errors import InputError
     from bench.exits import OK
     from bench.fit_words import shortcomings
-    from workloads import fitting
-    from workloads.described_files import save_described
+    from workloads import fitting, save_described
 
     if out is not None and out.suffix != ".json":
         raise InputError(f"out must be a file ending in .json, but got {str(out)!r}")

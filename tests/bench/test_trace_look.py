@@ -50,6 +50,19 @@ def test_show_says_what_the_trace_is_like_and_writes_picture_and_page(dynbatch, 
     assert "burstier than Poisson" in (folder / "trace.html").read_text(encoding="utf-8")
 
 
+def test_a_recording_in_another_format_is_read_by_the_options_given(dynbatch, tmp_path):
+    lines = [f"{i * 250},a,{i}" for i in range(400)]
+    (tmp_path / "log.csv").write_text("\n".join(["at,who,n", *lines[:9], "x,y,z", *lines[9:]]))
+    how = ["--time-column", "at", "--time-unit", "ms", "--skip-bad", "1"]
+    code, out, err = dynbatch("show", "log.csv", *how, "--json")
+    assert code == 0
+    assert json.loads(out)["duration_s"] == pytest.approx(99.75)
+    assert "1 line" in err
+    code, _, err = dynbatch("fit", "log.csv", "--time-unit", "ms", "--time-column", "n0")
+    assert code == 2
+    assert "n0" in err
+
+
 def test_show_prints_one_json_object_with_json_and_nothing_when_quiet(dynbatch, tmp_path):
     code, out, err = dynbatch("show", *BURSTY, "--json", "--out", tmp_path / "here")
     values = json.loads(out)
@@ -126,7 +139,6 @@ def test_odd_recordings_are_shown_and_fitted(dynbatch, listed, arrival_s):
         code, out, err = dynbatch(command, path)
         assert (code, err) == (0, "")
         assert "nan" not in out
-        assert dynbatch(command, path, "--json")[0] == 0
 
 
 def test_a_name_that_is_no_file_name_does_not_leave_the_folder(dynbatch, listed, tmp_path):

@@ -38,17 +38,19 @@ FULL = Arrivals(
 EMPTY = Dispersion(NOTHING, NOTHING, NOTHING)
 CASES = {
     "everything": FULL,
-    "no tokens": replace(FULL, tokens={}),
     "tokens of zero": replace(FULL, tokens={"output": np.zeros(3, dtype=np.int32)}),
     "nothing at all": Arrivals(
         "", [], float("nan"), NOTHING, NOTHING, EMPTY, NOTHING, NOTHING, 0.0, {}
     ),
     "all at once": replace(FULL, gap_s=np.zeros(3), gap_survival=np.array([1.0, 0.6, 0.3])),
-    "no arrivals": replace(FULL, rates=[Rate(np.array([0.0, 1.0]), np.zeros(1))]),
-    "even spacing": replace(FULL, dispersion=replace(CURVE, measured=np.zeros(4))),
+    "one bin, even spacing": replace(
+        FULL,
+        rates=[Rate(np.array([0.0, 1.0]), np.zeros(1))],
+        dispersion=replace(CURVE, measured=np.zeros(4)),
+    ),
     "smoother than Poisson": replace(FULL, dispersion=replace(CURVE, measured=CURVE.measured / 99)),
-    "one scale": replace(
-        FULL, dispersion=Dispersion(np.array([1.0]), np.array([2.0]), np.array([0.3]))
+    "one scale, no tokens": replace(
+        FULL, dispersion=Dispersion(np.array([1.0]), np.array([2.0]), np.array([0.3])), tokens={}
     ),
     "an odd name": replace(FULL, title="$x^2$ 会話 [red]a[/red] \n" + "long " * 100),
 }

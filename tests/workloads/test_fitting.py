@@ -7,8 +7,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from workloads import Constant, Gamma, Mmpp, Poisson, ProcessError, Trace, TraceError, load
-from workloads.described_files import save_described
+from workloads import (
+    Constant,
+    Gamma,
+    Mmpp,
+    Poisson,
+    ProcessError,
+    Trace,
+    TraceError,
+    load,
+    save_described,
+)
 from workloads.fitting import fit
 from workloads.statistics import scales
 

@@ -1,10 +1,7 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +11,6 @@ from bench.exits import FAILED, INTERRUPTED, NO, OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.config import Settings
     from bench.recording import Recording
     from results.run import Run
 
@@ -64,11 +60,15 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console, stdout_kept
     from bench.errors import RunFailedError
     from bench.recording import record
+    from bench.run_folder import run_folder
     from bench.session import Session
 
     settings = load_settings(config, given)
     messages = message_console(quiet=quiet)
-    with stdout_kept(as_json), _run_folder(out, settings) as folder:
+    with (
+        stdout_kept(as_json),
+        run_folder(out, settings.model.model, settings.replay.trace) as folder,
+    ):
         session = Session(settings, RealClock(), messages)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
@@ -82,50 +82,6 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         except OSError as error:
             raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
-
-
-@contextlib.contextmanager
-def _run_folder(out: Path | None, settings: "Settings") -> Iterator[Path]:
-    """The run's folder, made early so that a bad one is found before a measurement is spent.
-
-    Left empty by whatever goes wrong before there is something to keep, it is removed again.
-    """
-    from bench.errors import InputError
-    from results.run import RunDirectory
-
-    if out is not None and not out.name:
-        raise InputError(f"out must name a folder, but got {str(out)!r}")
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = f"{now}-{Path(settings.model.model).stem}-{Path(settings.replay.trace).stem}"
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    made: list[Path] = []
-    folder = out or _unused(Path("runs") / name)
-    try:
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        if out is None:
-            folder.parent.mkdir(exist_ok=True)
-            folder.mkdir()  # a run that was started in the same second has another
-        RunDirectory.create(folder)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"out must be a folder to write to, but {folder}: {reason}") from None
-    try:
-        yield folder
-    finally:
-        for path in made:
-            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
-                path.rmdir()
-
-
-def _unused(folder: Path) -> Path:
-    number, free = 2, folder
-    while free.exists():
-        free = folder.with_name(f"{folder.name}-{number}")
-        number += 1
-    return free
 
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":

@@ -67,6 +67,8 @@ class ReplaySettings(_Table):
     duration: Positive | None = None
     seed: Annotated[StrictInt, Field(ge=0)] | None = None
     match_load: StrictBool | None = None
+    rate_by: Literal["time", "thin", "superpose", "auto"] | None = None
+    loop: StrictBool = False
     client: Literal["thread", "loop"] = "thread"
     trace_format: str | None = None
     time_column: str | None = None

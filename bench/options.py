@@ -44,6 +44,15 @@ Utilization = Annotated[
         rich_help_panel=_LOAD,
     ),
 ]
+Utilizations = Annotated[
+    str | None,
+    typer.Option(
+        "--utilization",
+        metavar="U[,U...]",
+        help="Mean load as a share of what the profile can serve; several are tried in turn.",
+        rich_help_panel=_LOAD,
+    ),
+]
 TimeScale = Annotated[
     float | None,
     typer.Option(help="Multiply all times: 2 plays half as fast.", rich_help_panel=_LOAD),
@@ -52,8 +61,25 @@ Duration = Annotated[
     float | None,
     typer.Option(help="Length of the measured window, s.", rich_help_panel=_LOAD),
 ]
+Loop = Annotated[
+    bool | None,
+    typer.Option(
+        "--loop/--no-loop",
+        help="Play a recording that is shorter than the run again from its start.",
+        rich_help_panel=_LOAD,
+    ),
+]
+RateBy = Annotated[
+    str | None,
+    typer.Option(
+        help="How a recording gets its rate: time (stretch it; default), thin (leave requests "
+        "out), superpose (lay copies over each other), or auto (thin or superpose).",
+        rich_help_panel=_LOAD,
+    ),
+]
 Seed = Annotated[
-    int | None, typer.Option(help="Draw the trace with this seed.", rich_help_panel=_LOAD)
+    int | None,
+    typer.Option(help="Seed of what is drawn at random.", rich_help_panel=_LOAD),
 ]
 MatchLoad = Annotated[
     bool | None,
@@ -242,6 +268,13 @@ StatisticsAsJson = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+RecordingFile = Annotated[
+    str,
+    typer.Argument(help="Trace file that lists its arrivals.", metavar="TRACE", show_default=False),
+]
+TraceOut = Annotated[
+    Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=_OUTPUT)
+]
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -255,6 +288,41 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+    ),
+]
+
+# Of `simulate`, `capacity` and `bench --predict`.
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Batch times, as dynbatch profile measured them. Default: measured now.",
+        rich_help_panel=_MODEL,
+    ),
+]
+ProfileBudget = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time for a profile that is measured now: 45, 45s or 5m.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Use a profile of another model or device; the run is then not valid.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KNOB=V,V,...",
+        help="Try every combination: max_batch_size=1,2,4,8:batch_timeout_ms=0:20:1 "
+        "(lists, or first:last:step); repeatable.",
+        rich_help_panel=_BATCHER,
     ),
 ]
 

@@ -129,6 +129,8 @@ class Session:
             seed=replay.seed,
             match_load=replay.match_load,
             peak_rps=self._peak_rps,
+            rate_by=replay.rate_by,
+            loop=replay.loop,
         )
         factor = resolved.describe()["match_factor"]
         if factor is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from results.metrics import compute_metrics
 from results.prediction import errors
-from results.run import Run, RunDirectory, whole_number
+from results.run import Run, RunDirectory, positive_number, whole_number
 from results.validity import Evidence, check
 
 
@@ -12,7 +12,7 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
     """Compute a run's metrics and findings from its logs, write them to run.json, return the run.
 
     It can be repeated at any time: what it computes depends on nothing but the logs, and on
-    `config.replicas` and `environment.cores` of run.json.
+    `config.replicas`, `environment.cores` and `trace.pass_s` of run.json.
 
     Args:
         path: The run's folder, with its logs and run.json.
@@ -35,7 +35,8 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
     if record.prediction is not None:
         off = errors(record.prediction, metrics)
         metrics = metrics.model_copy(update={"prediction_error": off})
-    findings = check(Evidence(run.logs, metrics, record.window_s, record.config))
+    pass_s = positive_number(record.trace, "pass_s")
+    findings = check(Evidence(run.logs, metrics, record.window_s, record.config, pass_s))
     analysed = record.model_copy(
         update={"metrics": metrics, "findings": tuple(findings), "valid": not findings}
     )

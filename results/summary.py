@@ -11,7 +11,7 @@ from results import prediction
 from results.breakdown import PARTS
 from results.metrics import Metrics
 from results.run import SIMULATION, Run
-from results.wording import standing, text_of
+from results.wording import repetition, standing, text_of
 
 _SMALLEST_SHARE = 0.01
 
@@ -34,10 +34,12 @@ def summary(run: Run) -> RenderableType:
         Text.assemble((f"{f.code.replace('_', ' ')}: ", "bold"), f"{f.message}. ", (f.remedy, ""))
         for f in run.record.findings
     ]
+    repeated = repetition(run.record)
     return Group(
         Text(verdict.line, style="bold green" if verdict.good else "bold red"),
         Text(_subject(run), style="dim"),
         table,
+        *([] if repeated is None else [Text(repeated)]),
         *findings,
     )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from results import format as fmt
 from results.backlog import saturation
 from results.log import FloatArray, RunLogs, floats, inside
-from results.metrics import Metrics
+from results.metrics import Metrics, counted
 
 FEWEST_FOR_P99 = 459
 """Below this many independent requests, no p99 holds at 99 % confidence: 0.99^459 < 0.01."""
@@ -55,13 +55,27 @@ class Finding(BaseModel):
 class Evidence:
     """What the checks look at.
 
-    `config` is that of run.json; it only makes the remedies more specific.
+    `config` is that of run.json; it only makes the remedies more specific. `pass_s` is how long
+    one pass of a looped recording lasts, in seconds; None for arrivals that do not repeat.
     """
 
     logs: RunLogs
     metrics: Metrics
     window_s: float
     config: Mapping[str, object] = field(default_factory=dict)
+    pass_s: float | None = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether arrivals of the window repeat earlier ones."""
+        return self.pass_s is not None and self.pass_s < self.window_s
+
+    @property
+    def distinct_answers(self) -> int:
+        """How many answers count as evidence: of a looped recording, those of its first pass."""
+        if self.pass_s is None or not self.repeats:
+            return self.metrics.counts.ok
+        return int(counted(self.logs.requests, self.pass_s).sum())
 
     def samples(self, name: str) -> FloatArray:
         """Return the measured values of a telemetry column inside the window."""
@@ -116,9 +130,18 @@ def _saturated(evidence: Evidence) -> Finding | None:
 
 
 def _too_few_requests(evidence: Evidence) -> Finding | None:
-    answered = evidence.metrics.counts.ok
+    answered = evidence.distinct_answers
     if answered >= FEWEST_FOR_P99:
         return None
+    if evidence.repeats:
+        return Finding(
+            code=FindingCode.TOO_FEW_REQUESTS,
+            message=f"{_requests(answered)} answered in the first pass of the recording, which "
+            "those after it only repeat; a p99 at 99 % confidence takes "
+            f"{FEWEST_FOR_P99}",
+            remedy="Replay a longer recording, or draw new arrivals from a process fitted to this "
+            "one (dynbatch trace fit).",
+        )
     remedy = f"Run for longer (--duration) or at a higher --rate until {FEWEST_FOR_P99} are."
     rate = answered / evidence.window_s
     if rate > 0.0:

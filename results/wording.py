@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from results import format as fmt
 from results.metrics import Metrics
-from results.run import SIMULATION, Run, RunRecord
+from results.run import SIMULATION, Run, RunRecord, positive_number
 
 
 def headline(run: Run) -> str:
@@ -63,6 +63,18 @@ def standing(record: RunRecord) -> Standing:
     word = {True: "valid", False: "NOT VALID", None: "not analysed"}[record.valid]
     reasons = tuple(finding.code.replace("_", " ") for finding in record.findings)
     return Standing(word, reasons, record.partial, record.kind == SIMULATION)
+
+
+def repetition(record: RunRecord) -> str | None:
+    """Return what to bear in mind of a run whose recording was played more than once."""
+    pass_s = positive_number(record.trace, "pass_s")
+    if pass_s is None or pass_s >= record.window_s:
+        return None
+    return (
+        f"The recording lasts {fmt.duration(pass_s)} and was played "
+        f"{fmt.number(record.window_s / pass_s)} times: requests after its first pass are load, "
+        "but no new evidence, and only those of one pass are counted as such."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,9 @@ def text_of(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(text_of(key, item) for item in value)
+        return ", ".join(text_of(key, item) for item in value) or "none"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {text_of(str(name), item)}" for name, item in value.items())
     if not isinstance(value, int | float):
         return str(value)
     parts = key.split(".")

@@ -5,6 +5,18 @@ from workloads.described import save_described
 from workloads.errors import ProcessError, TraceError, TraceFileError, WorkloadError
 from workloads.files import builtin_names, check_writable, load, save
 from workloads.importers import IMPORTERS, Importer, Reading
+from workloads.operations import (
+    Window,
+    WindowRule,
+    concatenated,
+    merged,
+    pick_windows,
+    rate_method,
+    superposed,
+    to_rate,
+    window_at,
+    without_tokens,
+)
 from workloads.processes import (
     PROCESSES,
     ArrivalProcess,
@@ -25,7 +37,8 @@ from workloads.processes import (
     Weibull,
 )
 from workloads.recorder import TraceRecorder
-from workloads.resolve import ResolvedTrace, resolve
+from workloads.resolve import resolve, resolve_draws
+from workloads.resolved import ResolvedTrace
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
@@ -59,11 +72,22 @@ __all__ = [
     "TraceFileError",
     "TraceRecorder",
     "Weibull",
+    "Window",
+    "WindowRule",
     "WorkloadError",
     "builtin_names",
     "check_writable",
+    "concatenated",
     "load",
+    "merged",
+    "pick_windows",
+    "rate_method",
     "resolve",
+    "resolve_draws",
     "save",
     "save_described",
+    "superposed",
+    "to_rate",
+    "window_at",
+    "without_tokens",
 ]

@@ -9,7 +9,7 @@ from workloads.checks import not_negative, positive
 from workloads.errors import TraceError
 from workloads.matching import matched
 from workloads.processes import ArrivalProcess, as_json
-from workloads.trace import Times, Trace
+from workloads.trace import Times, Trace, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,3 @@ class ListedTrace:
     def __post_init__(self) -> None:
         if not len(self.trace):
             raise TraceError("a recording must have at least one arrival, but has none")
-
-
-def check_seed(seed: int) -> None:
-    """Raise TraceError for a seed that no generator takes."""
-    if seed < 0:
-        raise TraceError(f"seed must be >= 0, but got {seed}")

@@ -9,13 +9,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workloads.checks import not_negative, positive
+from workloads.checks import not_negative, positive, within
 from workloads.errors import TraceError
 
 Times: TypeAlias = NDArray[np.float64]
 Tokens: TypeAlias = NDArray[np.int32]
+Rows: TypeAlias = NDArray[np.int64]
 
 MOST_TOKENS = int(np.iinfo(np.int32).max)
+MOST_ARRIVALS = 50_000_000
+# Two spans this close (relative) are one span that went through some arithmetic.
+SAME = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,8 @@ class Trace:
         input_tokens: int32 `[N]`, or None where requests have no length.
         output_tokens: int32 `[N]`, or None.
         name: What to call the trace on a screen.
-        source: Where it comes from, as JSON-able values; `kind` is always there.
+        source: Where it comes from, as JSON-able values; `kind` is always there, and
+            `operations`, where it is there, lists what was done since, first to last.
 
     Raises:
         TraceError: A column is not what is said above, or the lengths differ.
@@ -88,13 +93,147 @@ class Trace:
                 f"but got {start_s:.12g} to {stop_s:.12g} s"
             )
         first, stop = np.searchsorted(self.arrival_s, (start_s, stop_s))
+        rows = slice(int(first), int(stop))
+        return self.taking(
+            rows,
+            self.arrival_s[rows] - start_s,
+            stop_s - start_s,
+            self.source_after("window", start_s=start_s, length_s=stop_s - start_s),
+        )
+
+    def ends_s(self, starts_s: ArrayLike, length_s: float) -> Times:
+        """Where pieces of `length_s` end: the trace's own end where only rounding is between."""
+        ends_s = np.asarray(starts_s, np.float64) + length_s
+        same = abs(ends_s - self.duration_s) <= SAME * self.duration_s
+        return np.where(same, self.duration_s, ends_s)
+
+    def rows(self, starts_s: ArrayLike, ends_s: ArrayLike) -> tuple[Rows, Rows]:
+        """The first request of each piece of the trace, and one past its last; int64 `[M]` each.
+
+        A piece is [start, end), in seconds. Only one that reaches the end of the trace has the
+        arrivals at that very end too, so that pieces which cover the trace lose none.
+        """
+        lasts = np.searchsorted(self.arrival_s, ends_s)
+        lasts = np.where(np.asarray(ends_s) >= self.duration_s, len(self), lasts)
+        return np.searchsorted(self.arrival_s, starts_s), lasts
+
+    def spliced(
+        self,
+        starts_s: ArrayLike,
+        ends_s: ArrayLike,
+        duration_s: float,
+        source: Mapping[str, Any],
+    ) -> "Trace":
+        """Pieces of the trace, as `rows` defines them, one behind the other; they may repeat.
+
+        Args:
+            starts_s: float64 `[M]`, where each piece starts, in seconds.
+            ends_s: float64 `[M]`, where it ends, after its start and at most at duration_s.
+            duration_s: How long they are together; their sum may differ from it by rounding.
+            source: What to say of the result.
+
+        Raises:
+            TraceError: A piece reaches outside the trace, or the result would be too large.
+        """
+        starts_s, ends_s = np.asarray(starts_s, np.float64), np.asarray(ends_s, np.float64)
+        inside = (starts_s >= 0) & (starts_s < ends_s) & (ends_s <= self.duration_s)
+        if not inside.all():
+            i = int(np.argmin(inside))
+            raise TraceError(
+                f"a piece must lie between 0 and {self.duration_s:.12g} s and not be empty, but "
+                f"got {starts_s[i]:.12g} to {ends_s[i]:.12g} s"
+            )
+        firsts, lasts = self.rows(starts_s, ends_s)
+        counts = lasts - firsts
+        total = int(counts.sum())
+        check_size(total)
+        before = np.cumsum(counts) - counts
+        rows = np.arange(total) + np.repeat(firsts - before, counts)
+        places_s = np.concatenate(([0.0], np.cumsum(ends_s - starts_s)[:-1]))
+        arrival_s = self.arrival_s[rows] - np.repeat(starts_s, counts)
+        arrival_s += np.repeat(places_s, counts)
+        np.minimum(arrival_s, duration_s, out=arrival_s)
+        return self.taking(rows, arrival_s, duration_s, source)
+
+    def repeated(self, passes: int) -> "Trace":
+        """The trace played `passes` times: where one pass ends, at duration_s, the next begins."""
+        if passes < 1:
+            raise TraceError(f"passes must be >= 1, but got {passes}")
+        if passes == 1:
+            return self
+        check_size(passes * max(1, len(self)))
+        span_s = self.duration_s
+        source = self.source_after("repeat", passes=passes)
+        return self.spliced(np.zeros(passes), np.full(passes, span_s), passes * span_s, source)
+
+    def rotated(self, offset_s: float) -> "Trace":
+        """The trace from `offset_s` to its end, then what comes before `offset_s`."""
+        if not 0 <= offset_s < self.duration_s:
+            raise TraceError(
+                f"offset_s must be >= 0 and below the trace's {self.duration_s:.12g} s, "
+                f"but got {offset_s:.12g}"
+            )
+        if offset_s == 0:
+            return self
+        span_s = self.duration_s
+        source = self.source_after("rotate", offset_s=offset_s)
+        return self.spliced((offset_s, 0.0), (span_s, offset_s), span_s, source)
+
+    def delayed(self, offset_s: float) -> "Trace":
+        """The same requests after `offset_s` (>= 0) seconds of silence."""
+        not_negative("offset_s", offset_s, TraceError)
         return replace(
             self,
-            arrival_s=self.arrival_s[first:stop] - start_s,
-            duration_s=stop_s - start_s,
-            input_tokens=None if self.input_tokens is None else self.input_tokens[first:stop],
-            output_tokens=None if self.output_tokens is None else self.output_tokens[first:stop],
+            arrival_s=self.arrival_s + offset_s,
+            duration_s=self.duration_s + offset_s,
+            source=self.source_after("delay", offset_s=offset_s),
         )
+
+    def thinned(self, share: float, seed: int) -> "Trace":
+        """Each request kept with probability `share`, independently; the time axis stays.
+
+        The index of dispersion for counts of the result is 1 + share (IDC(t) - 1) in expectation,
+        at every scale t: given N requests, what is left of them is binomial, and so
+        Var N' = share^2 Var N + share (1 - share) E N.
+
+        Raises:
+            TraceError: `share` outside 0 to 1, or a seed below 0.
+        """
+        within("share", share, 0.0, 1.0, TraceError)
+        check_seed(seed)
+        kept = np.random.default_rng(seed).random(len(self)) < share
+        source = self.source_after("thin", share=share, seed=seed)
+        return self.taking(kept, self.arrival_s[kept], self.duration_s, source)
+
+    def draws(
+        self, draws: int, seed: int, length_s: float, block_s: float | None = None
+    ) -> "list[Trace]":
+        """`draws` traces of `length_s` seconds from this one; see `workloads.draws.draws_of`."""
+        from workloads.draws import draws_of  # which is built on this module
+
+        return draws_of(self, draws, seed, length_s, block_s)
+
+    def taking(
+        self,
+        rows: slice | NDArray[Any],
+        arrival_s: Times,
+        duration_s: float,
+        source: Mapping[str, Any],
+    ) -> "Trace":
+        """The requests that `rows` selects, with their tokens, at other times."""
+        return replace(
+            self,
+            arrival_s=arrival_s,
+            duration_s=duration_s,
+            input_tokens=None if self.input_tokens is None else self.input_tokens[rows],
+            output_tokens=None if self.output_tokens is None else self.output_tokens[rows],
+            source=source,
+        )
+
+    def source_after(self, operation: str, **details: Any) -> dict[str, Any]:
+        """The source of what `operation` makes of this trace: its own, and one entry more."""
+        done = [*self.source.get("operations", ()), {"operation": operation, **details}]
+        return {**self.source, "operations": done}
 
     def scaled(self, time_scale: float) -> "Trace":
         """The same requests with every time multiplied by `time_scale`; 2 plays half as fast."""
@@ -107,7 +246,12 @@ class Trace:
                 f"time_scale must keep the duration finite, but got {time_scale:.12g} "
                 f"for {self.duration_s:.12g} s"
             )
-        return replace(self, arrival_s=self.arrival_s * time_scale, duration_s=duration_s)
+        return replace(
+            self,
+            arrival_s=self.arrival_s * time_scale,
+            duration_s=duration_s,
+            source=self.source_after("scale_time", factor=time_scale),
+        )
 
     def at_rate(self, rate_rps: float) -> "Trace":
         """The same requests with time scaled so that the mean rate is `rate_rps`."""
@@ -129,6 +273,20 @@ class Trace:
                 digest.update(f"{name}:{len(column)}:".encode())
                 digest.update(little_endian.tobytes())
         return digest.hexdigest()[:16]
+
+
+def check_seed(seed: int) -> None:
+    """Raise TraceError for a seed that no generator takes."""
+    if seed < 0:
+        raise TraceError(f"seed must be >= 0, but got {seed}")
+
+
+def check_size(count: float, of: str = "requests") -> None:
+    """Raise TraceError for more of something than could be held in memory."""
+    if count > MOST_ARRIVALS:
+        raise TraceError(
+            f"there must be at most {MOST_ARRIVALS:,} {of}, but there would be {count:,.0f}"
+        )
 
 
 def _put(trace: Trace, name: str, column: NDArray[Any]) -> None:

@@ -12,8 +12,8 @@ from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw
 from workloads.processes.dispersion import check_window
-from workloads.processes.streams import MOST_ARRIVALS, below, check_count
-from workloads.trace import Times
+from workloads.processes.streams import below, check_count
+from workloads.trace import MOST_ARRIVALS, Times
 
 # Requests expected in the first block of a draw and in the longest; each is twice the one before.
 FIRST_BLOCK, LONGEST_BLOCK = 128, 1 << 17

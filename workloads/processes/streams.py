@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from workloads.errors import ProcessError
-from workloads.trace import Times
+from workloads.trace import MOST_ARRIVALS, Times
 
-MOST_ARRIVALS = 50_000_000
 MOST_CYCLES = 5_000_000
 
 

@@ -1,7 +1,7 @@
 """What a trace is like: its rate over time, its gaps, how its counts vary, its token counts."""
 
 from workloads.statistics.autocorrelation import Autocorrelation, autocorrelation
-from workloads.statistics.counts import Scale, scales
+from workloads.statistics.counts import Scale, at_span, scales
 from workloads.statistics.description import TokenStatistics, TraceStatistics, describe
 from workloads.statistics.gaps import Gaps, gaps, survival
 from workloads.statistics.profile import RateProfile, rate_profile, zooms
@@ -13,6 +13,7 @@ __all__ = [
     "Scale",
     "TokenStatistics",
     "TraceStatistics",
+    "at_span",
     "autocorrelation",
     "describe",
     "gaps",

@@ -77,6 +77,14 @@ def scales(trace: Trace) -> tuple[Scale, ...]:
     return tuple(found)
 
 
+def at_span(trace: Trace, span_s: float) -> Scale | None:
+    """The counts of the trace over windows of any one length; None where fewer than 30 fit."""
+    windows = _whole(trace.duration_s / span_s)
+    if windows < FEWEST_WINDOWS:
+        return None
+    return scale(span_s, windows, *occupied(trace.arrival_s, span_s))
+
+
 def scale(span_s: float, windows: int, index: Counts, counts: Counts) -> Scale:
     """What `Scale` holds, from the windows that are not empty.
 

@@ -6,20 +6,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workloads import DescribedTrace, ListedTrace, ResolvedTrace
+    from rich.console import Console
+
+    from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace
+
+
+def reading(
+    trace_format: str | None, time_column: str | None, time_unit: str | None, skip_bad: int | None
+) -> "Reading":
+    """How a trace file is to be read, from the options of that name."""
+    from workloads import Reading
+
+    return Reading(
+        format=trace_format,
+        time_column=time_column,
+        time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
+        skip_bad=skip_bad or 0,
+    )
 
 
 def read(
-    trace: str, *, rate: float | None, duration: float | None, seed: int | None
+    trace: str,
+    how: "Reading",
+    messages: "Console",
+    *,
+    rate: float | None,
+    duration: float | None,
+    seed: int | None,
 ) -> tuple["DescribedTrace | ListedTrace", "ResolvedTrace"]:
     """What the file says, and its arrivals: drawn where the file describes a process.
+
+    What there is to know of how the file was read goes to `messages`.
 
     Raises:
         WorkloadError: The file is no trace, or it cannot be drawn or cut as asked.
     """
     import workloads
 
-    spec = workloads.load(trace)
+    spec = workloads.load(trace, how)
+    for note in getattr(spec, "notes", ()):
+        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
     return spec, workloads.resolve(spec, rate_rps=rate, duration_s=duration, seed=seed)
 
 

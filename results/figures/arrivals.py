@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
 from results.figures import style
@@ -144,8 +144,9 @@ def _draw_rates(figure: SubFigure, arrivals: Arrivals) -> None:
         axes.set_xlim(edges_s[0], edges_s[-1])
         if number + 1 < len(rates):
             part = rates[number + 1].edges_s
-            axes.axvspan(part[0], part[-1], color=style.ORANGE, alpha=0.25, linewidth=0)
-    panels[-1].set_xlabel("time since the trace began (s); the shaded part is the panel below")
+            axes.axvspan(part[0], part[-1], color=style.ORANGE, alpha=0.3, linewidth=1.0)
+    shaded = "; the shaded part is the panel below" if len(rates) > 1 else ""
+    panels[-1].set_xlabel(f"time since the trace began (s){shaded}")
 
 
 def _draw_gaps(axes: Axes, arrivals: Arrivals) -> None:
@@ -158,7 +159,8 @@ def _draw_gaps(axes: Axes, arrivals: Arrivals) -> None:
     low = max(float(survival[-1]) / 2.0, 1e-9)
     mean_s = 1.0 / arrivals.mean_rps
     poisson_s = np.linspace(0.0, min(2.0 * longest_s, -np.log(low) * mean_s), 200)
-    axes.step(gap_s, survival, where="pre", color=style.BLUE, label="the trace")
+    steps = (np.append(0.0, gap_s), np.append(1.0, survival))
+    axes.step(*steps, where="pre", color=style.BLUE, label="the trace")
     axes.plot(
         poisson_s, np.exp(-poisson_s / mean_s), color=style.INK, linewidth=1.0,
         linestyle=style.DASHED, label="Poisson",
@@ -169,6 +171,7 @@ def _draw_gaps(axes: Axes, arrivals: Arrivals) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(0.0, 1.03 * max(longest_s, float(poisson_s[-1])))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.tick(value)))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_ylabel("gaps longer than that")
     style.legend_above(axes, 2)
 
@@ -217,7 +220,7 @@ def draw_dispersion(axes: Axes, dispersion: Dispersion) -> None:
         axes.yaxis.set_minor_formatter(FuncFormatter(_few_minor))
     axes.set_xlabel("length of the window")
     axes.set_ylabel("variance / mean")
-    style.legend_above(axes, 4)
+    axes.legend(loc="best")  # its entries are too long to stand beside the title
 
 
 def _few_minor(value: float, _position: int | None = None) -> str:

@@ -81,8 +81,8 @@ def renewal_dispersion(
         return cv**2
     s = (_DAMPING + 2j * math.pi * np.arange(_TERMS + _EULER + 1)) / (2 * expected)
     gaps = log_transform(s)
-    # f / (1 - f) = -1 / (1 - 1 / f), without the cancellation at small s
-    transform = 1 / s**2 + 2 / np.expm1(-gaps) / s**2 - 2 / s**3
+    renewals = np.exp(gaps) / -np.expm1(gaps)
+    transform = 1 / s**2 + 2 * renewals / s**2 - 2 / s**3
     signs = (-1.0) ** np.arange(len(s))
     terms = signs * transform.real
     terms[0] /= 2

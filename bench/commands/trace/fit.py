@@ -27,6 +27,10 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
             "trace, or else the nearest."
         ),
     ] = "auto",
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
@@ -39,7 +43,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
     from bench import trace_source
-    from bench.console import output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
     from bench.fit_words import shortcomings
@@ -47,7 +51,14 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
 
     if out is not None and out.suffix != ".json":
         raise InputError(f"out must be a file ending in .json, but got {str(out)!r}")
-    _, resolved = trace_source.read(trace, rate=rate, duration=duration, seed=seed)
+    _, resolved = trace_source.read(
+        trace,
+        trace_source.reading(trace_format, time_column, time_unit, skip_bad),
+        message_console(quiet=quiet),
+        rate=rate,
+        duration=duration,
+        seed=seed,
+    )
     recorded = resolved.trace
     out = out or trace_source.folder_of(recorded.name) / "fitted.json"
     trace_source.writable(out.parent)

@@ -1,6 +1,7 @@
 """`dynbatch trace show`: what a trace is like, in the terminal, as a picture and as a page."""
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -27,6 +28,10 @@ _READING = (
 
 def show(  # noqa: PLR0917 - typer passes every option by name
     trace: options.TraceFile,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
@@ -39,13 +44,20 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     A trace that describes a process is drawn first. Writes arrivals.png and trace.html.
     """
     from bench import trace_source
-    from bench.console import output_console
+    from bench.console import message_console, output_console
     from bench.exits import OK
     from results.figures.arrivals import save_arrivals
     from results.trace_report import write_trace_page
     from workloads.statistics import describe
 
-    spec, resolved = trace_source.read(trace, rate=rate, duration=duration, seed=seed)
+    spec, resolved = trace_source.read(
+        trace,
+        trace_source.reading(trace_format, time_column, time_unit, skip_bad),
+        message_console(quiet=quiet),
+        rate=rate,
+        duration=duration,
+        seed=seed,
+    )
     folder = trace_source.writable(out or trace_source.folder_of(resolved.trace.name))
     statistics = describe(resolved.trace)
     picture, page = folder / _PICTURE, folder / _PAGE
@@ -154,6 +166,8 @@ def _dispersion(
     process = spec.process if isinstance(spec, DescribedTrace) else None
     if not seen or process is None or not isinstance(process, CountDispersion):
         return measured
+    if math.isnan(process.count_dispersion(resolved.rate_rps, seen[0].span_s)):
+        return measured  # a superposition with a part that has no formula
     return measured.beside(
         lambda span_s: process.count_dispersion(resolved.rate_rps, span_s), "its formula"
     )

@@ -15,12 +15,14 @@ from bench.config import BatcherSettings
 from bench.errors import InputError
 from bench.simulation import ExactService, Overheads, simulate
 from bench.simulation.bounds import bounds, fluid_backlog
+from bench.simulation.capacity import find_capacity, pooled_percentile_s
 from bench.simulation.logs import endings, simulation_logs
 from bench.simulation.outcome import outcome
 from bench.simulation.runner import Setup
 from bench.simulation.source import ExactSource, ProfileSource
 from results.breakdown import breakdown
 from results.metrics import compute_metrics, latencies
+from workloads import load, resolve
 
 MS = 1e-3
 
@@ -352,3 +354,44 @@ class TestSetup:
         first, again, other = (list(run_example(source, seed)[0].completed_s) for seed in (1, 1, 2))
         assert first == again
         assert first != other
+
+
+def poisson_draws(rate_rps):
+    return [resolve(load("poisson"), rate_rps=rate_rps, duration_s=10.0, seed=s) for s in (1, 2)]
+
+
+class TestCapacity:
+    source = ExactSource(AffineModel(5 * MS, 1 * MS, VirtualClock()))
+
+    def test_a_full_queue_is_served_in_full_batches(self):
+        full = Setup(BatcherSettings(max_batch_size=10, batch_timeout_ms=50.0), self.source)
+        assert full.limit_rps() == pytest.approx(10 / 0.015, rel=1e-6)
+        window = Setup(
+            BatcherSettings(policy="window", max_batch_size=10, batch_timeout_ms=5.0), self.source
+        )
+        assert window.limit_rps() == pytest.approx(10 / 0.020, rel=1e-6)
+        assert Setup(full.knobs, self.source, replicas=3).limit_rps() == pytest.approx(
+            3 * full.limit_rps(), rel=0.02
+        )
+
+    def test_the_boundary_is_bracketed_from_both_sides(self):
+        setup = Setup(BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0), self.source)
+        found = find_capacity(
+            setup, poisson_draws, lambda draws: pooled_percentile_s(draws, 0.99) <= 60 * MS
+        )
+        assert found.met.rate_rps < found.missed.rate_rps <= 1.01 * found.met.rate_rps
+        assert pooled_percentile_s(found.met.outcomes, 0.99) <= 60 * MS
+        assert pooled_percentile_s(found.missed.outcomes, 0.99) > 60 * MS
+        assert 0.5 * found.limit_rps < found.met.rate_rps < found.limit_rps
+
+    def test_an_objective_beyond_reach_has_no_capacity(self):
+        setup = Setup(BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0), self.source)
+        found = find_capacity(setup, poisson_draws, lambda draws: False)
+        assert found.met is None
+        assert len(found.trials) < 8
+
+    def test_an_objective_that_is_always_met_ends_at_the_limit(self):
+        setup = Setup(BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0), self.source)
+        found = find_capacity(setup, poisson_draws, lambda draws: True)
+        assert found.missed is None
+        assert found.met.rate_rps == pytest.approx(0.995 * found.limit_rps)

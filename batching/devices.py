@@ -1,7 +1,9 @@
 """Which device a model runs on, and how many CPU threads torch may take for it."""
 
 import os
+import platform
 import re
+from pathlib import Path
 
 from batching.errors import ConfigError, DeviceError
 from batching.models.contract import Placement
@@ -33,6 +35,23 @@ def resolve_placement(device: str = "auto", dtype: str = "fp32") -> Placement:
         have = f"it has {count} CUDA device(s)" if count else "it has no CUDA device"
         raise DeviceError(f"device must exist on this machine, but got {device!r} and {have}")
     return Placement(f"cuda:{index}", dtype)
+
+
+def cpu_name() -> str:
+    """The processor's own name for itself, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_name(index: int) -> str:
+    """The name of a CUDA device, as its driver gives it."""
+    import torch
+
+    return str(torch.cuda.get_device_name(index))
 
 
 def usable_cores() -> int:

@@ -3,7 +3,8 @@
 BatchingError
 ├── ConfigError (ValueError)     an argument or a config value is out of its range
 │   ├── ModelError               no such model, or it could not be built or loaded
-│   └── DeviceError              no such device here
+│   ├── DeviceError              no such device here
+│   └── ProfileError             a service profile cannot be read, or does not cover what is asked
 ├── BatcherClosedError           submitted before start or after stop
 ├── WrongOutputCountError        the model returned more or fewer results than it got payloads
 └── RequestError                 what submitting or awaiting one request may raise
@@ -41,6 +42,10 @@ class ModelError(ConfigError):
 
 class DeviceError(ConfigError):
     """The device does not exist here."""
+
+
+class ProfileError(ConfigError):
+    """A service profile cannot be read, is of something else, or does not cover what is asked."""
 
 
 class BatcherClosedError(BatchingError):

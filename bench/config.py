@@ -66,9 +66,14 @@ class ReplaySettings(_Table):
     time_scale: Positive = 1.0
     duration: Positive | None = None
     seed: Annotated[StrictInt, Field(ge=0)] | None = None
+    match_load: StrictBool | None = None
     rate_by: Literal["time", "thin", "superpose", "auto"] | None = None
     loop: StrictBool = False
     client: Literal["thread", "loop"] = "thread"
+    trace_format: str | None = None
+    time_column: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    skip_bad: int = Field(default=0, ge=0)
 
 
 class Settings(_Table):
@@ -84,6 +89,8 @@ TABLES: dict[str, type[_Table]] = {
     "batcher": BatcherSettings,
     "replay": ReplaySettings,
 }
+
+_READING = ("trace_format", "time_column", "time_unit", "skip_bad")
 
 
 def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
@@ -102,6 +109,9 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
             # One of the two on the command line replaces either in the file.
             of_file.pop("rate", None)
             of_file.pop("utilization", None)
+        if "trace" in overrides:
+            # Another trace than the file's is not to be read by the file's rules for its own.
+            of_file = {key: value for key, value in of_file.items() if key not in _READING}
         merged[name] = {**of_file, **overrides}
     try:
         settings = Settings.model_validate(merged)

@@ -19,7 +19,7 @@ def output_console() -> Console:
 
 
 @contextlib.contextmanager
-def stdout_kept(*, as_json: bool) -> Iterator[None]:
+def stdout_kept(as_json: bool) -> Iterator[None]:
     """With --json, what a model prints goes to stderr, even if it prints past Python."""
     if not as_json:
         yield

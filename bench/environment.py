@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from batching.devices import usable_cores
+from batching.devices import cpu_name, gpu_name, usable_cores
 
 _PACKAGES = ("dynbatch", "torch", "transformers", "numpy", "pandas")
 
@@ -16,23 +16,13 @@ def describe_environment(*, torch_threads: int | None, gpu_index: int | None) ->
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "cpu": cpu_model(),
+        "cpu": cpu_name(),
         "cores": usable_cores(),
-        "gpu": None if gpu_index is None else _gpu_name(gpu_index),
+        "gpu": None if gpu_index is None else gpu_name(gpu_index),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "git_commit": git_commit(),
         "torch_threads": torch_threads,
     }
-
-
-def cpu_model() -> str:
-    """The processor's own name for itself, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:
@@ -63,9 +53,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _gpu_name(index: int) -> str:
-    import torch
-
-    return str(torch.cuda.get_device_name(index))

@@ -33,6 +33,7 @@ def keep(folder: Path, recording: Recording) -> Run:
             config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
             environment=recording.environment,
             trace=recording.trace,
+            prediction=recording.prediction,
         )
     )
     return analyse(folder)

@@ -25,11 +25,13 @@ def _sizes(text: str) -> Sizes:
 
 
 _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
+_MEASUREMENT = "Measurement"
 
 Trace = Annotated[
     str | None,
     typer.Option(
-        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json.",
+        help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json, "
+        "diurnal.json, flash-crowd.json.",
         rich_help_panel=_LOAD,
     ),
 ]
@@ -39,6 +41,15 @@ Utilization = Annotated[
     typer.Option(
         help="Mean load as a share of the fastest the model can go here, probed first; "
         "the built-in traces default to 0.7.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Utilizations = Annotated[
+    str | None,
+    typer.Option(
+        "--utilization",
+        metavar="U[,U...]",
+        help="Mean load as a share of what the profile can serve; several are tried in turn.",
         rich_help_panel=_LOAD,
     ),
 ]
@@ -69,6 +80,39 @@ RateBy = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of what is drawn at random.", rich_help_panel=_LOAD),
+]
+MatchLoad = Annotated[
+    bool | None,
+    typer.Option(
+        help="Stretch the draw a little, so that the window holds exactly rate x duration "
+        "requests; for traces that describe a process.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TraceFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="Format of the trace file, where its content does not say: see docs/traces.md.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column or field with the arrival times, in CSV, Parquet and JSON lines.",
+        rich_help_panel=_LOAD,
+    ),
+]
+TimeUnit = Annotated[
+    str | None,
+    typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=_LOAD),
+]
+SkipBad = Annotated[
+    int | None,
+    typer.Option(
+        help="Leave out at most this many bad lines of the trace file; default 0.",
+        rich_help_panel=_LOAD,
+    ),
 ]
 Client = Annotated[
     str | None,
@@ -199,7 +243,34 @@ Out = Annotated[
     typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=_OUTPUT),
 ]
 TraceFile = Annotated[
-    str, typer.Argument(metavar="TRACE", help="Trace file that lists its arrivals.")
+    str, typer.Argument(help="Trace file or built-in.", metavar="TRACE", show_default=False)
+]
+PictureFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for arrivals.png and trace.html; default traces/<name>.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FittedFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="The described trace to write, and a picture of that name ending in .png; "
+        "default traces/<name>/fitted.json.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+StatisticsAsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the numbers as one JSON object on stdout, everything else on stderr.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+RecordingFile = Annotated[
+    str,
+    typer.Argument(help="Trace file that lists its arrivals.", metavar="TRACE", show_default=False),
 ]
 TraceOut = Annotated[
     Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=_OUTPUT)
@@ -217,5 +288,99 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+    ),
+]
+
+# Of `simulate`, `capacity` and `bench --predict`.
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Batch times, as dynbatch profile measured them. Default: measured now.",
+        rich_help_panel=_MODEL,
+    ),
+]
+ProfileBudget = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time for a profile that is measured now: 45, 45s or 5m.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Use a profile of another model or device; the run is then not valid.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Predict = Annotated[
+    bool,
+    typer.Option(
+        "--predict",
+        help="Simulate the same arrivals first, and say how far off that was.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KNOB=V,V,...",
+        help="Try every combination: max_batch_size=1,2,4,8:batch_timeout_ms=0:20:1 "
+        "(lists, or first:last:step); repeatable.",
+        rich_help_panel=_BATCHER,
+    ),
+]
+
+# Of `profile`.
+ProfileMaxBatchSize = Annotated[
+    int,
+    typer.Option(
+        "--max-batch-size",
+        help="Largest batch to measure.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="For a model of sequences: lengths to measure by themselves too, as 32,128,512.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time to measure for, loading apart: 45, 45s or 5m.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+OrderSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        help="Draw the inputs and the order of the batches with this seed.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+ProfileOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.json",
+        help="The profile's file; default profiles/<model>-<device>-<dtype>.json.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ProfileJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
+        rich_help_panel=_OUTPUT,
     ),
 ]

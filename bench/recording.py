@@ -50,6 +50,7 @@ class Recording:
     config: dict[str, Any]
     environment: dict[str, Any]
     trace: dict[str, Any]
+    prediction: dict[str, float | None] | None = None
 
 
 class _Observer:
@@ -104,6 +105,7 @@ def record(session: Session) -> Recording:
         config=_config(session),
         environment=_environment(session, target, first_error),
         trace=session.arrivals.describe(),
+        prediction=session.prediction,
     )
 
 
@@ -218,6 +220,7 @@ def _config(session: Session) -> dict[str, Any]:
         "duration": arrivals.window_s,
         "seed": arrivals.seed,
         "replicas": session.replicas,
+        **({} if session.profile is None else session.profile.describe()),
         "probe_batch_s": None if session.probe is None else session.probe.batch_s,
     }
 

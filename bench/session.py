@@ -21,6 +21,7 @@ from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
 from bench.errors import RunFailedError
+from bench.prediction import Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -35,6 +36,7 @@ class Session:
         settings: what the user asked for.
         clock: the time everything is measured on.
         console: where to say what is being done.
+        profiling: predict the run first, with batch times from there.
         also: settings with other knobs that it will serve with too, checked before the model is
             loaded; see `serving`.
 
@@ -49,6 +51,7 @@ class Session:
         clock: Clock,
         console: Console,
         *,
+        profiling: Profiling | None = None,
         also: Sequence[Settings] = (),
     ) -> None:
         self.settings = settings
@@ -56,7 +59,7 @@ class Session:
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        self._spec = workloads.load(settings.replay.trace)
+        self._spec = self._read_trace()
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
         self.model: Model = load_model(
@@ -73,7 +76,9 @@ class Session:
             self.serving(other).batcher(None)
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
+        self.profile = None if profiling is None else profiling.load(self)
         self.arrivals = self._resolve()
+        self.prediction = None if self.profile is None else predict(self, self.profile)
         self.payloads = self._payloads()
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
@@ -119,26 +124,6 @@ class Session:
             for draw in workloads.resolve_draws(self._spec, count, **options)
         ]
 
-    def _resolve(self) -> workloads.ResolvedTrace:
-        return workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options())
-
-    def _options(self) -> dict[str, Any]:
-        replay = self.settings.replay
-        duration_s = replay.duration
-        if duration_s is None:
-            duration_s = getattr(self._spec, "duration_s", None)
-        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
-        return {
-            "rate_rps": replay.rate,
-            "utilization": replay.utilization,
-            "time_scale": replay.time_scale,
-            "duration_s": replay.duration,
-            "tail_s": tail_s,
-            "seed": replay.seed,
-            "rate_by": replay.rate_by,
-            "loop": replay.loop,
-        }
-
     @property
     def device(self) -> str:
         """The device as reports call it; a synthetic model runs on none."""
@@ -160,7 +145,55 @@ class Session:
         with self._model_code("could not be loaded"):
             self.executor.prepare()
 
+    def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
+        replay = self.settings.replay
+        spec = workloads.load(
+            replay.trace,
+            workloads.Reading(
+                format=replay.trace_format,
+                time_column=replay.time_column,
+                time_unit=replay.time_unit,
+                skip_bad=replay.skip_bad,
+            ),
+        )
+        for note in getattr(spec, "notes", ()):
+            self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
+        return spec
+
+    def _resolve(self) -> workloads.ResolvedTrace:
+        resolved = workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options())
+        factor = resolved.describe()["match_factor"]
+        if factor is not None:
+            self.console.print(
+                f"load matched at {resolved.requests:,} requests: all times of the draw "
+                f"x {factor:.4g}"
+            )
+        return resolved
+
+    def _options(self) -> dict[str, Any]:
+        """What the settings ask of the trace, as `workloads.resolve` takes it."""
+        replay = self.settings.replay
+        duration_s = replay.duration
+        if duration_s is None:
+            duration_s = getattr(self._spec, "duration_s", None)
+        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
+        return {
+            "rate_rps": replay.rate,
+            "utilization": replay.utilization,
+            "time_scale": replay.time_scale,
+            "duration_s": replay.duration,
+            "tail_s": tail_s,
+            "seed": replay.seed,
+            "match_load": replay.match_load,
+            "rate_by": replay.rate_by,
+            "loop": replay.loop,
+        }
+
     def _peak_rps(self) -> float:
+        if self.profile is not None:
+            peak_rps = self.profile.source.peak_rps
+            self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
+            return self.replicas * peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from results.metrics import compute_metrics
+from results.prediction import errors
 from results.run import Run, RunDirectory, positive_number, whole_number
 from results.validity import Evidence, check
 
@@ -31,6 +32,9 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
         cores=whole_number(record.environment, "cores"),
         slo_latency_s=run.slo_latency_s if slo_latency_s is None else slo_latency_s,
     )
+    if record.prediction is not None:
+        off = errors(record.prediction, metrics)
+        metrics = metrics.model_copy(update={"prediction_error": off})
     pass_s = positive_number(record.trace, "pass_s")
     findings = check(Evidence(run.logs, metrics, record.window_s, record.config, pass_s))
     analysed = record.model_copy(

@@ -97,7 +97,8 @@ class Metrics(_Part):
     """All metrics of a run; None is "not measured".
 
     Latencies and counts are of the requests scheduled inside the window [0, W); throughput and
-    goodput count the ok completions inside it, whenever those were scheduled.
+    goodput count the ok completions inside it, whenever those were scheduled. `prediction_error` is
+    predicted / measured - 1, where the run was predicted.
     """
 
     offered_rps: float
@@ -110,6 +111,7 @@ class Metrics(_Part):
     batch: BatchMetrics
     counts: Counts
     device: DeviceMetrics
+    prediction_error: dict[str, float | None] | None = None
 
 
 def percentile(ordered: FloatArray, per_mille: int) -> float | None:

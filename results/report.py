@@ -7,8 +7,9 @@ from pathlib import Path
 import jinja2
 
 from results import format as fmt
+from results import prediction
 from results.figures import FIGURES, save_figures
-from results.run import REPORT, Run, write_text
+from results.run import REPORT, SIMULATION, Run, write_text
 from results.wording import free_form_rows, headline, metric_rows, repetition, standing
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -42,6 +43,10 @@ def write_report(run: Run) -> Path:
         key_numbers=_key_numbers(run),
         figures=[(spec, images[spec.name]) for spec in FIGURES],
         metrics=metric_rows(metrics),
+        prediction=None
+        if run.record.prediction is None
+        else prediction.rows(run.record.prediction, metrics),
+        simulated=run.record.kind == SIMULATION,
         tables=[
             ("Configuration", free_form_rows(settings)),
             ("Trace", free_form_rows(run.record.trace)),

@@ -34,6 +34,7 @@ RECORD = "run.json"
 REPORT = "report.html"
 FIGURES = "figures"
 LATEST = "latest"
+SIMULATION = "simulation"
 
 _LOGS = (REQUESTS, BATCHES, TELEMETRY, STALLS)
 
@@ -42,7 +43,8 @@ class RunRecord(BaseModel):
     """What run.json says.
 
     `valid`, `findings` and `metrics` are empty until the run is analysed; `partial` says that it
-    was interrupted. `config`, `environment` and `trace` are free-form and meant for display.
+    was interrupted. `prediction` is what a simulation of the same arrivals said before the run, by
+    the metrics' keys. `config`, `environment` and `trace` are free-form and meant for display.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,7 @@ class RunRecord(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
     trace: dict[str, Any] = Field(default_factory=dict)
+    prediction: dict[str, float | None] | None = None
     metrics: Metrics | None = None
 
     def as_json(self) -> str:

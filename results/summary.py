@@ -1,13 +1,16 @@
 """The summary of a run in the terminal, to be read in five seconds."""
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from results import format as fmt
+from results import prediction
 from results.breakdown import PARTS
 from results.metrics import Metrics
-from results.run import Run
+from results.run import SIMULATION, Run
 from results.wording import repetition, standing, text_of
 
 _SMALLEST_SHARE = 0.01
@@ -25,6 +28,8 @@ def summary(run: Run) -> RenderableType:
     table.add_column()
     for name, text in _rows(run.metrics):
         table.add_row(name, Text(text))
+    if run.record.prediction is not None:
+        table.add_row("predicted", Text(_predicted(run.record.prediction, run.metrics)))
     findings = [
         Text.assemble((f"{f.code.replace('_', ' ')}: ", "bold"), f"{f.message}. ", (f.remedy, ""))
         for f in run.record.findings
@@ -52,7 +57,8 @@ def _subject(run: Run) -> str:
         parts.append(limit)
     if trace.get("name"):
         parts.append(str(trace["name"]))
-    parts.append(f"{fmt.duration(run.record.window_s)} measured")
+    done = "simulated" if run.record.kind == SIMULATION else "measured"
+    parts.append(f"{fmt.duration(run.record.window_s)} {done}")
     return ", ".join(part for part in parts if part)
 
 
@@ -91,6 +97,12 @@ def _rows(metrics: Metrics) -> list[tuple[str, str]]:
         ),
         ("requests", _counts(metrics)),
     ]
+
+
+def _predicted(predicted: Mapping[str, float | None], metrics: Metrics) -> str:
+    """Return what was predicted, each with how far it was off."""
+    named = prediction.rows(predicted, metrics)
+    return ", ".join(f"{name} {said} ({error})" for name, said, _, error in named)
 
 
 def _pairs(*named: tuple[str, float | None]) -> str:

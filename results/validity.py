@@ -38,6 +38,7 @@ class FindingCode(StrEnum):
     ERRORS = "errors"
     GPU_THROTTLED = "gpu_throttled"
     COMPETING_PROCESSES = "competing_processes"
+    PROFILE_MISMATCH = "profile_mismatch"
 
 
 class Finding(BaseModel):
@@ -216,6 +217,17 @@ def _competing_processes(evidence: Evidence) -> Finding | None:
     )
 
 
+def _profile_mismatch(evidence: Evidence) -> Finding | None:
+    differences = evidence.config.get("profile_differences")
+    if not isinstance(differences, list | tuple) or not differences:
+        return None
+    return Finding(
+        code=FindingCode.PROFILE_MISMATCH,
+        message=f"the profile is not of what it was used for: its {', its '.join(differences)}",
+        remedy="Measure one with dynbatch profile, and leave --force out.",
+    )
+
+
 def _requests(number: int) -> str:
     return "1 request" if number == 1 else f"{fmt.count(number)} requests"
 
@@ -227,4 +239,5 @@ _CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     _slip_over_budget,
     _gpu_throttled,
     _competing_processes,
+    _profile_mismatch,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from results import format as fmt
 from results.metrics import Metrics
-from results.run import Run, RunRecord, positive_number
+from results.run import SIMULATION, Run, RunRecord, positive_number
 
 
 def headline(run: Run) -> str:
@@ -14,7 +14,7 @@ def headline(run: Run) -> str:
     subject = str(record.config.get("model") or "The model")
     if record.config.get("device"):
         subject += f" on {record.config['device']}"
-    answered = "would have answered" if record.kind == "simulation" else "answered"
+    answered = "would have answered" if record.kind == SIMULATION else "answered"
     latency = metrics.latency_s
     if latency.p50 is None:
         return f"{subject} {answered} none of {fmt.count(metrics.counts.submitted)} requests."
@@ -37,11 +37,13 @@ class Standing:
         word: "valid", "NOT VALID", or "not analysed".
         reasons: What makes it not valid, briefly, e.g. "saturated".
         partial: Whether the run was interrupted.
+        simulated: Whether nothing was run at all.
     """
 
     word: str
     reasons: tuple[str, ...]
     partial: bool
+    simulated: bool = False
 
     @property
     def good(self) -> bool:
@@ -52,14 +54,15 @@ class Standing:
     def line(self) -> str:
         """The whole in one line, the gravest first."""
         text = self.word + (f": {', '.join(self.reasons)}" if self.reasons else "")
-        return f"PARTIAL (interrupted), {text}" if self.partial else text
+        text = f"PARTIAL (interrupted), {text}" if self.partial else text
+        return f"SIMULATED, {text}" if self.simulated else text
 
 
 def standing(record: RunRecord) -> Standing:
     """Return whether a run is valid, partial or neither."""
     word = {True: "valid", False: "NOT VALID", None: "not analysed"}[record.valid]
     reasons = tuple(finding.code.replace("_", " ") for finding in record.findings)
-    return Standing(word, reasons, record.partial)
+    return Standing(word, reasons, record.partial, record.kind == SIMULATION)
 
 
 def repetition(record: RunRecord) -> str | None:

@@ -94,31 +94,30 @@ def _stretches(trace: Trace, draws: int, seed: int, length_s: float) -> list[Tra
     check_size(room, "windows")
     rng = np.random.default_rng(seed)
     first_s = rng.random() * max(0.0, trace.duration_s - room * length_s)
-    starts_s = first_s + rng.permutation(room)[:draws] * length_s
-    return [
-        trace.spliced(
-            [start_s],
-            [length_s],
-            length_s,
-            _source(trace, i, seed, by="disjoint windows", start_s=start_s, length_s=length_s),
-        )
-        for i, start_s in enumerate(starts_s.tolist())
-    ]
+    starts_s = first_s + np.arange(room) * length_s
+    # Neighbours share an edge exactly, whatever the rounding.
+    ends_s = np.append(starts_s[1:], trace.ends_s(starts_s[-1:], length_s))
+    made = []
+    for i, at in enumerate(rng.permutation(room)[:draws]):
+        by, start_s = "disjoint windows", float(starts_s[at])
+        source = _source(trace, i, seed, by=by, start_s=start_s, length_s=length_s)
+        made.append(trace.spliced([start_s], [ends_s[at]], length_s, source))
+    return made
 
 
 def _bootstrap(trace: Trace, draw: int, seed: int, length_s: float, block_s: float) -> Trace:
-    starts_s, lengths_s = circular_blocks(
+    starts_s, ends_s = circular_blocks(
         trace.duration_s, length_s, block_s, np.random.default_rng(draw_seed(seed, draw))
     )
     by = "circular block bootstrap"
     source = _source(trace, draw, seed, by=by, block_s=block_s, length_s=length_s)
-    return trace.spliced(starts_s, lengths_s, length_s, source)
+    return trace.spliced(starts_s, ends_s, length_s, source)
 
 
 def circular_blocks(
     span_s: float, length_s: float, block_s: float, rng: np.random.Generator
 ) -> tuple[Times, Times]:
-    """Starts and lengths of the pieces of one bootstrap draw, in seconds; float64 `[M]` each.
+    """Starts and ends of the pieces of one bootstrap draw, in seconds; float64 `[M]` each.
 
     Blocks start uniformly in [0, span_s). One that passes the end goes on from the start, as two
     pieces; the last is cut so that all together are `length_s` long.
@@ -127,10 +126,11 @@ def circular_blocks(
     starts_s = rng.random(count) * span_s
     lengths_s = np.full(count, block_s)
     lengths_s[-1] = length_s - (count - 1) * block_s
-    until_end_s = np.minimum(lengths_s, span_s - starts_s)
-    pieces_s = np.column_stack((starts_s, until_end_s, np.zeros(count), lengths_s - until_end_s))
-    pieces_s = pieces_s.reshape(-1, 2)
-    pieces_s = pieces_s[pieces_s[:, 1] > 0]
+    ends_s = starts_s + lengths_s
+    pieces_s = np.column_stack(
+        (starts_s, np.minimum(ends_s, span_s), np.zeros(count), ends_s - span_s)
+    ).reshape(-1, 2)
+    pieces_s = pieces_s[pieces_s[:, 0] < pieces_s[:, 1]]
     return pieces_s[:, 0], pieces_s[:, 1]
 
 

@@ -1,55 +1,29 @@
-"""Trace files: JSON that either describes a process or lists arrivals."""
+"""Trace files: reading them in any known format, and writing them."""
 
+import gzip
+import io
 import json
 import os
-from contextlib import suppress
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from pydantic import Field, StrictFloat, StrictInt, StrictStr
 
-from workloads import schema
-from workloads.errors import TraceError, TraceFileError, WorkloadError
-from workloads.processes import PROCESSES
+from workloads.errors import TraceFileError, WorkloadError
+from workloads.importers import Reading, choose
+from workloads.importers.parquet import METADATA, NATIVE
+from workloads.importers.stream import Stream
 from workloads.specs import DescribedTrace, ListedTrace
-from workloads.trace import MOST_TOKENS, Trace
+from workloads.trace import Trace
 
-# fail_fast, so that a column of a million wrong entries is one complaint.
-Seconds = Annotated[list[StrictFloat], Field(fail_fast=True)]
-Lengths = Annotated[list[Annotated[StrictInt, Field(ge=0, le=MOST_TOKENS)]], Field(fail_fast=True)]
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The fields of a file that lists arrivals; ListedTrace is what becomes of it."""
-
-    arrival_s: Seconds
-    input_tokens: Lengths | None = None
-    output_tokens: Lengths | None = None
-    duration_s: StrictFloat | None = None
-    name: StrictStr = "recording"
-
-    def __post_init__(self) -> None:
-        if not self.arrival_s:
-            raise TraceError("arrival_s must list at least one arrival, but got []")
-
-    def trace(self, path: str) -> Trace:
-        """The requests as columns."""
-        return Trace(
-            arrival_s=np.array(self.arrival_s, dtype=np.float64),
-            duration_s=self.arrival_s[-1] if self.duration_s is None else self.duration_s,
-            input_tokens=_column(self.input_tokens),
-            output_tokens=_column(self.output_tokens),
-            name=self.name,
-            source={"kind": "recording", "path": path},
-        )
-
-
-def _column(tokens: list[int] | None) -> Any:
-    return None if tokens is None else np.array(tokens, dtype=np.int64)
+STDIN = "-"
+_COMPRESSIONS = (".gz", ".zst")
+_WRITERS = (".json", ".csv", ".parquet")
+_CSV_ROWS = 1 << 18
 
 
 def builtin_names() -> list[str]:
@@ -57,46 +31,62 @@ def builtin_names() -> list[str]:
     return sorted(entry.name for entry in _builtins().iterdir() if entry.name.endswith(".json"))
 
 
-def load(path_or_builtin: str | Path) -> DescribedTrace | ListedTrace:
+def load(
+    path_or_builtin: str | Path, reading: Reading | None = None
+) -> DescribedTrace | ListedTrace:
     """Read a trace file, or the built-in of that name where there is no such file.
 
-    A built-in may be named with or without `.json`.
+    A built-in may be named with or without `.json`. The format is recognised by the content,
+    which may be compressed by gzip or zstd. A recording starts at its first arrival.
+
+    Args:
+        path_or_builtin: The file; "-" is standard input.
+        reading: How to read it, where the content alone does not say.
 
     Raises:
         TraceFileError: No such file or built-in, or one that is no trace; the message starts
             with its name.
     """
     path = Path(path_or_builtin)
+    reading = reading or Reading()
+    name = "stdin" if str(path) == STDIN else _text(_stem(path))
     try:
-        raw = _read(path)
+        with _opened(path) as raw:
+            try:
+                stream = Stream(raw, path if path.is_file() else None)
+                importer = choose(stream.head, reading, path.suffixes)
+                return importer.load(stream, reading, name=name, path=_text(path))
+            except WorkloadError as error:
+                raise TraceFileError(f"{path}: {error}") from None
     except OSError as error:
         raise TraceFileError(f"{path} cannot be read: {error.strerror or error}") from None
-    try:
-        return _understand(raw, path)
-    except WorkloadError as error:
-        raise TraceFileError(f"{path}: {error}") from None
 
 
 def save(trace: Trace, path: str | Path) -> None:
     """Write the trace as a list of arrivals, whole or not at all.
 
-    Loading the file gives back the same columns, bit by bit.
+    The suffix says the form: `.json`, `.csv` or `.parquet`; the first two also with `.gz` or
+    `.zst` after it. Loading the file gives back the same columns: bit by bit from `.json` and
+    `.parquet`; from `.csv` to the nanosecond, from its first arrival on, without the name and
+    the silence at the end. How the arrivals came about (`ListedTrace.notes`) is kept in the
+    first two.
 
     Raises:
-        TraceFileError: The file cannot be written, or the trace has no arrivals to list.
+        TraceFileError: The file cannot be written, its suffix says no form, or the trace has no
+            arrivals to list.
     """
     path = Path(path)
+    form, compression = check_writable(path)
     if not len(trace):
         raise TraceFileError(f"{path}: only a trace with arrivals can be saved, but this has none")
-    content: dict[str, Any] = {"name": trace.name, "duration_s": float(trace.duration_s)}
-    for name in ("arrival_s", "input_tokens", "output_tokens"):
-        column = getattr(trace, name)
-        if column is not None:
-            content[name] = column.tolist()
     # In the same folder, since a rename is atomic within one file system only.
     draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        if form == ".parquet":
+            _write_parquet(trace, draft)
+        else:
+            with _compressed(draft, compression) as file:
+                (_write_json if form == ".json" else _write_csv)(trace, file)
         draft.replace(path)
     except OSError as error:
         raise TraceFileError(f"{path} cannot be written: {error.strerror or error}") from None
@@ -105,64 +95,109 @@ def save(trace: Trace, path: str | Path) -> None:
             draft.unlink()
 
 
-def _builtins() -> Any:
-    return files("workloads") / "builtin"
+def check_writable(path: str | Path) -> tuple[str, str]:
+    """The form and the compression that a file's name asks for, as suffixes.
+
+    Raises:
+        TraceFileError: There is no such form.
+    """
+    path = Path(path)
+    compression = path.suffix if path.suffix in _COMPRESSIONS else ""
+    form = Path(path.name.removesuffix(compression)).suffix
+    if form not in _WRITERS or (form == ".parquet" and compression):
+        raise TraceFileError(
+            f"{path}: a trace's name must end in .json, .csv or .parquet, the first two also with "
+            f".gz or .zst, but got {form + compression or 'no suffix'}"
+        )
+    return form, compression
 
 
-def _read(path: Path) -> bytes:
+def _write_json(trace: Trace, file: BinaryIO) -> None:
+    content = _about(trace)
+    content |= {name: column.tolist() for name, column in _columns(trace).items()}
+    file.write(f"{json.dumps(content)}\n".encode())
+
+
+def _write_csv(trace: Trace, file: BinaryIO) -> None:
+    """Blocks of rows, with the shortest decimal that reads back as the same number."""
+    columns = _columns(trace)
+    file.write(f"{','.join(columns)}\n".encode())
+    for start in range(0, len(trace), _CSV_ROWS):
+        texts = [
+            [np.format_float_positional(value, trim="0") for value in part]
+            if part.dtype.kind == "f"
+            else map(str, part.tolist())
+            for part in (column[start : start + _CSV_ROWS] for column in columns.values())
+        ]
+        lines = [",".join(fields) for fields in zip(*texts, strict=True)]
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def _write_parquet(trace: Trace, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = json.dumps(_about(trace))
+    table = pa.table(_columns(trace)).replace_schema_metadata({METADATA: about})
+    # Arrival times hardly repeat: a dictionary of them only costs time.
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+
+
+def _about(trace: Trace) -> dict[str, Any]:
+    """What goes with the columns; the notes too, lest rebuilt arrivals pass for recorded ones."""
+    about = {"name": trace.name, "duration_s": float(trace.duration_s)}
+    notes = list(trace.source.get("notes", ()))
+    return about | ({"notes": notes} if notes else {})
+
+
+def _columns(trace: Trace) -> dict[str, Any]:
+    named = {name: getattr(trace, name) for name in NATIVE}
+    return {name: column for name, column in named.items() if column is not None}
+
+
+@contextmanager
+def _compressed(path: Path, compression: str) -> Iterator[Any]:
+    if compression == ".gz":
+        with gzip.open(path, "wb", compresslevel=6) as file:
+            yield file
+    elif compression == ".zst":
+        import pyarrow as pa
+
+        with pa.output_stream(str(path), compression="zstd") as file:
+            yield file
+    else:
+        with path.open("wb") as file:
+            yield file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    if str(path) == STDIN:
+        yield sys.stdin.buffer
+        return
     if path.exists() and not path.is_dir():
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
+        return
     for builtin in builtin_names():
         if str(path) in (builtin, builtin.removesuffix(".json")):
-            content: bytes = (_builtins() / builtin).read_bytes()
-            return content
+            yield io.BytesIO((_builtins() / builtin).read_bytes())
+            return
     what = "is a folder, not a trace file" if path.is_dir() else "does not exist"
     raise TraceFileError(f"{path} {what}; the built-in traces are {', '.join(builtin_names())}")
 
 
-def _understand(raw: bytes, path: Path) -> DescribedTrace | ListedTrace:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TraceFileError(
-            f"must be UTF-8 text, but byte {error.start} is 0x{raw[error.start]:02x}"
-        ) from None
-    values = schema.parse(text)
-    forms = [key for key in ("process", "arrival_s") if key in values]
-    if len(forms) != 1:
-        raise TraceFileError(
-            'must have either "process", to describe arrivals, or "arrival_s", to list them, '
-            f"but has {'both' if forms else 'neither'}"
-        )
-    named = {"name": _text(path.stem)} | values
-    return _described(named) if forms == ["process"] else _listed(named, path)
+def _builtins() -> Any:
+    return files("workloads") / "builtin"
 
 
-def _described(values: dict[str, Any]) -> DescribedTrace:
-    kind = values["process"]
-    if not isinstance(kind, str) or kind not in PROCESSES:
-        known = ", ".join(PROCESSES)
-        raise TraceFileError(f"process must be one of {known}, but got {schema.shown(kind)}")
-    parameters = schema.field_names(PROCESSES[kind])
-    common = schema.field_names(DescribedTrace)
-    _check_known(values, parameters | common)
-    process = schema.build(PROCESSES[kind], {k: v for k, v in values.items() if k in parameters})
-    rest = {key: value for key, value in values.items() if key not in parameters}
-    return schema.build(DescribedTrace, rest | {"process": process})
-
-
-def _listed(values: dict[str, Any], path: Path) -> ListedTrace:
-    _check_known(values, schema.field_names(_Listing))
-    return ListedTrace(schema.build(_Listing, values).trace(_text(path)))
+def _stem(path: Path) -> str:
+    """A file's name without what says its form: day.csv.gz is called day."""
+    if path.suffix in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.stem
 
 
 def _text(path: str | Path) -> str:
     """A file's name as text that JSON can hold; names are bytes, and need not be UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _check_known(values: dict[str, Any], known: set[str]) -> None:
-    for key in values:
-        if key not in known:
-            expected = ", ".join(sorted(known))
-            raise TraceFileError(f"fields must be among {expected}, but got {schema.shown(key)}")

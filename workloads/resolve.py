@@ -9,110 +9,30 @@ The options apply in this order:
    for thinning or superposing, which keep it (see workloads.operations.scaling).
 2. Time scale k. Every time is multiplied by k, bursts included; the mean rate becomes rate / k.
    A described trace is drawn over 1 / k of the time, so that the result has the asked length.
-3. Loop. A listed trace that is shorter than the window and its tail is played again from its
+3. Matched load, for a described trace and if asked for: time is stretched a little, so that the
+   window holds exactly rate x duration requests, rounded (see workloads.matching).
+4. Loop. A listed trace that is shorter than the window and its tail is played again from its
    start, as often as needed, if loop says so.
-4. Duration. The first duration_s of the result are the measured window, by default as long as
+5. Duration. The first duration_s of the result are the measured window, by default as long as
    the file says, and a listed trace as long as it is.
-5. Tail. Up to tail_s more seconds of arrivals follow the window, to keep its end under load.
+6. Tail. Up to tail_s more seconds of arrivals follow the window, to keep its end under load.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from workloads.checks import not_negative, positive
 from workloads.draws import check_draws, draw_seed, draws_of
 from workloads.errors import TraceError
 from workloads.loads import Load, load_of
 from workloads.operations.scaling import RateMethod, check_rate_by, rate_method, to_rate
+from workloads.resolved import ResolvedTrace
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import SAME, Trace, check_seed
 
-
-@dataclass(frozen=True)
-class ResolvedTrace:
-    """The arrivals of one run, and how they came about.
-
-    Attributes:
-        trace: The window and, after it, the tail.
-        window_s: Length of the measured window in seconds; it is [0, window_s).
-        tail_s: Length of the tail in seconds; what a listed trace had left, at most what was
-            asked.
-        rate_rps: Mean rate of the process or recording before the time scale.
-        utilization: rate_rps / peak_rps where the load was given so, else None.
-        peak_rps: The highest rate the system can serve, where it was needed, else None.
-        seed: Seed of the draw, or of what is random in what was done to a listed trace; None
-            where nothing was.
-        time_scale: What all times were multiplied by.
-        rate_by: How a listed trace got its rate: time, thin or superpose; None for a described
-            one.
-        loops: How many passes of the recording the window holds, the last of them perhaps cut.
-        pass_s: Length of one pass in seconds where there are several, else None. Requests of the
-            window from pass_s on repeat earlier ones: they are load, but no new evidence.
-    """
-
-    trace: Trace
-    window_s: float
-    tail_s: float
-    rate_rps: float
-    utilization: float | None
-    peak_rps: float | None
-    seed: int | None
-    time_scale: float
-    rate_by: str | None = None
-    loops: int = 1
-    pass_s: float | None = None
-
-    @property
-    def offered_rps(self) -> float:
-        """Mean rate offered, in requests per second: rate_rps / time_scale."""
-        return self.rate_rps / self.time_scale
-
-    @property
-    def requests(self) -> int:
-        """Number of requests in the window."""
-        return int(np.searchsorted(self.trace.arrival_s, self.window_s))
-
-    def describe(self) -> dict[str, Any]:
-        """What identifies these arrivals, as JSON-able values.
-
-        `window_rate_rps` and `window_cv` are those of the arrivals in the window, and differ
-        from `offered_rps` and from the formula of the process by chance. The fingerprint covers
-        the tail too.
-        """
-        window = replace(
-            self.trace,
-            arrival_s=self.trace.arrival_s[: self.requests],
-            duration_s=self.window_s,
-            input_tokens=None,
-            output_tokens=None,
-        )
-        return {
-            "name": self.trace.name,
-            "kind": self.trace.source["kind"],
-            "path": self.trace.source.get("path"),
-            "process": self.trace.source.get("process"),
-            "seed": self.seed,
-            "sha256": self.trace.fingerprint(),
-            "requests": self.requests,
-            "tail_requests": len(self.trace) - self.requests,
-            "rate_rps": self.rate_rps,
-            "offered_rps": self.offered_rps,
-            "window_rate_rps": window.rate_rps,
-            "window_cv": None if math.isnan(window.cv) else window.cv,
-            "window_s": self.window_s,
-            "tail_s": self.tail_s,
-            "time_scale": self.time_scale,
-            "utilization": self.utilization,
-            "peak_rps": self.peak_rps,
-            "rate_by": self.rate_by,
-            "loops": self.loops,
-            "pass_s": self.pass_s,
-            "operations": list(self.trace.source.get("operations", ())),
-        }
+# Nobody waits three years for a first request; a date in seconds since 1970 is ten times this.
+LATEST_START_S = 1e8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +43,7 @@ class _Asked:
     duration_s: float | None
     tail_s: float
     seed: int | None
+    match_load: bool | None
     rate_by: str | None
     loop: bool
 
@@ -142,6 +63,13 @@ class _Asked:
                 f"rate_by must be for a trace that lists its arrivals, but {spec.label} describes "
                 "a process, which is drawn at the rate asked for"
             )
+        if isinstance(spec, ListedTrace):
+            if self.match_load:
+                raise TraceError(
+                    f"--match-load must go with a described trace, but {spec.trace.name} lists its "
+                    "arrivals: give a --rate and play all of it"
+                )
+            _check_start(spec)
 
     @property
     def seed_or_0(self) -> int:
@@ -158,6 +86,7 @@ def resolve(
     seed: int | None = None,
     peak_rps: Callable[[], float] | None = None,
     utilization: float | None = None,
+    match_load: bool | None = None,
     rate_by: str | None = None,
     loop: bool = False,
 ) -> ResolvedTrace:
@@ -174,6 +103,8 @@ def resolve(
         peak_rps: Measures the highest rate the system can serve. Called at most once, and only
             if the load is a utilization.
         utilization: Load as a share of that rate.
+        match_load: Whether the window must hold exactly rate x duration requests, instead of
+            what the file says; described traces only.
         rate_by: How a listed trace gets its rate; None for its default, `time`.
         loop: Whether a listed trace may be played again from its start.
 
@@ -187,6 +118,7 @@ def resolve(
         duration_s=duration_s,
         tail_s=tail_s,
         seed=seed,
+        match_load=match_load,
         rate_by=rate_by,
         loop=loop,
     )
@@ -208,6 +140,7 @@ def resolve_draws(
     seed: int | None = None,
     peak_rps: Callable[[], float] | None = None,
     utilization: float | None = None,
+    match_load: bool | None = None,
     rate_by: str | None = None,
     loop: bool = False,
     block_s: float | None = None,
@@ -231,6 +164,7 @@ def resolve_draws(
         seed: Seed from which all draws are derived.
         peak_rps: As above.
         utilization: As above.
+        match_load: As above.
         rate_by: As above.
         loop: Whether draws may be longer than a listed trace; they are resampled, not repeated,
             but hold no more evidence than one pass.
@@ -245,6 +179,7 @@ def resolve_draws(
         duration_s=duration_s,
         tail_s=tail_s,
         seed=seed,
+        match_load=match_load,
         rate_by=rate_by,
         loop=loop,
     )
@@ -257,12 +192,16 @@ def resolve_draws(
 
 
 def _drawn(spec: DescribedTrace, load: Load, asked: _Asked, seed: int) -> ResolvedTrace:
-    """Steps 2 to 5 for a described trace: a draw as long as asked once it is scaled."""
+    """Steps 2 to 6 for a described trace: a draw as long as asked once it is scaled."""
     window_s = spec.duration_s if asked.duration_s is None else asked.duration_s
-    length_s = window_s + asked.tail_s
-    trace = spec.draw(load.rate_rps, length_s / asked.time_scale, seed).scaled(asked.time_scale)
+    if asked.match_load is not None:
+        spec = replace(spec, match_load=asked.match_load)
+    scale = asked.time_scale
+    trace = spec.draw(load.rate_rps, window_s / scale, seed, tail_s=asked.tail_s / scale)
+    trace = trace.scaled(scale)
     # There and back again may have moved the end by one rounding.
-    trace = replace(trace, duration_s=max(length_s, float(trace.arrival_s.max(initial=0.0))))
+    length_s = max(window_s + asked.tail_s, float(trace.arrival_s.max(initial=0.0)))
+    trace = replace(trace, duration_s=length_s)
     return _resolved(trace, window_s, asked.tail_s, load, asked, seed=seed)
 
 
@@ -309,7 +248,7 @@ def _played(spec: ListedTrace, load: Load, asked: _Asked) -> _Played:
 
 
 def _cut(played: _Played, asked: _Asked) -> ResolvedTrace:
-    """Steps 3 to 5 for a listed trace: its window, and what tail it has."""
+    """Steps 4 to 6 for a listed trace: its window, and what tail it has."""
     trace, pass_s = played.trace, played.pass_s
     window_s, tail_s = played.window_s(asked), asked.tail_s
     if asked.loop and abs(window_s / pass_s - 1) > SAME:
@@ -330,7 +269,7 @@ def _cut(played: _Played, asked: _Asked) -> ResolvedTrace:
 def _drawn_from(
     played: _Played, asked: _Asked, draws: int, block_s: float | None
 ) -> list[ResolvedTrace]:
-    """Steps 3 to 5 for several draws from a listed trace."""
+    """Steps 4 to 6 for several draws from a listed trace."""
     window_s, tail_s, seed = played.window_s(asked), asked.tail_s, asked.seed_or_0
     if draws * window_s <= played.pass_s * (1 + SAME):
         tail_s = min(tail_s, max(0.0, played.pass_s / draws - window_s))
@@ -373,6 +312,15 @@ def _resolved(
             f"{resolved.offered_rps:.6g} req/s: give a higher --rate or a longer --duration"
         )
     return resolved
+
+
+def _check_start(spec: ListedTrace) -> None:
+    first_s = float(spec.trace.arrival_s[0])
+    if first_s >= LATEST_START_S:
+        raise TraceError(
+            f"arrival_s must count from the start of {spec.trace.name}, but its first arrival is "
+            f"at {first_s:.12g} s, as of a date: subtract that, or list the dates in a CSV file"
+        )
 
 
 def _rounded_down(value: float) -> str:

@@ -54,6 +54,14 @@ def field_names(form: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(form)}
 
 
+def check_known(values: Mapping[str, Any], known: set[str]) -> None:
+    """Raise TraceFileError for a field of a file that is not among those known."""
+    for key in values:
+        if key not in known:
+            expected = ", ".join(sorted(known))
+            raise TraceFileError(f"fields must be among {expected}, but got {shown(key)}")
+
+
 def one_line(error: ValidationError) -> str:
     """Every complaint of pydantic's, with its field and value, joined into one line."""
     return "; ".join(_complaint(details) for details in error.errors(include_url=False))

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import InstanceOf, StrictFloat, StrictInt, StrictStr
+from pydantic import InstanceOf, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from workloads.checks import positive
+from workloads.checks import not_negative, positive
 from workloads.errors import TraceError
+from workloads.matching import matched
 from workloads.processes import ArrivalProcess, as_json
-from workloads.trace import Trace, check_seed
+from workloads.trace import Times, Trace, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class DescribedTrace:
         rate_rps: Mean rate in requests per second, or None where `utilization` gives the load.
         utilization: Mean rate / the highest rate the system under test can serve, or None.
             Above 1 is overload.
+        match_load: Whether each draw is stretched in time until it holds exactly
+            rate x duration requests, rounded, so that draws of different burstiness carry the
+            same load; bursts get longer or shorter by the same factor.
         name: What to call the trace; the kind of the process where a file names none.
 
     Raises:
@@ -36,6 +40,7 @@ class DescribedTrace:
     seed: StrictInt
     rate_rps: StrictFloat | None = None
     utilization: StrictFloat | None = None
+    match_load: StrictBool = False
     name: StrictStr = ""
 
     def __post_init__(self) -> None:
@@ -56,26 +61,38 @@ class DescribedTrace:
         """`name`, or the kind of the process where there is none."""
         return self.name or self.process.kind
 
-    def draw(self, rate_rps: float, duration_s: float, seed: int) -> Trace:
+    def draw(self, rate_rps: float, duration_s: float, seed: int, *, tail_s: float = 0.0) -> Trace:
         """One draw of the process; equal arguments give equal arrivals.
 
+        The draw is duration_s + tail_s long. With `match_load` its first duration_s hold exactly
+        round(rate_rps x duration_s) requests, and `source["match_factor"]` is what all times
+        were multiplied by for that. The tail never changes what comes before it.
+
         Raises:
-            WorkloadError: An argument out of range.
+            WorkloadError: An argument out of range, or a load that cannot be matched.
         """
         check_seed(seed)
-        rng = np.random.default_rng(seed)
-        return Trace(
-            arrival_s=self.process.arrivals(rate_rps, duration_s, rng),
-            duration_s=duration_s,
-            name=self.label,
-            source={
-                "kind": "process",
-                "process": as_json(self.process),
-                "rate_rps": rate_rps,
-                "duration_s": duration_s,
-                "seed": seed,
-            },
-        )
+        positive("duration_s", duration_s, TraceError)
+        not_negative("tail_s", tail_s, TraceError)
+        length_s = duration_s + tail_s
+
+        def arrivals(span_s: float) -> Times:
+            return self.process.arrivals(rate_rps, span_s, np.random.default_rng(seed))
+
+        source = {
+            "kind": "process",
+            "process": as_json(self.process),
+            "rate_rps": rate_rps,
+            "duration_s": length_s,
+            "seed": seed,
+        }
+        if self.match_load:
+            positive("rate_rps", rate_rps, TraceError)
+            count = round(rate_rps * duration_s)
+            arrival_s, source["match_factor"] = matched(arrivals, count, duration_s, length_s)
+        else:
+            arrival_s = arrivals(length_s)
+        return Trace(arrival_s=arrival_s, duration_s=length_s, name=self.label, source=source)
 
 
 @dataclass(frozen=True)

@@ -101,22 +101,26 @@ class Trace:
             self.source_after("window", start_s=start_s, length_s=stop_s - start_s),
         )
 
-    def rows(self, starts_s: ArrayLike, lengths_s: ArrayLike) -> tuple[Rows, Rows]:
+    def ends_s(self, starts_s: ArrayLike, length_s: float) -> Times:
+        """Where pieces of `length_s` end: the trace's own end where only rounding is between."""
+        ends_s = np.asarray(starts_s, np.float64) + length_s
+        same = abs(ends_s - self.duration_s) <= SAME * self.duration_s
+        return np.where(same, self.duration_s, ends_s)
+
+    def rows(self, starts_s: ArrayLike, ends_s: ArrayLike) -> tuple[Rows, Rows]:
         """The first request of each piece of the trace, and one past its last; int64 `[M]` each.
 
-        A piece is [start, start + length), in seconds. Only a piece that reaches the end of the
-        trace has the arrivals at that very end too, so that pieces which cover it lose none.
+        A piece is [start, end), in seconds. Only one that reaches the end of the trace has the
+        arrivals at that very end too, so that pieces which cover the trace lose none.
         """
-        starts_s, lengths_s = np.asarray(starts_s, np.float64), np.asarray(lengths_s, np.float64)
-        stops_s = starts_s + lengths_s
-        lasts = np.searchsorted(self.arrival_s, stops_s)
-        lasts = np.where(stops_s >= self.duration_s * (1 - SAME), len(self), lasts)
+        lasts = np.searchsorted(self.arrival_s, ends_s)
+        lasts = np.where(np.asarray(ends_s) >= self.duration_s, len(self), lasts)
         return np.searchsorted(self.arrival_s, starts_s), lasts
 
     def spliced(
         self,
         starts_s: ArrayLike,
-        lengths_s: ArrayLike,
+        ends_s: ArrayLike,
         duration_s: float,
         source: Mapping[str, Any],
     ) -> "Trace":
@@ -124,32 +128,29 @@ class Trace:
 
         Args:
             starts_s: float64 `[M]`, where each piece starts, in seconds.
-            lengths_s: float64 `[M]`, how long it is, in seconds, > 0.
+            ends_s: float64 `[M]`, where it ends, after its start and at most at duration_s.
             duration_s: How long they are together; their sum may differ from it by rounding.
             source: What to say of the result.
 
         Raises:
             TraceError: A piece reaches outside the trace, or the result would be too large.
         """
-        starts_s, lengths_s = np.asarray(starts_s, np.float64), np.asarray(lengths_s, np.float64)
-        inside = (starts_s >= 0) & (lengths_s > 0)
-        inside &= starts_s + lengths_s <= self.duration_s * (1 + SAME)
+        starts_s, ends_s = np.asarray(starts_s, np.float64), np.asarray(ends_s, np.float64)
+        inside = (starts_s >= 0) & (starts_s < ends_s) & (ends_s <= self.duration_s)
         if not inside.all():
             i = int(np.argmin(inside))
             raise TraceError(
                 f"a piece must lie between 0 and {self.duration_s:.12g} s and not be empty, but "
-                f"got {starts_s[i]:.12g} to {starts_s[i] + lengths_s[i]:.12g} s"
+                f"got {starts_s[i]:.12g} to {ends_s[i]:.12g} s"
             )
-        firsts, lasts = self.rows(starts_s, lengths_s)
+        firsts, lasts = self.rows(starts_s, ends_s)
         counts = lasts - firsts
         total = int(counts.sum())
         check_size(total)
         before = np.cumsum(counts) - counts
         rows = np.arange(total) + np.repeat(firsts - before, counts)
-        places_s = np.concatenate(([0.0], np.cumsum(lengths_s)[:-1]))
+        places_s = np.concatenate(([0.0], np.cumsum(ends_s - starts_s)[:-1]))
         arrival_s = self.arrival_s[rows] - np.repeat(starts_s, counts)
-        # A difference may come out one rounding above the length of its piece, and so may a sum.
-        np.minimum(arrival_s, np.repeat(lengths_s, counts), out=arrival_s)
         arrival_s += np.repeat(places_s, counts)
         np.minimum(arrival_s, duration_s, out=arrival_s)
         return self.taking(rows, arrival_s, duration_s, source)
@@ -160,9 +161,10 @@ class Trace:
             raise TraceError(f"passes must be >= 1, but got {passes}")
         if passes == 1:
             return self
+        check_size(passes * max(1, len(self)))
         span_s = self.duration_s
         source = self.source_after("repeat", passes=passes)
-        return self.spliced([0.0] * passes, [span_s] * passes, passes * span_s, source)
+        return self.spliced(np.zeros(passes), np.full(passes, span_s), passes * span_s, source)
 
     def rotated(self, offset_s: float) -> "Trace":
         """The trace from `offset_s` to its end, then what comes before `offset_s`."""
@@ -175,7 +177,7 @@ class Trace:
             return self
         span_s = self.duration_s
         source = self.source_after("rotate", offset_s=offset_s)
-        return self.spliced((offset_s, 0.0), (span_s - offset_s, offset_s), span_s, source)
+        return self.spliced((offset_s, 0.0), (span_s, offset_s), span_s, source)
 
     def delayed(self, offset_s: float) -> "Trace":
         """The same requests after `offset_s` (>= 0) seconds of silence."""

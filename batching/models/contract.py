@@ -61,8 +61,9 @@ class Model(Protocol):
     The batcher calls `prepare` once, then for every batch `collate`, `run` and `split` in a worker
     thread; with several replicas on one device, or two batches in flight, in several.
 
-    Two further methods are optional: `lane_key(payload)` gives a hashable, and only requests of
-    equal key share a batch; `warm_up_inputs()` gives one payload of each shape to be warmed up.
+    Three further methods are optional: `lane_key(payload)` gives a hashable, and only requests of
+    equal key share a batch; `warm_up_inputs()` gives one payload of each shape to be warmed up;
+    `input_of_length(rng, length)` makes a payload of that length, for a model of sequences.
     """
 
     name: str

@@ -121,6 +121,11 @@ class TokenModel(TorchModel):
             raise ModelError(f"length_buckets must be increasing, but got {list(length_buckets)}")
         self.length_buckets = tuple(length_buckets)
 
+    def input_of_length(self, rng: np.random.Generator, length: int) -> torch.Tensor:
+        """A made input, repeated and cut to `length` ids."""
+        made = self.make_input(rng)
+        return made.repeat(-(-length // len(made)))[:length]
+
     def lane_key(self, payload: Any) -> Hashable:
         """The bucket that holds it; what is longer than the last has a lane of its own length."""
         length = len(payload)

@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.commands import bench, compare, models, report, trace
+from bench.commands import bench, compare, models, profile, report, simulate, trace
 
 
 def register(app: typer.Typer) -> None:
@@ -10,5 +10,7 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench.bench)
     app.command("compare")(compare.compare)
     app.command("report")(report.report)
-    app.command("models")(models.models)
+    app.command("profile")(profile.profile)
+    app.command("simulate")(simulate.simulate)
     app.add_typer(trace.app, name="trace")
+    app.command("models")(models.models)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def bench(  # noqa: PLR0917 - typer passes every option by name
     trace: options.Trace = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     utilization: options.Utilization = None,
     rate_by: options.RateBy = None,
@@ -23,6 +27,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     duration: options.Duration = None,
     loop: options.Loop = None,
     seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
     client: options.Client = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -40,6 +45,10 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     execute_timeout_ms: options.ExecuteTimeoutMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
+    predict: options.Predict = False,
+    profile: options.Profile = None,
+    profile_budget: options.ProfileBudget = "20s",
+    force: options.Force = False,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -54,15 +63,22 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from batching import RealClock
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
+    from bench.durations import parse_duration_s
     from bench.errors import RunFailedError
-    from bench.folders import run_folder
+    from bench.prediction import Profiling
     from bench.recording import record
+    from bench.run_folder import run_folder
     from bench.session import Session
 
     settings = load_settings(config, given)
+    budget_s = parse_duration_s("profile_budget", profile_budget)
+    profiling = Profiling(profile, budget_s, force) if predict or profile is not None else None
     messages = message_console(quiet=quiet)
-    with stdout_kept(as_json=as_json), run_folder(out, settings) as folder:
-        session = Session(settings, RealClock(), messages)
+    with (
+        stdout_kept(as_json),
+        run_folder(out, settings.model.model, settings.replay.trace) as folder,
+    ):
+        session = Session(settings, RealClock(), messages, profiling=profiling)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
             messages.print("interrupted before anything was measured: nothing is kept")

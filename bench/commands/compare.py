@@ -113,6 +113,10 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     fail_if: FailIf = None,
     resume: Resume = None,
     trace: options.Trace = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     rate: options.Rate = None,
     utilization: options.Utilization = None,
     rate_by: options.RateBy = None,
@@ -120,6 +124,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     duration: options.Duration = None,
     loop: options.Loop = None,
     seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
     client: options.Client = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -169,7 +174,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
         command=shlex.join(["dynbatch", *sys.argv[1:]]),
     )
     messages = message_console(quiet=quiet)
-    with stdout_kept(as_json=as_json):
+    with stdout_kept(as_json):
         if resume is None and arms and any(path.is_dir() for path in arms):
             comparison, interrupted = _recorded(request, out), False
         else:
@@ -192,7 +197,7 @@ def _live(
     """Begin or resume a comparison; return what there is to report, and whether it was cut off."""
     from bench.comparison.course import Course
     from bench.errors import InputError
-    from bench.folders import run_folder
+    from bench.run_folder import run_folder
     from results.comparison.record import RECORD
 
     if resume is not None:
@@ -205,7 +210,8 @@ def _live(
         )
     arms = request.arms()
     Course.check(request, arms)
-    with run_folder(out, arms[0].settings, suffix="-compare") as folder:
+    first = arms[0].settings
+    with run_folder(out, first.model.model, first.replay.trace, "compare") as folder:
         return _carry_out(Course.begin(request, folder, arms), messages)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.comparison.request import Request
 from bench.errors import InputError
-from bench.folders import named_folder
+from bench.run_folder import run_folder
 from results.analysis import analyse
 from results.comparison.record import (
     ArmRecord,
@@ -48,8 +48,9 @@ def compare_recorded(request: Request, out: Path | None) -> Comparison:
 
 
 def _folder(out: Path | None, runs: list[Run]) -> AbstractContextManager[Path]:
-    name = f"{runs[0].record.config.get('model', 'run')}-{runs[0].record.trace.get('name', '')}"
-    return named_folder(out, f"{name}-compare")
+    first = runs[0].record
+    subjects = (first.config.get("model"), first.trace.get("name"), "compare")
+    return run_folder(out, *(str(subject) for subject in subjects if subject))
 
 
 def _record(request: Request, folder: Path, runs: list[Run], found: Found) -> ComparisonRecord:

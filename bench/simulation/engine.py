@@ -6,8 +6,9 @@ takes an exact time, they form the same batches of the same members at the same 
 
 At one instant the order is: batches that end, then all arrivals, then workers with a decision to
 make, by index. Of the workers that are idle one asks, the lead: one that is wholly free before one
-that still runs a batch, then the lowest index. It asks when it becomes the lead, and again when the
-wait that the policy answered is over, when a deadline passes, and once no further request will come.
+that still runs a batch, then the lowest index. It asks when it becomes the lead, and again when
+the wait that the policy answered is over, when a deadline passes, and once no further request will
+come.
 
 Requests of a trace are all of one lane and one priority and are let in by the same rules, so those
 that wait are always the latest of those that were let in: the queue is two numbers, and the whole
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from batching.policies import BatchingPolicy, Lane, Shed, Wait, Waiting
-from batching.policies.contract import FinishedBatch
+from batching.policies.contract import Decision, FinishedBatch
 from bench.simulation.service import Overheads, Service
 
 _NOTHING_WAITS = Wait(inf, until_weight=1)
@@ -80,7 +81,9 @@ def simulate(
         deadline_s: how long a request may wait before it expires; None: for ever.
         overheads: what the batcher's threads lose around a batch; None: nothing.
     """
-    engine = _Engine(arrival_s, policy, service, replicas, in_flight, overheads or Overheads())
+    engine = _Engine(arrival_s, policy, service, replicas=replicas, in_flight=in_flight)
+    if overheads is not None:
+        engine.overheads = overheads
     if max_queue_size is not None:
         engine.limit_queue(max_queue_size)
     if deadline_s is not None:
@@ -101,17 +104,17 @@ class _Engine:
         arrival_s: Sequence[float],
         policy: BatchingPolicy,
         service: Service,
+        *,
         replicas: int,
         in_flight: int,
-        overheads: Overheads,
     ) -> None:
         self.done = Simulation()
+        self.overheads = Overheads()
         self.deadline_s = inf
         self._arrival_s = arrival_s
         self._waiting_s: Sequence[float] = arrival_s
         self._policy = policy
         self._service = service
-        self._overheads = overheads
         self._in_flight = in_flight
         self._queue_limit: int | None = None
         self._head = self._tail = self._next = 0
@@ -142,9 +145,7 @@ class _Engine:
             return
         last_s = arrival_s[-1]
         while True:
-            now_s = running[0][0] if running else inf
-            if self._due_s < now_s:
-                now_s = self._due_s
+            now_s = min(running[0][0], self._due_s) if running else self._due_s
             if not self._draining and last_s <= now_s:
                 now_s = last_s
                 self._draining = True
@@ -241,7 +242,7 @@ class _Engine:
             self._elect(slot)
             return
 
-    def _ask(self, worker: int, now_s: float):  # type: ignore[no-untyped-def]
+    def _ask(self, worker: int, now_s: float) -> Decision:
         count = self._tail - self._head
         if not count:
             return _NOTHING_WAITS
@@ -267,8 +268,8 @@ class _Engine:
         index = self._next + missing - 1
         arrives_s = self._arrival_s[int(index)] if index < len(self._arrival_s) else inf
         if arrives_s <= until_s:
-            return arrives_s + self._overheads.wake_s()
-        return until_s + self._overheads.timer_s()
+            return arrives_s + self.overheads.wake_s()
+        return until_s + self.overheads.timer_s()
 
     def _expire(self, now_s: float) -> None:
         """End those whose deadline has passed; deadlines come in the order of arrival."""
@@ -290,7 +291,7 @@ class _Engine:
         started_s = max(staged_s, self._device_free_s[worker])
         completed_s = self._device_free_s[worker] = started_s + execute_s
         delivered_s = completed_s + deliver_s
-        freed_s = delivered_s + self._overheads.gap_s()
+        freed_s = delivered_s + self.overheads.gap_s()
         batch = len(done.size)
         done.worker.append(worker)
         done.size.append(count)

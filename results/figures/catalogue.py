@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from results.figures.batches import draw_batch_sizes
 from results.figures.latency import draw_distribution, draw_parts
-from results.figures.style import DPI, RC
+from results.figures.style import DPI, FAINT, RC
 from results.figures.timeline import draw_arrivals_and_latency, draw_in_system, draw_utilization
 from results.run import FIGURES as FOLDER
-from results.run import Run
+from results.run import SIMULATION, Run
 
 _WIDTH_IN = 7.6
 
@@ -40,6 +40,8 @@ class FigureSpec:
             figure = Figure(figsize=(_WIDTH_IN, self.height_in), layout="constrained")
             FigureCanvasAgg(figure)
             self.draw(run, figure)
+            if run.record.kind == SIMULATION:
+                figure.text(0.995, 0.005, "simulated", ha="right", va="bottom", color=FAINT)
             figure.savefig(path, dpi=DPI, format="png")
 
 

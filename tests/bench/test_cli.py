@@ -176,11 +176,11 @@ class TestARun:
         assert latency_s["max"] > 0.69
 
     def test_runs_started_in_the_same_second_have_folders_of_their_own(self, dynbatch, tmp_path):
-        from bench.folders import unused
+        from bench.run_folder import _unused
 
         (tmp_path / "x").mkdir()
         (tmp_path / "x-2").mkdir()
-        assert unused(tmp_path / "x").name == "x-3"
+        assert _unused(tmp_path / "x").name == "x-3"
 
     @pytest.mark.parametrize("where", ["factory", "prepare", "input", "run"])
     def test_sys_exit_in_a_model_is_a_failure_not_an_exit(self, dynbatch, tmp_path, where):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from bench.environment import cpu_model
+from batching.devices import cpu_name
 
 PARTS = {
     "arrivals": "tests.perf.arrivals",
@@ -29,7 +29,7 @@ def main():
         sys.exit(f"parts are {', '.join(PARTS)}, but got {', '.join(sorted(unknown))}")
     console = Console(highlight=False, width=110)
     console.print(
-        f"{cpu_model()}, Python {platform.python_version()}, numpy {version('numpy')}, "
+        f"{cpu_name()}, Python {platform.python_version()}, numpy {version('numpy')}, "
         f"dynbatch {version('dynbatch')}"
     )
     for part in chosen:

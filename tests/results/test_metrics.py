@@ -138,6 +138,7 @@ def test_metrics_serialise_to_exactly_the_documented_keys():
         "offered_rps",
         "throughput_rps",
         "goodput_rps",
+        "prediction_error",
     ]
 
 

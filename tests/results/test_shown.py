@@ -1,5 +1,6 @@
 """Figures, report and summary, on runs good and odd."""
 
+import io
 import os
 import re
 import shutil
@@ -251,3 +252,21 @@ def test_a_browser_shows_the_report(good, tmp_path, width):
     (shot_width, _), size = png_size(picture)
     assert shot_width >= width
     assert size > 60_000
+
+
+def test_a_looped_run_says_what_its_later_passes_are_worth(tmp_path):
+    looped = {"name": "lunch", "loops": 3, "pass_s": 1.6}
+    run = written_run(tmp_path / "looped", served_logs(), config=CONFIG, trace=looped)
+    said = "The recording lasts 1.60 s and was played 2.50 times"
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(summary(run))
+    assert said in console.export_text()
+    assert said in write_report(run).read_text()
+
+
+def test_what_was_done_to_a_trace_is_shown_in_words(tmp_path):
+    done = [{"operation": "thin", "share": 0.5, "seed": 3}, {"operation": "repeat", "passes": 2}]
+    trace = {"operations": done, "notes": []}
+    html = write_report(written_run(tmp_path / "thin", served_logs(), trace=trace)).read_text()
+    assert "operation thin share 0.5 seed 3, operation repeat passes 2" in html
+    assert "{&#39;operation" not in html

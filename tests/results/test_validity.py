@@ -9,9 +9,9 @@ from tests.results.queues import Server, poisson, serve
 ENOUGH = answered([0.1] * 459)
 
 
-def findings(logs, window_s=10.0, config=None):
+def findings(logs, window_s=10.0, config=None, pass_s=None):
     metrics = compute_metrics(logs, window_s, replicas=1, cores=2)
-    return check(Evidence(logs, metrics, window_s, config or {}))
+    return check(Evidence(logs, metrics, window_s, config or {}, pass_s))
 
 
 def codes(logs, window_s=10.0):
@@ -91,6 +91,35 @@ def test_the_remedy_for_too_few_requests_is_a_duration_that_suffices():
     finding = only(made_logs(answered([0.1] * 100)), window_s=10.0)
     assert finding.message == "100 requests answered; a p99 at 99 % confidence takes 459"
     assert "Run for 51.0 s or longer" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("in_first_pass", "pass_s", "valid"),
+    [
+        # 459 answers of the first pass are enough, whatever follows
+        (459, 4.0, True),
+        # one fewer are not, however often they are repeated
+        (458, 4.0, False),
+        # a run that was interrupted within its first pass repeats nothing
+        (458, 10.0, True),
+        (458, None, True),
+    ],
+)
+def test_only_one_pass_of_a_looped_recording_is_evidence(in_first_pass, pass_s, valid):
+    logs = made_logs(answered([0.1] * in_first_pass, 1.0) + answered([0.1] * 5000, 5.0))
+    assert (findings(logs, pass_s=pass_s) == []) is valid
+
+
+def test_the_remedy_for_too_few_requests_of_a_loop_is_no_longer_run():
+    logs = made_logs(answered([0.1] * 100, 1.0) + answered([0.1] * 5000, 5.0))
+    (finding,) = findings(logs, pass_s=4.0)
+    assert finding.code is FindingCode.TOO_FEW_REQUESTS
+    assert finding.message == (
+        "100 requests answered in the first pass of the recording, which those after it only "
+        "repeat; a p99 at 99 % confidence takes 459"
+    )
+    assert "dynbatch trace fit" in finding.remedy
+    assert "--duration" not in finding.remedy
 
 
 def test_the_remedy_for_saturation_names_a_load_and_a_limit_that_binds():

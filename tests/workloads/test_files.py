@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from workloads import (
     Constant,
     DescribedTrace,
+    Diurnal,
     Gamma,
+    Hawkes,
     ListedTrace,
     Mmpp,
+    Part,
+    Piecewise,
     Poisson,
+    Spike,
+    Superposition,
     Trace,
     TraceError,
     TraceFileError,
@@ -21,9 +27,29 @@ from workloads import (
     builtin_names,
     load,
     save,
+    save_described,
 )
 
 GAMMA = {"process": "gamma", "cv": 2.0, "rate_rps": 100, "duration_s": 60, "seed": 7}
+
+
+STEPS = {"process": "piecewise", "lengths_s": [1, 2], "levels": [3, 1], "rate_rps": 10,
+         "duration_s": 60, "seed": 7}  # fmt: skip
+SUM = {
+    "process": "superposition",
+    "parts": [
+        {"process": "hawkes", "branching": 0.5, "decay_s": 0.1, "share": 0.7},
+        {"process": "poisson", "share": 0.3},
+    ],
+    "rate_rps": 10,
+    "duration_s": 60,
+    "seed": 7,
+}
+
+
+def parts(changes):
+    """SUM with a changed second part."""
+    return SUM | {"parts": [SUM["parts"][0], SUM["parts"][1] | changes]}
 
 
 @pytest.fixture
@@ -51,6 +77,32 @@ def test_a_described_trace_is_read_with_its_process(write):
     )
 
 
+def test_a_process_with_rows_is_read_with_its_rows(write):
+    assert load(write(STEPS)).process == Piecewise((1.0, 2.0), (3.0, 1.0))
+
+
+def test_a_superposition_is_read_with_its_parts(write):
+    hawkes, poisson = Part(Hawkes(0.5, 0.1), 0.7), Part(Poisson(), 0.3)
+    assert load(write(SUM)).process == Superposition((hawkes, poisson))
+
+
+@pytest.mark.parametrize("content", [GAMMA, STEPS, SUM, parts({"share": 0.3000000001})])
+@pytest.mark.parametrize("other", [{}, {"match_load": True, "name": "peak hour"}])
+def test_a_description_that_was_saved_is_the_same_trace(write, tmp_path, content, other):
+    spec = load(write(content | other))
+    save_described(spec, tmp_path / "again.json")
+    assert load(tmp_path / "again.json") == spec
+    source = json.loads(json.dumps(spec.draw(10.0, 1.0, 0).source["process"]))
+    assert source == spec.draw(10.0, 1.0, 0).source["process"]
+
+
+def test_a_description_is_not_saved_where_there_is_no_folder(tmp_path):
+    with pytest.raises(TraceFileError, match="cannot be written: No such file or directory"):
+        save_described(load("bursty"), tmp_path / "missing" / "trace.json")
+    with pytest.raises(TraceFileError, match=r"name must end in \.json, but got \.csv"):
+        save_described(load("bursty"), tmp_path / "trace.csv")
+
+
 def test_a_listed_trace_is_read_with_its_columns(write):
     path = write({"arrival_s": [0, 0.5, 0.5], "input_tokens": [1, 2, 3], "duration_s": 2})
     spec = load(path)
@@ -61,7 +113,12 @@ def test_a_listed_trace_is_read_with_its_columns(write):
     assert trace.output_tokens is None
     assert trace.duration_s == 2.0
     assert trace.name == "mine"
-    assert trace.source == {"kind": "recording", "path": str(path)}
+    assert trace.source == {
+        "kind": "recording",
+        "path": str(path),
+        "format": "dynbatch-json",
+        "notes": [],
+    }
 
 
 def test_a_listed_trace_lasts_until_its_last_arrival_unless_it_says_otherwise(write):
@@ -94,13 +151,20 @@ def test_a_draw_says_where_it_comes_from_and_repeats():
     assert trace.fingerprint() != spec.draw(50.0, 10.0, seed=4).fingerprint()
 
 
-def test_the_built_ins_are_bursty_poisson_and_steady():
-    assert builtin_names() == ["bursty.json", "poisson.json", "steady.json"]
-    processes = [load(name).process for name in builtin_names()]
-    assert processes == [Mmpp(2.5, 0.1, 0.9), Poisson(), Constant()]
+def test_the_built_ins_are_shapes_of_30_seconds_at_a_share_of_the_peak():
+    shapes = {name: (load(name).process, load(name).utilization) for name in builtin_names()}
+    assert shapes == {
+        "bursty.json": (Mmpp(2.5, 0.1, 0.9), 0.7),
+        # up to 0.9 at noon
+        "diurnal.json": (Diurnal(30.0, 0.8, 15.0), 0.5),
+        # from 0.27 up to 1.34, and back
+        "flash-crowd.json": (Spike(5.0, 10.0, 1.0, 3.0, 6.0, 30.0), 0.5),
+        "poisson.json": (Poisson(), 0.7),
+        "steady.json": (Constant(), 0.7),
+    }
     for name in builtin_names():
         spec = load(name)
-        assert (spec.utilization, spec.rate_rps, spec.duration_s) == (0.7, None, 30.0)
+        assert (spec.rate_rps, spec.duration_s) == (None, 30.0)
         assert spec.name == name.removesuffix(".json")
 
 
@@ -124,7 +188,8 @@ def test_a_missing_file_is_answered_with_the_built_ins(tmp_path):
     message = str(caught.value)
     assert message == (
         f"{tmp_path / 'burtsy.json'} does not exist; "
-        "the built-in traces are bursty.json, poisson.json, steady.json"
+        "the built-in traces are bursty.json, diurnal.json, flash-crowd.json, poisson.json, "
+        "steady.json"
     )
 
 
@@ -145,7 +210,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(TraceFileError, match=r"mine\.json cannot be read: Permission denied"):
         load(path)
 
@@ -194,16 +259,32 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
          "output_tokens[0] must be less than or equal to 2147483647, but got 118059"),
         # fields nobody knows, or that are no file's business
         ({"arrival_s": [0], "seed": 7},
-         "fields must be among arrival_s, duration_s, input_tokens, name, output_tokens, "
+         "fields must be among arrival_s, duration_s, input_tokens, name, notes, output_tokens, "
          'but got "seed"'),
         ({"arrival_s": [0], "path": "x"}, 'but got "path"'),
-        (but(burst_s=1), "fields must be among cv, duration_s, name, process, rate_rps, seed, "
-                         'utilization, but got "burst_s"'),
+        (but(burst_s=1), "fields must be among cv, duration_s, match_load, name, process, "
+                         'rate_rps, seed, utilization, but got "burst_s"'),
         (but(**{"two\nlines": 1}), r'but got "two\nlines"'),
         # processes
-        (but(process="pareto"), "process must be one of poisson, gamma, constant, mmpp, on_off, "
-                                'but got "pareto"'),
-        (but(process=["gamma"]), "on_off, but got a list of 1"),
+        (but(process="fractal"), "process must be one of poisson, gamma, weibull, pareto, "
+                                   "constant, mmpp, on_off, hawkes, diurnal, ramp, spike, "
+                                   'piecewise, superposition, but got "fractal"'),
+        (but(process=["gamma"]), "superposition, but got a list of 1"),
+        (STEPS | {"levels": 3}, "levels must be a valid tuple, but got 3"),
+        (STEPS | {"levels": [1, "x"]}, 'levels[1] must be a valid number, but got "x"'),
+        (STEPS | {"levels": [1]}, "levels must be as many as lengths_s, 2, but got 1"),
+        # superpositions
+        (SUM | {"parts": 3}, "parts must be a valid tuple, but got 3"),
+        (SUM | {"parts": []}, "the number of parts must be between 2 and 100, but got 0"),
+        (SUM | {"parts": [3]}, "parts[0]: must be an object, but got 3"),
+        (parts({"cv": 3.0}), 'parts[1]: poisson must have no parameters, but got "cv"'),
+        (parts({"process": "gamma", "cv": 0}), "parts[1]: cv must be between 0.01 and 100, but"),
+        (parts({"process": "gamma"}), "parts[1]: cv is required"),
+        (parts({"process": None}), "parts[1]: process must be one of poisson, gamma, "),
+        (parts({"share": None}), "parts[1]: share must be a valid number, but got null"),
+        (parts({"share": 0.2}), "the shares of the parts must add up to 1, but got 0.9"),
+        (parts(SUM), "parts[1]: process must not be superposition: list its parts instead"),
+        (but(match_load=1), "match_load must be a valid boolean, but got 1"),
         (but(cv=None), "cv is required"),
         (but(cv="2"), 'cv must be a valid number, but got "2"'),
         (but(cv=0), "cv must be between 0.01 and 100, but got 0"),
@@ -232,7 +313,7 @@ def test_a_malformed_file_is_refused_in_one_line_that_names_it(write, content, m
     assert text.startswith(f"{path}: ")
     assert message in text
     assert "\n" not in text
-    assert len(text) < len(str(path)) + 200
+    assert len(text) < len(str(path)) + 220
 
 
 def test_a_column_of_wrong_entries_is_one_complaint(write):
@@ -304,7 +385,8 @@ def test_a_trace_is_not_saved_where_there_is_no_folder(tmp_path):
 
 
 def test_a_trace_is_not_saved_into_a_file_or_over_a_folder(write, tmp_path):
-    for path in (write(GAMMA) / "trace.json", tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    for path in (write(GAMMA) / "trace.json", tmp_path / "folder.json"):
         with pytest.raises(TraceFileError, match="cannot be written"):
             save(Trace(np.array([1.0]), 1.0), path)
 

@@ -21,8 +21,19 @@ values = st.recursive(
 )
 sensible = st.sampled_from([0.01, 0.3, 1, 2.5, 20])
 numbers = st.lists(sensible, max_size=4) | st.lists(sensible, max_size=4).map(sorted)
+parts = st.lists(
+    st.fixed_dictionaries(
+        {
+            "process": st.sampled_from(["poisson", "superposition"]) | values,
+            "share": st.just(0.5) | values,
+        },
+        optional={"cv": values},
+    )
+    | values,
+    max_size=3,
+)
 fields = {
-    "process": st.sampled_from([*PROCESSES, "pareto"]),
+    "process": st.sampled_from([*PROCESSES, "fractal"]),
     "arrival_s": numbers,
     "input_tokens": st.lists(st.integers(-1, 9), max_size=4),
     "output_tokens": st.lists(st.integers(0, 9), max_size=4),
@@ -32,6 +43,19 @@ fields = {
     "calm_s": sensible,
     "on_s": sensible,
     "off_s": sensible,
+    "shape": sensible,
+    "alpha": sensible,
+    "branching": sensible,
+    "decay_s": sensible,
+    "period_s": sensible,
+    "amplitude": sensible,
+    "peak_at_s": sensible,
+    "start_factor": sensible,
+    "over_s": sensible,
+    "lengths_s": numbers,
+    "levels": numbers,
+    "parts": parts,
+    "match_load": st.booleans(),
     "rate_rps": sensible,
     "utilization": sensible,
     "duration_s": sensible,
@@ -52,6 +76,9 @@ near_misses = st.one_of(
             ("process", "rate_rps", "duration_s", "seed"),
             ("process", "cv", "rate_rps", "duration_s", "seed"),
             ("process", "on_s", "off_s", "rate_rps", "duration_s", "seed"),
+            ("process", "branching", "decay_s", "match_load", "rate_rps", "duration_s", "seed"),
+            ("process", "lengths_s", "levels", "match_load", "rate_rps", "duration_s", "seed"),
+            ("process", "parts", "rate_rps", "duration_s", "seed"),
             ("process", "burst_factor", "burst_s", "calm_s", "rate_rps", "duration_s", "seed"),
         )
     ),

@@ -8,29 +8,79 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads import PROCESSES, ArrivalProcess, Constant, Gamma, Mmpp, OnOff, Poisson, ProcessError
+from tests.workloads.drawing import draw, four_standard_errors
+from workloads import (
+    PROCESSES,
+    ArrivalProcess,
+    Constant,
+    CountDispersion,
+    Diurnal,
+    Gamma,
+    Hawkes,
+    Mmpp,
+    OnOff,
+    Pareto,
+    Part,
+    Piecewise,
+    Poisson,
+    ProcessError,
+    Ramp,
+    Spike,
+    Superposition,
+    Weibull,
+)
+from workloads.processes import PeriodicPoisson
 
 EXAMPLES = {
     "poisson": [Poisson()],
     "gamma": [Gamma(0.2), Gamma(1.0), Gamma(3.0)],
+    "weibull": [Weibull(0.6), Weibull(2.0)],
+    "pareto": [Pareto(1.5), Pareto(6.0)],
     "constant": [Constant()],
     "mmpp": [Mmpp(2.5, 0.1, 0.3), Mmpp(4.0, 0.1, 0.3), Mmpp(1.2, 0.2, 0.05)],
     "on_off": [OnOff(0.1, 0.3), OnOff(0.3, 0.02)],
+    "hawkes": [Hawkes(0.5, 0.05), Hawkes(0.9, 0.01)],
+    "diurnal": [Diurnal(1.0, 0.8, 0.25), Diurnal(5.0, 1.0, 0.0)],
+    "ramp": [Ramp(0.0, 1.0), Ramp(1.7, 2.0)],
+    "spike": [Spike(10.0, 0.2, 0.05, 0.1, 0.2, 1.0), Spike(5.0, 0.0, 0.0, 0.1, 0.0, 1.0)],
+    "piecewise": [Piecewise((0.1, 0.2, 0.1, 0.1), (1.0, 0.0, 5.0, 2.0))],
+    "superposition": [
+        Superposition((Part(Poisson(), 0.7), Part(Hawkes(0.8, 0.02), 0.3))),
+        Superposition((Part(OnOff(0.1, 0.3), 0.5), Part(Diurnal(1.0, 0.8, 0.0), 0.5))),
+    ],
 }
+ALL = [p for examples in EXAMPLES.values() for p in examples]
 
-every_process = pytest.mark.parametrize(
-    "process", [p for examples in EXAMPLES.values() for p in examples], ids=str
-)
-# Evenly spaced arrivals start at 0 by definition, and no seed changes them.
+
+def starts_anywhere(process):
+    """Whether time 0 is a random moment of the process; a profile starts at its beginning."""
+    if isinstance(process, Superposition):
+        return all(starts_anywhere(part.process) for part in process.parts)
+    return not isinstance(process, PeriodicPoisson | Constant)
+
+
+def comes_in_clusters(process):
+    """Whether a heavier load has more bursts, rather than the same ones with more in them."""
+    if isinstance(process, Superposition):
+        return any(comes_in_clusters(part.process) for part in process.parts)
+    return isinstance(process, Hawkes)
+
+
+every_process = pytest.mark.parametrize("process", ALL, ids=str)
 every_random_process = pytest.mark.parametrize(
+    "process", [p for p in ALL if p.gap_cv(1.0) != 0], ids=str
+)
+every_process_that_starts_anywhere = pytest.mark.parametrize(
+    "process", [p for p in ALL if starts_anywhere(p)], ids=str
+)
+every_process_with_a_cv = pytest.mark.parametrize(
+    "process", [p for p in ALL if math.isfinite(p.gap_cv(1.0))], ids=str
+)
+every_process_with_a_dispersion = pytest.mark.parametrize(
     "process",
-    [p for examples in EXAMPLES.values() for p in examples if p.gap_cv(1.0) > 0],
+    [p for p in ALL if isinstance(p, CountDispersion) and p.count_dispersion(1.0, 1.0) >= 0],
     ids=str,
 )
-
-
-def draw(process, rate_rps=100.0, duration_s=20.0, seed=0):
-    return process.arrivals(rate_rps, duration_s, np.random.default_rng(seed))
 
 
 def cv(arrival_s):
@@ -38,9 +88,10 @@ def cv(arrival_s):
     return gaps_s.std() / gaps_s.mean()
 
 
-def four_standard_errors(draws):
-    """Half-width of an interval that the mean of independent draws leaves once in 16,000."""
-    return 4 * np.std(draws, ddof=1) / math.sqrt(len(draws))
+def dispersion(arrival_s, bins, duration_s=100.0):
+    """Variance / mean of the counts in so many windows, side by side."""
+    counts = np.histogram(arrival_s, bins, (0.0, duration_s))[0]
+    return counts.var() / counts.mean()
 
 
 def test_every_registered_process_is_under_this_contract():
@@ -77,7 +128,7 @@ def test_the_mean_rate_is_the_one_asked_for(process, rate_rps):
     assert abs(np.mean(counts) - rate_rps * 20.0) <= four_standard_errors(counts) + 1
 
 
-@every_process
+@every_process_with_a_cv
 @pytest.mark.parametrize("rate_rps", [20.0, 200.0])
 def test_the_gaps_vary_as_the_formula_says(process, rate_rps):
     draws = [cv(draw(process, rate_rps, 20_000 / rate_rps, seed)) for seed in range(40)]
@@ -85,6 +136,24 @@ def test_the_gaps_vary_as_the_formula_says(process, rate_rps):
     # Half a per cent for the bias of a ratio.
     allowed = four_standard_errors(draws) + 0.005 * promised + 1e-9
     assert abs(np.mean(draws) - promised) <= allowed
+
+
+@every_process_with_a_dispersion
+@pytest.mark.parametrize("span_s", [0.013, 0.137, 2.9])
+def test_the_counts_vary_as_the_formula_says(process, span_s):
+    # Windows at random places of long draws, so that a profile is met in every phase.
+    rate_rps, draws = 200.0, []
+    for seed in range(40):
+        arrival_s = draw(process, rate_rps, 60.0, seed)
+        starts_s = np.random.default_rng([seed, 1]).uniform(0, 60.0 - span_s, 500)
+        # Whole periods of a profile only, or its phases would not be met alike.
+        if not starts_anywhere(process):
+            starts_s %= 55.0
+        counts = np.diff(np.searchsorted(arrival_s, [starts_s, starts_s + span_s]), axis=0)
+        expected = rate_rps * span_s
+        draws.append(((counts - expected) ** 2).mean() / expected)
+    promised = process.count_dispersion(rate_rps, span_s)
+    assert abs(np.mean(draws) - promised) <= four_standard_errors(draws)
 
 
 @every_process
@@ -104,7 +173,7 @@ def test_a_longer_draw_begins_with_the_shorter_one(process):
     assert long[len(short)] >= 20.0
 
 
-@every_random_process
+@every_process_that_starts_anywhere
 def test_the_first_instant_is_like_any_other(process):
     # Half an arrival is expected in half a mean gap, also in the very first.
     counts = [len(draw(process, 100.0, 0.005, seed)) for seed in range(4000)]
@@ -114,7 +183,16 @@ def test_the_first_instant_is_like_any_other(process):
 @every_process
 def test_doubling_the_rate_leaves_the_length_of_a_burst_alone(process):
     once, twice = draw(process, 20_000.0), draw(process, 40_000.0)
-    if process.gap_cv(20_000.0) == process.gap_cv(40_000.0):
+    if comes_in_clusters(process):
+        # Twice as many bursts, each as long as before: counts spread alike at every time scale.
+        for bins in (10_000, 1000, 100):
+            once, twice = (
+                [dispersion(draw(process, rate_rps, 100.0, seed), bins) for seed in range(10)]
+                for rate_rps in (500.0, 1000.0)
+            )
+            allowed = four_standard_errors(once) + four_standard_errors(twice)
+            assert abs(np.mean(once) - np.mean(twice)) <= allowed
+    elif process.gap_cv(20_000.0) == process.gap_cv(40_000.0):
         # No burst has a length here: at twice the rate it is the same picture in half the time.
         assert twice[:1000] * 2 == pytest.approx(once[:1000])
     else:
@@ -129,6 +207,7 @@ def test_a_million_arrivals_take_less_than_a_second(process):
     start_s = time.process_time()
     arrival_s = draw(process, 1000.0, 1000.0)
     assert time.process_time() - start_s < 1.0
+    # Some bursts are so large that a million is no number to expect exactly.
     assert len(arrival_s) == pytest.approx(1_000_000, rel=0.05)
 
 
@@ -163,6 +242,44 @@ def test_a_draw_that_memory_cannot_hold_is_refused(process):
         (lambda: Mmpp(math.nan, 0.1, 0.3), "burst_factor must be between 1 and 4, .* got nan"),
         (lambda: OnOff(-1.0, 1.0), "on_s must be between 1e-06 and 1000000, but got -1"),
         (lambda: OnOff(1.0, 0.0), "off_s must be between 1e-06 and 1000000, but got 0"),
+        (lambda: Weibull(0.1), "shape must be between 0.2 and 100, but got 0.1"),
+        # gaps without a mean
+        (lambda: Pareto(1.0), "alpha must be between 1.1 and 1000, but got 1"),
+        # every request bringing another: without end
+        (lambda: Hawkes(1.0, 0.1), "branching must be between 0 and 0.99, but got 1"),
+        (lambda: Hawkes(0.5, 0.0), "decay_s must be between 1e-06 and 1000000, but got 0"),
+        (lambda: Diurnal(0.0, 0.5, 0.0), "period_s must be between 1e-06 and 1000000, but got 0"),
+        # a night with a rate below 0
+        (lambda: Diurnal(60.0, 1.1, 0.0), "amplitude must be between 0 and 1, but got 1.1"),
+        (lambda: Diurnal(60.0, 0.5, 61.0), "peak_at_s must be between 0 and 60, but got 61"),
+        (lambda: Ramp(2.5, 60.0), "start_factor must be between 0 and 2, but got 2.5"),
+        (lambda: Ramp(0.5, math.nan), "over_s must be between 1e-06 and 1000000, but got nan"),
+        (lambda: Spike(0.5, 1, 1, 1, 1, 9), "spike_factor must be between 1 and 1000000, but"),
+        (lambda: Spike(5, 1, -1, 1, 1, 9), "rise_s must be between 0 and 9, but got -1"),
+        # a spike that outlasts its period
+        (
+            lambda: Spike(5, 3, 3, 3, 3, 9),
+            "hold_s \\+ fall_s must be at most every_s, 9, but got 12",
+        ),
+        (lambda: Piecewise((), ()), "the number of steps must be between 1 and 10000, but got 0"),
+        (
+            lambda: Piecewise((1.0,), (1.0, 2.0)),
+            "levels must be as many as lengths_s, 1, but got 2",
+        ),
+        (lambda: Piecewise((1.0, 0.0), (1.0, 2.0)), "lengths_s\\[1\\] must be between"),
+        (lambda: Piecewise((1.0,), (-1.0,)), "levels\\[0\\] must be >= 0 and finite, but got -1"),
+        # silence has no shape
+        (lambda: Piecewise((1.0,), (0.0,)), "the highest of the levels must be between"),
+        (lambda: Superposition(()), "the number of parts must be between 2 and 100, but got 0"),
+        (lambda: Part(Poisson(), 0.0), "share must be above 0 and at most 1, but got 0"),
+        (
+            lambda: Superposition((Part(Poisson(), 0.5), Part(Gamma(2.0), 0.4))),
+            "the shares of the parts must add up to 1, but got 0.9",
+        ),
+        (
+            lambda: Part(Superposition((Part(Poisson(), 0.5), Part(Gamma(2.0), 0.5))), 1.0),
+            "a part must be a simple process, but got a superposition",
+        ),
     ],
 )
 def test_parameters_out_of_range_are_refused(make, message):
@@ -235,6 +352,18 @@ def test_phases_of_an_mmpp_last_as_long_as_promised():
         # a light load does not see the bursts
         (OnOff(1.0, 1.0), 1e-6, 1.0),
         (Gamma(0.3), 5.0, 0.3),
+        # E[x^2] / E[x]^2 = G(5) / G(3)^2 = 24 / 4
+        (Weibull(0.5), 5.0, math.sqrt(5)),
+        (Weibull(1.0), 5.0, 1.0),
+        (Pareto(4.0), 5.0, math.sqrt(2)),
+        (Pareto(2.0), 5.0, math.inf),
+        (Hawkes(0.0, 1.0), 5.0, 1.0),
+        (Ramp(1.0, 3.0), 5.0, 1.0),
+        (Spike(1.0, 0.1, 0.1, 0.1, 0.1, 1.0), 5.0, 1.0),
+        # a light load does not see a profile, nor a ramp that goes on for ages
+        (Diurnal(1.0, 1.0, 0.0), 1e-6, 1.0),
+        # many arrivals a step: a mixture of two exponentials, rates 3 and 1, weights 3 : 1
+        (Piecewise((1e5, 1e5), (3.0, 1.0)), 1e3, math.sqrt(2 * (1 / 1.5 + 1 / 0.5) / 2 - 1)),
     ],
 )
 def test_gap_cv_worked_by_hand(process, rate_rps, expected):
@@ -274,6 +403,26 @@ any_process = st.one_of(
         lengths_s,
         lengths_s,
     ),
+    st.floats(0.2, 100).map(Weibull),
+    st.floats(2.1, 1000).map(Pareto),
+    st.builds(Hawkes, st.floats(0, 0.9), st.floats(-6, 0).map(lambda exponent: 10.0**exponent)),
+    st.builds(
+        lambda period_s, amplitude, phase: Diurnal(period_s, amplitude, phase * period_s),
+        lengths_s,
+        st.floats(0, 1),
+        st.floats(0, 1),
+    ),
+    st.builds(Ramp, st.floats(0, 2), lengths_s),
+    st.builds(
+        lambda factor, every_s, *shares: Spike(factor, *(x * every_s for x in shares), every_s),
+        st.floats(0, 6).map(lambda exponent: 10.0**exponent),
+        lengths_s,
+        *[st.floats(0, 0.25)] * 4,
+    ),
+    st.lists(st.tuples(lengths_s, st.floats(0, 1e6)), min_size=1, max_size=9)
+    .filter(lambda steps: sum(level for _, level in steps) > 0)
+    .filter(lambda steps: sum(length_s for length_s, _ in steps) < 1e6)
+    .map(lambda steps: Piecewise(*zip(*steps, strict=True))),
 )
 
 

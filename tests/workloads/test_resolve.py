@@ -7,10 +7,13 @@ import pytest
 from workloads import (
     Constant,
     DescribedTrace,
+    Hawkes,
     ListedTrace,
     Mmpp,
     OnOff,
+    Piecewise,
     Poisson,
+    Ramp,
     Trace,
     TraceError,
     WorkloadError,
@@ -174,6 +177,101 @@ def test_a_recording_shorter_than_the_run_is_refused_with_what_would_work():
     assert resolve(spec, rate_rps=2.0, duration_s=30.0).requests == 60
 
 
+def test_where_a_lower_rate_would_not_make_it_last_longer_none_is_advised():
+    spec = listed(*range(60), duration_s=60.0, name="lunch")
+    with pytest.raises(TraceError) as caught:
+        resolve(spec, rate_rps=2.0, duration_s=100.0, rate_by="superpose")
+    assert "last 60 s at 2 req/s: give a shorter --duration (at most 60)" in str(caught.value)
+
+
+def test_a_loop_plays_a_short_recording_again_from_where_it_ends():
+    spec = listed(0.5, 1, 3, duration_s=4.0, input_tokens=[1, 2, 3])
+    resolved = resolve(spec, duration_s=6.0, tail_s=3.0, loop=True)
+    assert resolved.trace.arrival_s.tolist() == [0.5, 1, 3, 4.5, 5, 7, 8.5]
+    assert resolved.trace.input_tokens.tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert (resolved.window_s, resolved.tail_s, resolved.trace.duration_s) == (6.0, 3.0, 9.0)
+    assert (resolved.requests, resolved.loops, resolved.pass_s) == (5, 2, 4.0)
+
+
+def test_a_loop_comes_after_load_and_time_scale():
+    spec = listed(0.5, 1, 3, duration_s=4.0)
+    resolved = resolve(spec, rate_rps=1.5, time_scale=4.0, duration_s=10.0, tail_s=20.0, loop=True)
+    # 0.75 req/s to 1.5 halves all times, the time scale makes them 4 x as long: a pass of 8 s.
+    one_pass = np.array([1.0, 2.0, 6.0])
+    assert resolved.trace.arrival_s == pytest.approx(
+        np.concatenate([one_pass, one_pass + 8, one_pass + 16, one_pass + 24])[:-1]
+    )
+    assert (resolved.offered_rps, resolved.loops, resolved.pass_s) == (0.375, 2, 8.0)
+    assert (resolved.requests, resolved.tail_s) == (4, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "loops", "pass_s", "requests"),
+    [
+        # what fits is played once, and repeats nothing
+        (None, 1, None, 3),
+        (4.0, 1, None, 3),
+        (2.0, 1, None, 2),
+        # whole passes, and one that is cut; 1e-12 is rounding
+        (8.0, 2, 4.0, 6),
+        (8.0 + 1e-12, 2, 4.0, 6),
+        (8.9, 3, 4.0, 7),
+        (40.0, 10, 4.0, 30),
+    ],
+)
+def test_a_loop_is_as_many_passes_as_the_window_needs(duration_s, loops, pass_s, requests):
+    spec = listed(0.5, 1, 3, duration_s=4.0)
+    resolved = resolve(spec, duration_s=duration_s, loop=True)
+    assert (resolved.loops, resolved.pass_s, resolved.requests) == (loops, pass_s, requests)
+    said = resolved.describe()
+    assert (said["loops"], said["pass_s"]) == (loops, pass_s)
+
+
+def test_under_a_loop_the_tail_goes_on_into_the_next_pass():
+    spec = listed(0.5, 1, 3, duration_s=4.0)
+    resolved = resolve(spec, duration_s=3.5, tail_s=2.0, loop=True)
+    assert resolved.trace.arrival_s.tolist() == [0.5, 1, 3, 4.5, 5]
+    assert (resolved.tail_s, resolved.loops, resolved.pass_s) == (2.0, 1, None)
+
+
+def test_a_loop_changes_nothing_for_a_described_trace():
+    assert resolve(described(), loop=True).describe() == resolve(described()).describe()
+
+
+@pytest.mark.parametrize(
+    ("rate_rps", "rate_by", "method", "seed"),
+    [
+        (None, None, "time", None),
+        (0.5, "time", "time", None),
+        (0.5, "auto", "thin", 5),
+        (0.5, "thin", "thin", 5),
+        (3.0, "auto", "superpose", 5),
+    ],
+)
+def test_a_listed_trace_gets_its_rate_as_asked_and_says_how(rate_rps, rate_by, method, seed):
+    spec = listed(*np.arange(0, 1000), duration_s=1000.0)
+    resolved = resolve(spec, rate_rps=rate_rps, rate_by=rate_by, seed=5)
+    said = resolved.describe()
+    assert (said["rate_by"], said["seed"]) == (method, seed)
+    assert said["rate_rps"] == (rate_rps or 1.0)
+    # five standard deviations of the 1000 requests that may be left out
+    assert said["window_rate_rps"] == pytest.approx(rate_rps or 1.0, abs=5 * math.sqrt(0.25 / 1000))
+    assert (resolved.window_s > 999.0) is (method != "time" or rate_rps in (None, 0.5))
+
+
+def test_a_thinned_recording_is_looped_as_it_was_thinned():
+    spec = listed(*np.arange(0.5, 100), duration_s=100.0)
+    resolved = resolve(spec, rate_rps=0.5, rate_by="thin", duration_s=200.0, loop=True)
+    arrival_s = resolved.trace.arrival_s
+    first = arrival_s[arrival_s < 100.0]
+    assert arrival_s == pytest.approx(np.concatenate([first, first + 100.0]))
+
+
+def test_how_to_get_to_a_rate_is_no_question_for_a_described_trace():
+    with pytest.raises(TraceError, match="rate_by must be for a trace that lists its arrivals"):
+        resolve(described(utilization=0.5), rate_by="time", peak_rps=Peak())
+
+
 @pytest.mark.parametrize("rate_rps", [1 / 3, 0.7, 123.456, 98765.4321])
 @pytest.mark.parametrize("time_scale", [1.0, 0.3, 7.0])
 def test_following_the_advice_on_a_short_recording_works(rate_rps, time_scale):
@@ -199,6 +297,7 @@ def test_following_the_advice_on_a_short_recording_works(rate_rps, time_scale):
         ({"duration_s": -1.0}, "duration_s must be > 0"),
         ({"tail_s": -1.0}, "tail_s must be >= 0"),
         ({"seed": -1}, "seed must be >= 0"),
+        ({"rate_by": "stretch"}, "rate_by must be one of time, thin, superpose, auto"),
     ],
 )
 @pytest.mark.parametrize("spec", [described(), listed(0, 1)], ids=["described", "listed"])
@@ -248,6 +347,8 @@ def test_describe_identifies_a_draw_in_plain_json():
         "name": "peak hour",
         "kind": "process",
         "path": None,
+        "format": None,
+        "notes": [],
         "process": {"process": "mmpp", "burst_factor": 2.5, "burst_s": 0.1, "calm_s": 0.3},
         "seed": 7,
         "sha256": resolved.trace.fingerprint(),
@@ -260,6 +361,7 @@ def test_describe_identifies_a_draw_in_plain_json():
         "window_s": 10.0,
         "tail_s": 1.0,
         "time_scale": 2.0,
+        "match_factor": None,
         "utilization": 0.7,
         "peak_rps": 200.0,
         "rate_by": None,
@@ -267,6 +369,73 @@ def test_describe_identifies_a_draw_in_plain_json():
         "pass_s": None,
         "operations": [{"operation": "scale_time", "factor": 2.0}],
     }
+
+
+@pytest.mark.parametrize("process", [Poisson(), Constant(), Hawkes(0.9, 0.1), OnOff(0.1, 2.0)])
+@pytest.mark.parametrize("time_scale", [1.0, 0.3, 7.0])
+def test_a_matched_load_has_exactly_the_requests_asked_for_in_its_window(process, time_scale):
+    for seed in range(20):
+        options = {"time_scale": time_scale, "seed": seed, "rate_rps": 33.3, "match_load": True}
+        resolved = resolve(described(process), tail_s=2.0, **options)
+        assert resolved.requests == round(33.3 * 10 / time_scale)
+        assert resolved.describe()["window_rate_rps"] == pytest.approx(
+            resolved.offered_rps, rel=0.5 / resolved.requests
+        )
+        # and the first request after them comes as the window ends
+        assert resolved.trace.arrival_s[resolved.requests] == pytest.approx(10.0)
+        assert resolved.trace.duration_s == 12.0
+
+
+def test_matching_multiplies_all_times_by_one_factor_and_says_which():
+    plain = described(Mmpp(2.5, 0.1, 0.3), duration_s=20.0).draw(100.0, 20.0, 7)
+    resolved = resolve(described(Mmpp(2.5, 0.1, 0.3), match_load=True))
+    factor = resolved.describe()["match_factor"]
+    count = min(len(plain), len(resolved.trace))
+    assert factor == pytest.approx(10.0 / plain.arrival_s[1000])
+    assert resolved.trace.arrival_s[:count] == pytest.approx(plain.arrival_s[:count] * factor)
+
+
+def test_matching_leaves_constant_arrivals_where_they_were():
+    plain, matched = (resolve(described(Constant(), match_load=on)) for on in (False, True))
+    assert matched.trace.arrival_s == pytest.approx(plain.trace.arrival_s, rel=1e-12)
+    assert matched.describe()["match_factor"] == pytest.approx(1.0)
+
+
+def test_the_tail_of_a_matched_load_never_changes_its_window():
+    for process in (Poisson(), Mmpp(2.5, 0.1, 0.3), Hawkes(0.9, 0.1), Ramp(0.0, 10.0)):
+        spec = described(process, match_load=True)
+        plain, *tailed = (resolve(spec, tail_s=tail_s) for tail_s in (0.0, 0.5, 30.0))
+        for longer in tailed:
+            assert np.array_equal(longer.trace.arrival_s[: plain.requests], plain.trace.arrival_s)
+            assert longer.trace.arrival_s[-1] > 10.0
+
+
+def test_the_caller_may_ask_to_match_what_the_file_does_not_and_the_other_way_round():
+    assert resolve(described(), match_load=True).requests == 1000
+    assert resolve(described(match_load=True)).requests == 1000
+    assert (
+        resolve(described(match_load=True), match_load=False).requests
+        == resolve(described()).requests
+    )
+
+
+def test_a_load_that_cannot_be_matched_is_refused():
+    with pytest.raises(TraceError, match="rate x duration rounds to 0: give a higher --rate"):
+        resolve(described(), rate_rps=0.01, match_load=True)
+    # a burst that is over long before the window, and the next long after it
+    rare = described(OnOff(0.01, 10_000.0))
+    message = "within a factor of 10 of that time, but this draw has 0 in 100 s: give a longer"
+    with pytest.raises(TraceError, match=message):
+        resolve(rare, match_load=True)
+    with pytest.raises(TraceError, match="--match-load must go with a described trace, but rec"):
+        resolve(listed(0, 1, 2), match_load=True)
+    assert resolve(listed(0, 1, 2), match_load=False).requests == 3
+
+
+def test_a_draw_too_dense_to_be_matched_is_refused():
+    spec = described(Piecewise((1.0, 999.0), (999.0, 1.0)), match_load=True)
+    with pytest.raises(TraceError, match=r"this draw has that many in 0\.01\d+ s: give a longer"):
+        resolve(spec, duration_s=5.0)
 
 
 def test_describe_says_null_for_a_cv_that_two_requests_do_not_have():

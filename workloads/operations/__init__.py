@@ -1,6 +1,5 @@
 """Other traces from listed ones: another rate, a part of one, several together."""
 
-from workloads.operations.dispersion import count_dispersion
 from workloads.operations.merging import concatenated, merged, without_tokens
 from workloads.operations.scaling import RATE_BY, RateMethod, rate_method, superposed, to_rate
 from workloads.operations.windows import PICKS, Window, WindowRule, pick_windows, window_at
@@ -12,7 +11,6 @@ __all__ = [
     "Window",
     "WindowRule",
     "concatenated",
-    "count_dispersion",
     "merged",
     "pick_windows",
     "rate_method",

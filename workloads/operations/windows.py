@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from workloads.checks import positive, within
 from workloads.errors import TraceError
-from workloads.operations.dispersion import interval_counts
 from workloads.trace import SAME, Times, Trace, check_seed, check_size
 
 PICKS = ("busy", "quiet", "typical", "random")
@@ -92,7 +91,8 @@ class Window:
     def of(self, trace: Trace) -> Trace:
         """The window as a trace of its own."""
         source = trace.source_after("window", start_s=self.start_s, length_s=self.length_s)
-        return trace.spliced([self.start_s], [self.length_s], self.length_s, source)
+        starts_s = [self.start_s]
+        return trace.spliced(starts_s, trace.ends_s(starts_s, self.length_s), self.length_s, source)
 
     def as_json(self) -> dict[str, Any]:
         """The window as JSON-able values."""
@@ -146,12 +146,12 @@ def window_at(trace: Trace, start_s: float, length_s: float) -> Window:
     positive("length_s", length_s, TraceError)
     candidates = _Candidates(trace, length_s)
     latest_s = max(0.0, trace.duration_s - length_s)
-    if not 0 <= start_s <= latest_s * (1 + SAME):
+    if not (start_s >= 0 and trace.ends_s(start_s, length_s) <= trace.duration_s):
         raise TraceError(
             f"start must be between 0 and {latest_s:.12g} s, where a window of {length_s:.12g} s "
             f"still fits, but got {start_s:.12g}"
         )
-    first, stop = trace.rows([start_s], [length_s])
+    first, stop = trace.rows([start_s], trace.ends_s([start_s], length_s))
     return candidates.ranked(start_s, int(stop[0] - first[0]))
 
 
@@ -170,7 +170,7 @@ class _Candidates:
         self.length_s = length_s
         steps = math.floor((fitting - 1) * _PARTS / _STRIDE) + 1
         self.start_s: Times = np.arange(steps, dtype=np.float64) * (length_s * _STRIDE / _PARTS)
-        firsts, stops = trace.rows(self.start_s, np.full(steps, length_s))
+        firsts, stops = trace.rows(self.start_s, trace.ends_s(self.start_s, length_s))
         self.requests = stops - firsts
         self.ordered = np.sort(self.requests)
 
@@ -191,7 +191,8 @@ class _Candidates:
     def dispersion(self) -> Times:
         """Variance / mean of the counts in each candidate's twentieths; 0 where it is empty."""
         parts = (len(self.start_s) - 1) * _STRIDE + _PARTS
-        counts = interval_counts(self.trace, self.length_s / _PARTS, parts)
+        edges_s = np.arange(parts + 1) * (self.length_s / _PARTS)
+        counts = np.diff(np.searchsorted(self.trace.arrival_s, edges_s))
         of_window = np.lib.stride_tricks.sliding_window_view(counts, _PARTS)[::_STRIDE]
         mean = of_window.mean(axis=1)
         return np.asarray(of_window.var(axis=1) / np.where(mean > 0, mean, 1.0), np.float64)

@@ -20,8 +20,7 @@ class ArrivalProcess(Protocol):
     """When requests arrive, for a mean rate that is named at each draw.
 
     A process is a frozen dataclass of what shapes the arrivals: their variability, the length of
-    a burst. It never holds the rate, so a heavier load puts more requests into a burst and
-    leaves its length alone.
+    a burst. It never holds the rate, so a heavier load leaves the length of a burst alone.
 
     Draws are nested: from generators seeded alike, a longer draw begins with exactly the
     arrivals of a shorter one. A tail after the measured window therefore never changes the
@@ -44,13 +43,24 @@ class ArrivalProcess(Protocol):
         ...
 
     def gap_cv(self, rate_rps: float) -> float:
-        """Standard deviation / mean of the time between arrivals, by the process's formula."""
+        """Standard deviation / mean of the time between arrivals, over a long time.
+
+        By the process's formula, exact or to the accuracy that it states. inf where the gaps
+        have no variance, nan where there is no formula.
+        """
         ...
 
 
 def as_json(process: ArrivalProcess) -> dict[str, Any]:
     """The process as a trace file writes it: its kind and its parameters."""
-    return {"process": process.kind, **dataclasses.asdict(process)}
+    names = (field.name for field in dataclasses.fields(process))
+    return {"process": process.kind} | {name: _plain(getattr(process, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.as_json() if hasattr(value, "as_json") else value
 
 
 def check_draw(rate_rps: float, duration_s: float) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from workloads.processes.base import check_draw
+from workloads.processes.dispersion import check_window
 from workloads.processes.streams import below, check_count
 from workloads.trace import Times
 
@@ -32,3 +33,13 @@ class Constant:
         """0 at any rate."""
         check_draw(rate_rps, 1.0)
         return 0.0
+
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = f (1 - f) / (r t) in windows of t = span_s seconds.
+
+        f is the fractional part of r t: of adjoining windows, a share f has one arrival more.
+        """
+        check_window(rate_rps, span_s)
+        expected = rate_rps * span_s
+        more = expected - math.floor(expected)
+        return more * (1 - more) / expected

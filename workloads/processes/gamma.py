@@ -9,6 +9,7 @@ from pydantic import StrictFloat
 from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import check_draw
+from workloads.processes.dispersion import Complex, check_window, renewal_dispersion
 from workloads.processes.streams import renewal_times
 from workloads.trace import Times
 
@@ -53,3 +54,18 @@ class Gamma:
         """`cv` at any rate."""
         check_draw(rate_rps, 1.0)
         return self.cv
+
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = Var N(t) / E N(t) in windows of t = span_s seconds.
+
+        Between 1, for windows far shorter than a gap, and cv^2, for long ones; by numeric
+        inversion of its Laplace transform, see `renewal_dispersion`.
+        """
+        check_window(rate_rps, span_s)
+        shape = 1 / self.cv**2
+
+        def log_transform(s: Complex) -> Complex:
+            logs: Complex = -shape * np.log1p(s / shape)
+            return logs
+
+        return renewal_dispersion(log_transform, rate_rps * span_s, self.cv)

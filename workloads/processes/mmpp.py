@@ -10,6 +10,7 @@ from pydantic import StrictFloat
 from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw
+from workloads.processes.dispersion import check_window, markov_dispersion
 from workloads.processes.streams import check_cycles, modulated_times, sums_reaching
 from workloads.trace import Times
 
@@ -67,6 +68,12 @@ class Mmpp:
         share = self.burst_share
         return max(0.0, (1 - share * self.burst_factor) / (1 - share))
 
+    @property
+    def intensity_variance(self) -> float:
+        """Variance over time of the rate / mean rate, v."""
+        share = self.burst_share
+        return share * (1 - share) * (self.burst_factor - self.calm_factor) ** 2
+
     def arrivals(self, rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:
         """Draw arrivals in [0, duration_s); see ArrivalProcess.
 
@@ -81,10 +88,24 @@ class Mmpp:
     def gap_cv(self, rate_rps: float) -> float:
         """By the formula above; sqrt(CV^2)."""
         check_draw(rate_rps, 1.0)
-        b, c, p = self.burst_factor, self.calm_factor, self.burst_share
-        spread = p * (1 - p) * (b - c) ** 2
+        b, c = self.burst_factor, self.calm_factor
+        spread = self.intensity_variance
         leaving = 1 / self.burst_s + 1 / self.calm_s
         return math.sqrt(1 + 2 * rate_rps * spread / (rate_rps * b * c + leaving))
+
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = Var N(t) / E N(t) in windows of t = span_s seconds.
+
+        With q = s1 + s2 and the variance v of the relative rate, as above,
+
+            IDC(t) = 1 + (2 r v / q) (1 - (1 - exp(-q t)) / (q t))
+
+        (Heffes and Lucantoni, A Markov modulated characterization of packetized voice and data
+        traffic, IEEE JSAC 4, 1986; cookbook, section 3). It rises from 1 to 1 + 2 r v / q.
+        """
+        check_window(rate_rps, span_s)
+        leaving = 1 / self.burst_s + 1 / self.calm_s
+        return markov_dispersion(rate_rps, self.intensity_variance, leaving, span_s)
 
     def _phases(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Times]:
         """Edges `[M + 1]` from 0 past duration_s, and the relative rate `[M]` between them."""

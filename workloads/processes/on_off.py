@@ -10,6 +10,7 @@ from pydantic import StrictFloat
 from workloads.checks import within
 from workloads.errors import ProcessError
 from workloads.processes.base import LONGEST_PHASE_S, SHORTEST_PHASE_S, check_draw
+from workloads.processes.dispersion import check_window
 from workloads.processes.streams import check_cycles, modulated_times
 from workloads.trace import Times
 
@@ -68,3 +69,26 @@ class OnOff:
         per_cycle = rate_rps * self.cycle_s
         silence = self.off_s / self.cycle_s
         return math.sqrt(1 + silence**2 * (per_cycle / math.tanh(per_cycle / 2) - 2))
+
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = Var N(t) / E N(t) in windows of t = span_s seconds.
+
+        Over a window that begins anywhere in the cycle, N(t) is Poisson given the time S spent
+        on, so IDC(t) = 1 + (r / t) (C / a)^2 Var S with C the cycle, a = on_s and z = off_s.
+        Whole cycles add no variance: with u the rest of t after them,
+
+            Var S = 2 int_0^u (u - w) R(w) dw - (u a / C)^2,
+            R(w) = (max(0, a - w) + max(0, w - z)) / C,
+
+        the share of instants that are on and still, or again, on w later. Of adjoining windows
+        in one draw it is the mean over draws: where t and C have a common multiple that is
+        short, the windows of one draw see a few phases of the cycle only.
+        """
+        check_window(rate_rps, span_s)
+        rest = math.fmod(span_s, self.cycle_s)
+        overlap = min(rest, self.on_s)
+        still = overlap**2 * (max(rest, self.on_s) / 2 - overlap / 6)
+        again = max(0.0, rest - self.off_s) ** 3 / 6
+        share = self.on_s / self.cycle_s
+        variance = 2 * (still + again) / self.cycle_s - (rest * share) ** 2
+        return 1 + rate_rps / span_s / share**2 * max(0.0, variance)

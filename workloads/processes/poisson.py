@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from workloads.processes.base import check_draw
+from workloads.processes.dispersion import check_window
 from workloads.processes.streams import poisson_times
 from workloads.trace import Times
 
@@ -28,4 +29,9 @@ class Poisson:
     def gap_cv(self, rate_rps: float) -> float:
         """1 at any rate."""
         check_draw(rate_rps, 1.0)
+        return 1.0
+
+    def count_dispersion(self, rate_rps: float, span_s: float) -> float:
+        """IDC(t) = Var N(t) / E N(t): 1 at any rate, in windows of any length."""
+        check_window(rate_rps, span_s)
         return 1.0

@@ -32,8 +32,10 @@ def read_listed(path: str, messages: "Console") -> "Trace":
     return spec.trace
 
 
-def write(trace: "Trace", out: Path) -> "Trace":
+def write(trace: "Trace", out: Path, *notes: str) -> "Trace":
     """Save the trace under the name of its file, and return it so named.
+
+    The notes say how it came about, behind what its file said already; whoever plays it is told.
 
     Raises:
         TraceFileError: It cannot be saved there.
@@ -41,7 +43,8 @@ def write(trace: "Trace", out: Path) -> "Trace":
     from workloads import save
 
     name = os.fsencode(out.name).decode("utf-8", "replace").split(".")[0]
-    named = replace(trace, name=name or trace.name)
+    source = {**trace.source, "notes": [*trace.source.get("notes", ()), *notes]}
+    named = replace(trace, name=name or trace.name, source=source)
     save(named, out)
     return named
 

@@ -58,9 +58,11 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         parts = [without_tokens(part) for part in parts]
     if offset:
         parts = [part.delayed(by_s) for part, by_s in zip(parts, offset, strict=True)]
+    together = f"merged from {' and '.join(traces)}{', one behind the other' if concat else ''}"
+    notes = [f"{path}: {n}" for path, p in zip(traces, parts, strict=True) for n in _notes(p)]
+    whole = write(concatenated(parts) if concat else merged(parts), out, *notes, together)
     if not concat:
         _warn_of_ends(traces, parts, messages)
-    whole = write(concatenated(parts) if concat else merged(parts), out)
     if as_json:
         found = {
             "traces": traces,
@@ -77,6 +79,10 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         for path, part in zip([*traces, str(out)], [*parts, whole], strict=True):
             console.print(f"{path}: {outline(part)}", soft_wrap=True, markup=False)
     return OK
+
+
+def _notes(part: "Trace") -> list[str]:
+    return list(part.source.get("notes", ()))
 
 
 def _warn_of_ends(paths: list[str], parts: "list[Trace]", messages: "Console") -> None:

@@ -17,7 +17,7 @@ _SCALES_S = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def scale(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.TraceFile,
+    trace: options.RecordingFile,
     out: options.TraceOut,
     rate: options.Rate = None,
     rate_by: options.RateBy = None,
@@ -41,15 +41,18 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     if rate is None and rate_by is not None:
         raise InputError(f"rate_by must come with a --rate, but got {rate_by!r} alone")
     before = read_listed(trace, message_console(quiet=quiet))
-    after, said = before, []
+    after, said, notes = before, [], []
     if rate is not None:
         method = rate_method(before, rate, rate_by or "time")
         after = to_rate(before, rate, method, seed or 0)
         said.append(_difference(method, rate / before.rate_rps))
+        how = "time" if method == "time" else f"{method}, seed {seed or 0}"
+        notes.append(f"{trace} at {rate:,.6g} req/s (--rate-by {how})")
     if time_scale is not None:
         after = after.scaled(time_scale)
         said.append(_stretched(time_scale))
-    after = write(after, out)
+        notes.append(f"{trace} with all times multiplied by {time_scale:.6g}")
+    after = write(after, out, *notes)
     if as_json:
         found = {
             "trace": trace,
@@ -94,17 +97,17 @@ def _stretched(factor: float) -> str:
 
 
 def _figures(trace: "Trace") -> dict[str, Any]:
-    from workloads.operations import count_dispersion
+    from workloads.statistics import at_span
 
-    indices = ((scale_s, count_dispersion(trace, scale_s)) for scale_s in _SCALES_S)
+    counted = ((span_s, at_span(trace, span_s)) for span_s in _SCALES_S)
     return {
         "requests": len(trace),
         "duration_s": trace.duration_s,
         "rate_rps": trace.rate_rps,
         "gap_cv": None if math.isnan(trace.cv) else trace.cv,
         "dispersion": [
-            {"scale_s": scale_s, "index": None if math.isnan(index) else index}
-            for scale_s, index in indices
+            {"span_s": span_s, "index": None if scale is None else scale.dispersion}
+            for span_s, scale in counted
         ],
     }
 
@@ -125,7 +128,7 @@ def _table(before: dict[str, Any], after: dict[str, Any]) -> "Table":
     table.add_row("CV of the gaps", *(fmt.number(each["gap_cv"]) for each in (before, after)))
     for was, now in zip(before["dispersion"], after["dispersion"], strict=True):
         if was["index"] is not None or now["index"] is not None:
-            name = f"index of dispersion at {fmt.duration(was['scale_s'])}"
+            name = f"index of dispersion at {fmt.duration(was['span_s'])}"
             cells = (
                 "too short" if each is None else fmt.number(each)
                 for each in (was["index"], now["index"])

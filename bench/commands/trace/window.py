@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def window(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.TraceFile,
+    trace: options.RecordingFile,
     out: options.TraceOut,
     length: Annotated[float, typer.Option(help="Length of the window, s.")],
     pick: Annotated[
@@ -63,7 +63,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         windows = pick_windows(whole, rule, count)
     paths = _paths(out, len(windows))
     for part, path in zip(windows, paths, strict=True):
-        write(part.of(whole), path)
+        start_s, stop_s = _span(part, whole)
+        write(part.of(whole), path, f"a window of {trace}, from {start_s} s to {stop_s} s")
     if as_json:
         found = [w.as_json() | {"path": str(p)} for w, p in zip(windows, paths, strict=True)]
         sys.stdout.write(json.dumps({"trace": trace, "windows": found}, indent=2) + "\n")
@@ -83,12 +84,17 @@ def _paths(out: Path, count: int) -> list[Path]:
     return [out.with_name(f"{name}-{i}{dot}{suffixes}") for i in range(1, count + 1)]
 
 
+def _span(part: "Window", whole: "Trace") -> tuple[str, str]:
+    stop_s = min(part.start_s + part.length_s, whole.duration_s)
+    return f"{part.start_s:,.6g}", f"{stop_s:,.6g}"
+
+
 def _said(part: "Window", whole: "Trace") -> str:
     from results import format as fmt
 
-    stop_s = min(part.start_s + part.length_s, whole.duration_s)
+    start_s, stop_s = _span(part, whole)
     said = (
-        f"{part.start_s:,.6g} s to {stop_s:,.6g} s, {fmt.count(part.requests)} requests, "
+        f"{start_s} s to {stop_s} s, {fmt.count(part.requests)} requests, "
         f"{fmt.rate(part.requests / part.length_s)}"
     )
     if part.candidates == 1:

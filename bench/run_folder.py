@@ -1,43 +1,35 @@
-"""Where the results of a command go."""
+"""Where a run is written."""
 
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.config import Settings
 from bench.errors import InputError
 from results.run import RunDirectory
 
 
-def run_folder(
-    out: Path | None, settings: Settings, *, suffix: str = ""
-) -> contextlib.AbstractContextManager[Path]:
-    """The folder of a run with these settings; see `named_folder`."""
-    name = f"{Path(settings.model.model).stem}-{Path(settings.replay.trace).stem}{suffix}"
-    return named_folder(out, name)
-
-
 @contextlib.contextmanager
-def named_folder(out: Path | None, name: str) -> Iterator[Path]:
-    """The folder of results, made early so that a bad one is found before a measurement is spent.
+def run_folder(out: Path | None, *subjects: str) -> Iterator[Path]:
+    """The run's folder, made early so that a bad one is found before a measurement is spent.
 
     Left empty by whatever goes wrong before there is something to keep, it is removed again.
 
     Args:
-        out: what the user asked for; runs/<time>-<name> otherwise.
-        name: what the results are of.
+        out: the folder asked for; None makes one in `runs/`.
+        subjects: what the run is of, for its name.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: it cannot be made or written to.
         RunExistsError: it holds a run already.
     """
     if out is not None and not out.name:
         raise InputError(f"out must name a folder, but got {str(out)!r}")
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in f"{now}-{name}")
+    name = "-".join([now, *(Path(subject).stem for subject in subjects)])
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
     made: list[Path] = []
-    folder = out or unused(Path("runs") / name)
+    folder = out or _unused(Path("runs") / name)
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         if out is None:
@@ -58,8 +50,7 @@ def named_folder(out: Path | None, name: str) -> Iterator[Path]:
                 path.rmdir()
 
 
-def unused(folder: Path) -> Path:
-    """Return the folder, with a number behind its name if there is one of that name already."""
+def _unused(folder: Path) -> Path:
     number, free = 2, folder
     while free.exists():
         free = folder.with_name(f"{folder.name}-{number}")

@@ -1,0 +1,87 @@
+"""Batch times for a simulation, drawn from a profile: cheap, and as bursty as the machine was."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.profiles.curve import Parts
+from batching.profiles.samples import correlation_length
+
+if TYPE_CHECKING:
+    from batching.profiles.profile import ServiceProfile
+
+# Of a correlation over k batches, blocks of 10 k keep nine tenths; fewer than this many a block
+# would not be cheap to draw.
+_PER_CORRELATION = 10
+_SHORTEST_BLOCK = 10
+_AT_ONCE = 4096
+
+
+class ServiceDraws:
+    """An endless series of batch times.
+
+    What is drawn is how slow the machine was at a moment, as the *rank* of a measured batch among
+    those of its own size; the answer is the time of that rank among the batches of the size asked
+    for. So each size keeps its own distribution, and a slow phase, which hit whatever sizes were
+    being measured then, stays a slow phase. Ranks are replayed in blocks of consecutive batches
+    from random starts, the end joined to the beginning (the circular block bootstrap, Politis and
+    Romano 1992); `block_length` is ten times the lag at which their autocorrelation is below 1/e.
+    The series goes by batches, not by time: a phase lasts as many batches as it did back to back.
+
+    Args:
+        profile: where the times come from; its requests as the model makes them.
+        rng: decides where the blocks start.
+    """
+
+    def __init__(self, profile: "ServiceProfile", rng: np.random.Generator) -> None:
+        self._curve = profile.curve()
+        self._known: dict[int, Sequence[Parts]] = {}
+        self.block_length = profile.block_length
+        self._ranks = _blocks(profile.ranks, self.block_length, rng)
+        self._wakes = _independent(profile.wake_s, rng)
+        self._timers = _independent(profile.timer_s, rng)
+        self._turns = _independent(profile.turn_s, rng)
+
+    def next(self, size: int) -> tuple[float, float, float]:
+        """Collate, execute and deliver times of the next batch, which has `size` requests; seconds.
+
+        Raises:
+            ProfileError: the profile does not cover that size.
+        """
+        rows = self._known.get(size)
+        if rows is None:
+            rows = self._known[size] = self._curve.rows(size)
+        return rows[int(next(self._ranks) * len(rows))]
+
+    def wake(self) -> float:
+        """From a lone arrival at an idle worker until the worker looks, seconds."""
+        return next(self._wakes)
+
+    def timer(self) -> float:
+        """How late a worker that waits for a moment is, seconds."""
+        return next(self._timers)
+
+    def turn(self) -> float:
+        """From a batch's delivery until the worker takes the next, if one is ready, seconds."""
+        return next(self._turns)
+
+
+def block_length(ranks: NDArray[np.float64]) -> int:
+    """How many consecutive ranks are replayed together."""
+    return min(len(ranks), max(_SHORTEST_BLOCK, _PER_CORRELATION * correlation_length(ranks)))
+
+
+def _blocks(ranks: NDArray[np.float64], length: int, rng: np.random.Generator) -> Iterator[float]:
+    within = np.arange(length)
+    while True:
+        starts = rng.integers(len(ranks), size=-(-_AT_ONCE // length))
+        chosen = (starts[:, None] + within) % len(ranks)
+        yield from ranks[chosen.ravel()].tolist()
+
+
+def _independent(values: Sequence[float], rng: np.random.Generator) -> Iterator[float]:
+    pool = np.asarray(values, dtype=np.float64)
+    while True:
+        yield from rng.choice(pool, size=_AT_ONCE).tolist()

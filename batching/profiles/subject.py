@@ -1,0 +1,112 @@
+"""What a profile is of: times are those of one model, on one device, in one number format."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from batching.devices import cpu_name, gpu_name
+from batching.models.contract import Placement
+
+_PACKAGES = ("dynbatch", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model and what it ran on.
+
+    Attributes:
+        model: its name, as reports show it.
+        device: "cpu", "cuda:<index>", or "synthetic" for a model that computes nothing.
+        device_name: the processor's or the GPU's own name; empty for a synthetic model.
+        dtype: "fp32", "fp16" or "bf16"; empty for a model that does not use torch.
+        engine: what executes it: "eager", or "python" for a model that does not use torch.
+        torch_threads: CPU threads of one torch operation; None for what does not depend on it.
+        versions: package name -> version, "python" included.
+    """
+
+    model: str
+    device: str
+    device_name: str = ""
+    dtype: str = ""
+    engine: str = "python"
+    torch_threads: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def differences(self, other: "Subject") -> "Differences":
+        """What is different about `other`, as sentences "model is a, not b", a being ours."""
+        decisive = [
+            ("model", self.model, other.model),
+            ("device", _kind(self.device), _kind(other.device)),
+            ("dtype", self.dtype, other.dtype),
+            ("engine", self.engine, other.engine),
+        ]
+        if _kind(self.device) == _kind(other.device):
+            decisive.insert(2, ("device name", self.device_name, other.device_name))
+        packages = sorted({*self.versions, *other.versions})
+        remarks = [
+            ("torch threads", self.torch_threads, other.torch_threads),
+            *((name, self.versions.get(name), other.versions.get(name)) for name in packages),
+        ]
+        return Differences(_unequal(decisive), _unequal(remarks))
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How two subjects differ.
+
+    Attributes:
+        decisive: what makes the times of one worthless for the other.
+        remarks: what may shift them: versions, the number of threads.
+    """
+
+    decisive: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def subject_of(model: Any, placement: Placement) -> Subject:
+    """The subject that a profile of `model` measured here and now would have."""
+    synthetic = hasattr(model, "batch_s")
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES if model.uses_torch else ("dynbatch",):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if not model.uses_torch:
+        return Subject(
+            model=model.name,
+            device="synthetic" if synthetic else "cpu",
+            device_name="" if synthetic else cpu_name(),
+            versions=versions,
+        )
+    on_gpu = placement.is_cuda
+    return Subject(
+        model=model.name,
+        device=placement.device,
+        device_name=gpu_name(int(placement.device.partition(":")[2])) if on_gpu else cpu_name(),
+        dtype=placement.dtype,
+        engine=getattr(model, "engine", "eager"),
+        torch_threads=None if on_gpu else _torch_threads(),
+        versions=versions,
+    )
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _unequal(pairs: list[tuple[str, Any, Any]]) -> tuple[str, ...]:
+    return tuple(
+        f"{what} is {'none' if ours in {None, ''} else ours}, "
+        f"not {'none' if theirs in {None, ''} else theirs}"
+        for what, ours, theirs in pairs
+        if ours != theirs
+    )

@@ -1,0 +1,225 @@
+"""`dynbatch profile`: how long a model takes for a batch of each size, here."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import options
+from bench.exits import INTERRUPTED, OK
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from batching.profiles import ServiceProfile, Subject
+
+
+def profile(  # noqa: PLR0917 - typer passes every option by name
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    weights: options.Weights = None,
+    max_batch_size: options.ProfileMaxBatchSize = 128,
+    lengths: options.Lengths = None,
+    budget: options.Budget = "20s",
+    seed: options.OrderSeed = 0,
+    config: options.Config = None,
+    out: options.ProfileOut = None,
+    as_json: options.ProfileJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Measure how long a model takes for a batch of each size; write it as JSON, with a picture.
+
+    With no option at all: the model mlp, batches of 1 to 128, 20 s at most.
+    """
+    given: dict[str, Any] = {"model": model, "device": device, "dtype": dtype, "weights": weights}
+    from batching import RealClock
+    from batching.profiles import save_profile, subject_of
+    from bench.config import load_settings
+    from bench.console import message_console, output_console, stdout_kept
+    from bench.durations import parse_duration_s
+    from bench.profiling import load_subject, measure_quietly, summarise
+
+    settings = load_settings(config, given)
+    budget_s = parse_duration_s("budget", budget)
+    asked_lengths = _lengths(lengths)
+    clock, messages = RealClock(), message_console(quiet=quiet)
+    with stdout_kept(as_json):
+        loaded, placement = load_subject(settings.model, clock)
+        path = _place(out, subject_of(loaded, placement))
+        with _folder_of(path):
+            try:
+                found = measure_quietly(
+                    loaded,
+                    placement,
+                    clock,
+                    messages,
+                    max_batch_size=max_batch_size,
+                    budget_s=budget_s,
+                    lengths=asked_lengths,
+                    seed=seed,
+                )
+            except KeyboardInterrupt:
+                messages.print("interrupted before every size was measured once: nothing is kept")
+                return INTERRUPTED
+            save_profile(found, path)
+            picture = _draw(found, path)
+    if as_json:
+        sys.stdout.write(json.dumps({**summarise(found), "profile": str(path)}, indent=2) + "\n")
+    elif not quiet:
+        console = output_console()
+        console.print(_shown(found))
+        console.print(f"profile: {path}\npicture: {picture}", soft_wrap=True)
+    return INTERRUPTED if found.interrupted else OK
+
+
+def _lengths(text: str | None) -> tuple[int, ...]:
+    from bench.errors import InputError
+
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(
+            f"lengths must be whole numbers with commas between, as 32,128,512, but got {text!r}"
+        ) from None
+
+
+def _place(out: Path | None, subject: "Subject") -> Path:
+    """The profile's file; one that holds something else is never replaced."""
+    from batching.errors import ProfileError
+    from batching.profiles import load_profile
+    from bench.errors import InputError
+
+    if out is None:
+        name = "-".join(part for part in (subject.model, subject.device, subject.dtype) if part)
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        out = Path("profiles") / f"{name}.json"
+    elif out.suffix != ".json":
+        raise InputError(f"out must be a file named *.json, but got {str(out)!r}")
+    if out.exists():
+        try:
+            load_profile(out)
+        except ProfileError as error:
+            raise InputError(
+                f"out must be a new file or a profile to replace, but {error}"
+            ) from None
+    return out
+
+
+@contextlib.contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Make the file's folder early, so that a bad one is found before; take it away if unused."""
+    from bench.errors import InputError
+
+    folder = path.parent
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{path.name}.writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"out must be in a folder to write to, but {folder}: {error.strerror}"
+        ) from None
+    try:
+        yield
+    finally:
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
+                parent.rmdir()
+
+
+def _draw(found: "ServiceProfile", path: Path) -> Path:
+    from results.figures.profile import ProfilePicture, save_profile_figure
+
+    curve, subject = found.curve(), found.subject
+    sizes = range(1, found.max_batch_size + 1)
+    where = "" if subject.device == "synthetic" else f" on {subject.device}"
+    picture = path.with_suffix(".png")
+    save_profile_figure(
+        ProfilePicture(
+            title=f"{subject.model}{where}{', ' + subject.dtype if subject.dtype else ''}",
+            samples_s={n: [s.total_s for s in curve.samples[n]] for n in found.sizes},
+            typical_s=[found.total_s(n) for n in sizes],
+            low_s=[found.quantile_s(n, 0.1) for n in sizes],
+            high_s=[found.quantile_s(n, 0.9) for n in sizes],
+            peak=found.peak_batch_size,
+            knee=found.knee,
+        ),
+        picture,
+    )
+    return picture
+
+
+def _shown(found: "ServiceProfile") -> "RenderableType":
+    """The table of sizes, and under it what follows from them."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.profiling import remarks
+    from results import format as fmt
+
+    sizes = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("batch size", "time", "10 to 90 %", "hand-over", "req/s", "samples"):
+        sizes.add_column(header, justify="right", no_wrap=True)
+    for size in found.sizes:
+        parts = found.parts_s(size)
+        low, high = (fmt.duration(found.quantile_s(size, q)) for q in (0.1, 0.9))
+        sizes.add_row(
+            str(size),
+            fmt.duration(found.total_s(size)),
+            f"{low} to {high}",
+            fmt.percent((parts.collate_s + parts.deliver_s) / parts.total_s),
+            fmt.number(found.rate_rps(size)),
+            str(len(found.curve().samples[size])),
+        )
+    return Group(
+        Text(f"{found.subject.model} on {found.subject.device_name or found.subject.device}"),
+        sizes,
+        _facts(found),
+        *(Text(f"{remark[0].upper()}{remark[1:]}.") for remark in remarks(found)),
+    )
+
+
+def _facts(found: "ServiceProfile") -> "RenderableType":
+    from rich.table import Table
+
+    from bench.profiling import quantile
+    from results import format as fmt
+
+    cold = found.cold_start
+    rows = [
+        ("capacity", f"{fmt.rate(found.peak_rps)} in batches of {found.peak_batch_size}"),
+        ("knee", f"nine tenths of that from batches of {found.knee} on"),
+        ("batching gain", f"x {fmt.number(found.batching_gain)}, against one by one"),
+        (
+            "cold start",
+            f"load {fmt.duration(cold.load_s)}, first batch {fmt.duration(cold.first_request_s)}, "
+            f"all sizes once {fmt.duration(cold.warm_up_s)}",
+        ),
+        (
+            "overheads",
+            f"idle worker wakes {fmt.duration(quantile(found.wake_s, 0.5))}, timer late "
+            f"{fmt.duration(quantile(found.timer_s, 0.5))}, next batch taken after "
+            f"{fmt.duration(quantile(found.turn_s, 0.5))} (medians)",
+        ),
+    ]
+    if found.memory_bytes:
+        size = max(found.memory_bytes)
+        whose = "of the whole process, " if found.subject.device == "cpu" else ""
+        peak = fmt.size(found.memory_bytes[size])
+        rows.append(("memory", f"{whose}peak {peak} with batches of {size}"))
+    for length in found.lengths:
+        curve = found.curve(length)
+        text = ", ".join(f"{b}: {fmt.duration(curve.total_s(b))}" for b in curve.sizes)
+        rows.append((f"length {length}", text))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in rows:
+        table.add_row(name, text)
+    return table

@@ -1,0 +1,125 @@
+"""`dynbatch simulate`: what a run would measure, in less time and without the device."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import options
+from bench.exits import NO, OK
+
+if TYPE_CHECKING:
+    from bench.config import Settings
+    from bench.simulation.loading import Loaded
+    from results.run import Run
+    from workloads import ResolvedTrace
+
+
+def simulate(  # noqa: PLR0917 - typer passes every option by name
+    trace: options.Trace = None,
+    rate: options.Rate = None,
+    utilization: options.Utilizations = None,
+    time_scale: options.TimeScale = None,
+    duration: options.Duration = None,
+    seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    profile: options.Profile = None,
+    profile_budget: options.ProfileBudget = "20s",
+    force: options.Force = False,
+    policy: options.Policy = None,
+    max_batch_size: options.MaxBatchSize = None,
+    batch_timeout_ms: options.BatchTimeoutMs = None,
+    min_wait_ms: options.MinWaitMs = None,
+    preferred_batch_sizes: options.PreferredBatchSizes = None,
+    slo_ms: options.SloMs = None,
+    max_queue_size: options.MaxQueueSize = None,
+    deadline_ms: options.DeadlineMs = None,
+    replicas: options.Replicas = None,
+    in_flight: options.InFlight = None,
+    sweep: options.Sweep = None,
+    config: options.Config = None,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    strict: options.Strict = False,
+) -> int:
+    """Serve a trace in virtual time, with batch times from a profile or a synthetic model.
+
+    The policies are those of the live batcher; the run it writes is one like a measured run, and
+    labelled simulated. With --sweep it tries every combination of some knobs instead.
+    """
+    given: dict[str, Any] = dict(locals())
+    from batching import RealClock
+    from bench.config import load_settings
+    from bench.console import message_console, stdout_kept
+    from bench.durations import parse_duration_s
+    from bench.run_folder import run_folder
+    from bench.simulation import arrivals, sweeping
+    from bench.simulation.loading import load_source
+
+    loads = arrivals.utilizations(utilization)
+    plan = sweeping.parse(sweep) if sweep else None
+    given["utilization"] = loads[0] if loads else None
+    settings = load_settings(config, given)
+    if len(loads) > 1 and plan is None:
+        plan = sweeping.Plan(())
+    messages = message_console(quiet=quiet)
+    with stdout_kept(as_json):
+        loaded = load_source(
+            settings,
+            RealClock(),
+            messages,
+            profile=profile,
+            model_named=model is not None,
+            budget_s=parse_duration_s("profile_budget", profile_budget),
+            force=force,
+        )
+        with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
+            if plan is not None:
+                return sweeping.command(
+                    plan, settings, loaded, loads, folder, as_json=as_json, quiet=quiet
+                )
+            resolved = arrivals.resolve(settings.replay, loaded, settings.batcher.replicas or 1)
+            run = _run(settings, loaded, resolved, folder, latest=out is None)
+    return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
+
+
+def _run(
+    settings: "Settings", loaded: "Loaded", resolved: "ResolvedTrace", folder: Path, *, latest: bool
+) -> "Run":
+    from bench.simulation.runner import Setup
+    from bench.simulation.writing import write_simulation
+    from results.report import write_report
+    from results.run import update_latest
+
+    setup = Setup(settings.batcher, loaded.source, settings.batcher.replicas or 1)
+    command = shlex.join(["dynbatch", *sys.argv[1:]])
+    run = write_simulation(setup, settings, loaded, resolved, folder, command=command)
+    write_report(run)
+    if latest:
+        update_latest(folder)
+    return run
+
+
+def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
+    from bench.console import output_console
+    from results.run import REPORT
+    from results.summary import summary
+
+    if as_json:
+        facts = {"simulated": True, **json.loads(run.metrics.model_dump_json())}
+        facts["bounds"] = run.record.config["bounds"]
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+    elif not quiet:
+        output = output_console()
+        output.print(summary(run))
+        output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
+    return NO if strict and not run.record.valid else OK

@@ -1,0 +1,72 @@
+"""What a simulation says of a run before it is measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batching.profiles import load_profile
+from bench.profiling import measure_quietly
+from bench.simulation.loading import Loaded, matching
+from bench.simulation.logs import simulation_logs
+from bench.simulation.runner import Setup
+from bench.simulation.source import ProfileSource
+from results.metrics import compute_metrics
+from results.prediction import measured
+
+if TYPE_CHECKING:
+    from bench.session import Session
+
+
+@dataclass(frozen=True)
+class Profiling:
+    """Where the batch times behind a prediction come from.
+
+    Args:
+        path: a profile's file; None measures one before the run.
+        budget_s: time for measuring it.
+        force: use a profile of something else all the same.
+    """
+
+    path: Path | None
+    budget_s: float
+    force: bool = False
+
+    def load(self, session: "Session") -> Loaded:
+        """The profile of the session's model, read and checked, or measured now.
+
+        Raises:
+            ProfileError: the file is no profile, or not of this model, device, dtype and engine.
+        """
+        model, placement = session.model, session.placement
+        differences: tuple[str, ...] = ()
+        if self.path is not None:
+            profile = load_profile(self.path)
+            differences = matching(profile, model, placement, force=self.force)
+        else:
+            profile = measure_quietly(
+                model,
+                placement,
+                session.clock,
+                session.console,
+                max_batch_size=session.settings.batcher.max_batch_size,
+                budget_s=self.budget_s,
+            )
+        source = ProfileSource(profile)
+        return Loaded(source, model.name, session.device, profile, self.path, differences)
+
+
+def predict(session: "Session", loaded: Loaded) -> dict[str, float | None]:
+    """Simulate what the session is about to replay.
+
+    Returns:
+        The metrics that are predicted, by their key in run.json.
+
+    Raises:
+        InputError: the batcher's largest batch is beyond the profile.
+    """
+    arrivals = session.arrivals
+    setup = Setup(session.settings.batcher, loaded.source, session.replicas)
+    arrival_s = arrivals.trace.arrival_s
+    run = setup.run(arrival_s.tolist(), arrivals.seed or 0)
+    logs = simulation_logs(run, arrival_s, setup.knobs.max_batch_size).validated()
+    return measured(compute_metrics(logs, arrivals.window_s, replicas=session.replicas))

@@ -1,0 +1,186 @@
+"""Measuring a service profile for a person: with progress, quietly, and in numbers and words."""
+
+import time
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from batching import Clock, load_model
+from batching.devices import resolve_placement
+from batching.models import Model, Placement
+from batching.profiles import ServiceProfile, Step, measure_profile
+from bench.config import ModelSettings
+from bench.replay import quiet_gc
+
+_REFRESH_S = 0.25
+
+
+def load_subject(settings: ModelSettings, clock: Clock) -> tuple[Model, Placement]:
+    """The model that the settings name, not loaded yet, and where it is to run: one device.
+
+    Raises:
+        ConfigError: there is no such model, device or dtype.
+    """
+    placement = resolve_placement(settings.device, settings.dtype)
+    return load_model(settings.model, clock=clock, weights=settings.weights), placement
+
+
+def measure_quietly(
+    model: Model,
+    placement: Placement,
+    clock: Clock,
+    console: Console,
+    *,
+    max_batch_size: int,
+    budget_s: float,
+    lengths: Sequence[int] = (),
+    seed: int = 0,
+) -> ServiceProfile:
+    """Measure as a run is measured: the garbage collector off, a line of progress on `console`.
+
+    Raises:
+        ConfigError, ModelError, BatchExecutionError: as `measure_profile`.
+    """
+    where = f" on {placement.device}" if model.uses_torch else ""
+    console.print(
+        f"profiling {model.name}{where}: batches of up to {max_batch_size}, {budget_s:g} s at most"
+    )
+    with quiet_gc(), _Line(console) as line:
+        return measure_profile(
+            model,
+            placement,
+            clock,
+            max_batch_size=max_batch_size,
+            budget_s=budget_s,
+            lengths=lengths,
+            seed=seed,
+            on_step=line.show,
+        )
+
+
+class _Line:
+    """Redraws itself four times a second at most; a console that is no terminal gets nothing."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._shown = console.is_terminal and not console.quiet
+        self._next_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, step: Step) -> None:
+        now_s = time.perf_counter()
+        if not self._shown or now_s < self._next_s:
+            return
+        self._next_s = now_s + _REFRESH_S
+        line = Table.grid(padding=(0, 2))
+        done_s = min(step.elapsed_s, step.budget_s)
+        line.add_row(
+            f"{done_s:5.1f}/{step.budget_s:g} s",
+            ProgressBar(total=step.budget_s, completed=done_s, width=24),
+            f"{step.batches:,} batches of 1 to {step.largest}" if step.batches else "warming up",
+            f"now {step.size}",
+        )
+        self._live.update(line, refresh=True)
+
+
+def summarise(profile: ServiceProfile) -> dict[str, Any]:
+    """The profile in numbers, for `--json`; times in seconds, null where not known."""
+    subject = profile.subject
+    return {
+        "model": subject.model,
+        "device": subject.device,
+        "device_name": subject.device_name,
+        "dtype": subject.dtype,
+        "engine": subject.engine,
+        "peak_rps": profile.peak_rps,
+        "peak_batch_size": profile.peak_batch_size,
+        "knee": profile.knee,
+        "batching_gain": profile.batching_gain,
+        "max_batch_size": profile.max_batch_size,
+        "stopped": profile.stopped,
+        "stopped_at": profile.stopped_at,
+        "interrupted": profile.interrupted,
+        "spent_s": profile.spent_s,
+        "cold_start_s": {
+            "load": _known(profile.cold_start.load_s),
+            "first_request": _known(profile.cold_start.first_request_s),
+            "warm_up": _known(profile.cold_start.warm_up_s),
+        },
+        "overheads_s": {
+            name: {"p50": quantile(times, 0.5), "p90": quantile(times, 0.9)}
+            for name, times in (
+                ("wake", profile.wake_s),
+                ("timer", profile.timer_s),
+                ("turn", profile.turn_s),
+            )
+        },
+        "sizes": [_size(profile, size) for size in profile.sizes],
+        "lengths": {
+            str(length): {str(b): profile.total_s(b, length) for b in profile.curve(length).sizes}
+            for length in profile.lengths
+        },
+    }
+
+
+def _size(profile: ServiceProfile, size: int) -> dict[str, Any]:
+    return {
+        "batch_size": size,
+        "samples": len(profile.curve().samples[size]),
+        "total_s": profile.total_s(size),
+        "p10_s": profile.quantile_s(size, 0.1),
+        "p90_s": profile.quantile_s(size, 0.9),
+        "error": _known(profile.error(size)),
+        "rate_rps": profile.rate_rps(size),
+        "parts_s": {
+            name.removesuffix("_s"): time_s
+            for name, time_s in profile.parts_s(size)._asdict().items()
+        },
+        "memory_bytes": profile.memory_bytes.get(size),
+    }
+
+
+def remarks(profile: ServiceProfile) -> list[str]:
+    """What has to be said with the numbers: where it stopped and what is not certain."""
+    said: list[str] = []
+    if profile.stopped == "memory":
+        said.append(f"a batch of {profile.stopped_at} ran out of memory")
+    if profile.stopped == "budget":
+        said.append(
+            f"batches of {profile.stopped_at} and more would not have fitted the budget of "
+            f"{profile.budget_s:g} s: --budget {4 * profile.budget_s:g}s for more"
+        )
+    if profile.interrupted:
+        said.append("interrupted: what was measured until then")
+    uncertain = profile.uncertain_sizes
+    if uncertain:
+        known = [profile.error(size) for size in uncertain if isfinite(profile.error(size))]
+        worst = f", {100 * max(known):.1f} % at worst" if known else ""
+        few = len(uncertain) - len(known)
+        counted = f"; {few} with fewer than 8 samples" if few else ""
+        said.append(
+            f"the medians of {len(uncertain)} of {len(profile.sizes)} sizes are not certain to "
+            f"{100 * profile.target:g} %{worst}{counted}"
+        )
+    return said
+
+
+def quantile(times_s: Sequence[float], q: float) -> float:
+    """The q quantile, nearest rank."""
+    ordered = sorted(times_s)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def _known(value: float) -> float | None:
+    return value if isfinite(value) else None

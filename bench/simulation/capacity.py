@@ -1,0 +1,107 @@
+"""The highest load at which a batcher meets an objective, found in simulation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.simulation.outcome import Outcome
+from bench.simulation.runner import Setup
+from workloads import ResolvedTrace
+
+# Beyond this share of what a full queue is served at, a queue has no end worth simulating.
+STABLE = 0.995
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One load that was tried.
+
+    Attributes:
+        rate_rps: mean rate offered.
+        met: whether the objective was met.
+        outcomes: what came of each draw.
+    """
+
+    rate_rps: float
+    met: bool
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Where a batcher stops meeting its objective.
+
+    Attributes:
+        limit_rps: what it serves with a queue that never empties; no load above can be carried.
+        met: the highest load that met the objective; None if the lowest tried did not.
+        missed: the lowest that did not; None if it is met up to the limit.
+        trials: all that were tried, in order.
+    """
+
+    limit_rps: float
+    met: Trial | None
+    missed: Trial | None
+    trials: tuple[Trial, ...]
+
+
+def find_capacity(
+    setup: Setup,
+    draws: Callable[[float], Sequence[ResolvedTrace]],
+    meets: Callable[[Sequence[Outcome]], bool],
+    *,
+    seed: int = 0,
+    lowest: float = 0.01,
+    tolerance: float = 0.01,
+) -> Capacity:
+    """Bracket and bisect the load, on a geometric scale.
+
+    The draws of every load come from the same seeds, so that what differs between two loads is
+    the load. Latency need not grow with it everywhere (a fuller batch can be cheaper than a wait),
+    so the answer is the boundary that bisection meets, from below.
+
+    Args:
+        setup: the batcher.
+        draws: rate in requests per second -> arrivals at that mean rate.
+        meets: whether the outcomes of the draws, taken together, meet the objective.
+        seed: of the service times.
+        lowest: where to begin, as a share of the limit.
+        tolerance: relative width of the bracket to stop at.
+    """
+    limit_rps = setup.limit_rps(seed)
+    trials: list[Trial] = []
+
+    def attempt(rate_rps: float) -> Trial:
+        outcomes = tuple(
+            setup.outcome(arrivals, seed + i) for i, arrivals in enumerate(draws(rate_rps))
+        )
+        trials.append(Trial(rate_rps, meets(outcomes), outcomes))
+        return trials[-1]
+
+    met: Trial | None = None
+    missed: Trial | None = None
+    rate_rps = 0.5 * STABLE * limit_rps
+    while missed is None or met is None:
+        trial = attempt(rate_rps)
+        if trial.met:
+            met = trial
+            if rate_rps >= STABLE * limit_rps:
+                break
+            rate_rps = STABLE * limit_rps
+        else:
+            missed = trial
+            if rate_rps <= lowest * limit_rps:
+                break
+            rate_rps = max(lowest * limit_rps, rate_rps / 4.0) if met is None else rate_rps
+    while met and missed and missed.rate_rps > (1.0 + tolerance) * met.rate_rps:
+        trial = attempt((met.rate_rps * missed.rate_rps) ** 0.5)
+        met, missed = (trial, missed) if trial.met else (met, trial)
+    return Capacity(limit_rps, met, missed, tuple(trials))
+
+
+def pooled_percentile_s(outcomes: Sequence[Outcome], share: float) -> float:
+    """Latency by nearest rank over the requests of all draws; one without an answer is infinite."""
+    latency_s = np.sort(np.concatenate([o.latency_s for o in outcomes]))
+    requests = sum(o.requests for o in outcomes)
+    rank = -(-round(share * 1_000_000) * requests // 1_000_000)
+    return float(latency_s[rank - 1]) if 0 < rank <= len(latency_s) else float("inf")

@@ -1,0 +1,91 @@
+"""Where a simulation's batch times come from: a profile, or a model that states its own."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from batching import Model
+from batching.models.synthetic import SyntheticModel
+from batching.probe import PROBE_SIZES
+from batching.profiles import ServiceProfile
+from bench.simulation.service import ExactService, Overheads, Service
+
+
+class Source(Protocol):
+    """Batch times of one model on one device."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest batch it knows the time of."""
+        ...
+
+    @property
+    def peak_rps(self) -> float:
+        """What one worker can serve, requests per second."""
+        ...
+
+    def least_s(self, size: int) -> float:
+        """A time that no batch of that size falls below, seconds."""
+        ...
+
+    def draw(self, seed: int) -> tuple[Service, Overheads]:
+        """An endless series of batch times; equal seeds give equal series."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProfileSource:
+    """The samples of a service profile, redrawn."""
+
+    profile: ServiceProfile
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest measured size."""
+        return self.profile.max_batch_size
+
+    @property
+    def peak_rps(self) -> float:
+        """The profile's capacity."""
+        return self.profile.peak_rps
+
+    def least_s(self, size: int) -> float:
+        """The shortest sample."""
+        return self.profile.quantile_s(size, 0.0)
+
+    def draw(self, seed: int) -> tuple[Service, Overheads]:
+        """Draws of times and of what the threads lose."""
+        draws = self.profile.draws(np.random.default_rng(seed))
+        return draws, Overheads(wake_s=draws.wake, timer_s=draws.timer, gap_s=draws.turn)
+
+
+@dataclass(frozen=True)
+class ExactSource:
+    """The times that a synthetic model states, with nothing around them.
+
+    Args:
+        model: an affine or roofline model.
+        max_batch_size: the largest batch that may be asked for; its formula has no end.
+    """
+
+    model: SyntheticModel
+    max_batch_size: int = 4096
+
+    @property
+    def peak_rps(self) -> float:
+        """The largest b/T(b) of the sizes that a run's own probe tries."""
+        return max(size / self.model.batch_s(size) for size in PROBE_SIZES)
+
+    def least_s(self, size: int) -> float:
+        """T(size) itself."""
+        return self.model.batch_s(size)
+
+    def draw(self, seed: int) -> tuple[Service, Overheads]:
+        """The same times whatever the seed."""
+        return ExactService(self.model.batch_s), Overheads()
+
+
+def exact_source(model: Model) -> ExactSource | None:
+    """The source of a synthetic model; None for a real one, which has to be profiled."""
+    return ExactSource(model) if isinstance(model, SyntheticModel) else None

@@ -1,0 +1,81 @@
+"""The trace that a command looks at, and where what it writes about it goes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace
+
+
+def reading(
+    trace_format: str | None, time_column: str | None, time_unit: str | None, skip_bad: int | None
+) -> "Reading":
+    """How a trace file is to be read, from the options of that name."""
+    from workloads import Reading
+
+    return Reading(
+        format=trace_format,
+        time_column=time_column,
+        time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
+        skip_bad=skip_bad or 0,
+    )
+
+
+def read(
+    trace: str,
+    how: "Reading",
+    messages: "Console",
+    *,
+    rate: float | None,
+    duration: float | None,
+    seed: int | None,
+) -> tuple["DescribedTrace | ListedTrace", "ResolvedTrace"]:
+    """What the file says, and its arrivals: drawn where the file describes a process.
+
+    What there is to know of how the file was read goes to `messages`.
+
+    Raises:
+        WorkloadError: The file is no trace, or it cannot be drawn or cut as asked.
+    """
+    import workloads
+
+    spec = workloads.load(trace, how)
+    for note in getattr(spec, "notes", ()):
+        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    return spec, workloads.resolve(spec, rate_rps=rate, duration_s=duration, seed=seed)
+
+
+def folder_of(name: str) -> Path:
+    """`traces/<name>`, with what no file name should have replaced by dashes."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".")
+    return Path("traces") / (safe[:100] or "trace")
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder, and those above it, before long work is done for nothing.
+
+    Raises:
+        InputError: It cannot be made, or nothing can be written into it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    return folder
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into one line."""
+    from bench.errors import InputError
+
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"out must be a place to write to, but {path}: {reason}") from None

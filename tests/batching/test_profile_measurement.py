@@ -1,0 +1,259 @@
+"""Measuring a profile: exact on a virtual clock, adaptive, within its budget, through a batcher."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from batching import BatchExecutionError, ConfigError, Placement, RealClock, VirtualClock
+from batching.models import AffineModel, RooflineModel, SyntheticModel
+from batching.models.torch_model import TokenModel
+from batching.profiles import ServiceProfile, measure_profile
+from batching.profiles.plan import LEAST_SAMPLES, MOST_SAMPLES, sizes_up_to, visits_a_round
+from tests.batching.profiled import NoisyModel, affine, measured
+
+
+class TestSizes:
+    def test_are_the_powers_of_two_and_those_between_them(self):
+        assert sizes_up_to(32) == ([1, 2, 4, 8, 16, 32], [3, 6, 12, 24])
+
+    def test_include_the_limit_itself(self):
+        assert sizes_up_to(20) == ([1, 2, 4, 8, 16, 20], [3, 6, 12])
+        assert sizes_up_to(24) == ([1, 2, 4, 8, 16, 24], [3, 6, 12])
+        assert sizes_up_to(1) == ([1], [])
+
+
+class TestExactModels:
+    def test_give_exact_times_and_no_overhead(self):
+        profile = measured(affine)
+        assert profile.sizes == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+        for size in range(1, 129):  # T is linear, so that interpolation is exact too
+            assert profile.total_s(size) == pytest.approx(0.005 + 0.0001 * size, abs=1e-9)
+            assert profile.quantile_s(size, 0.01) == profile.quantile_s(size, 0.99)
+        assert {s.collate_s + s.deliver_s + s.wake_s for s in profile.samples} == {0.0}
+        assert {*profile.wake_s, *profile.timer_s, *profile.turn_s} == {0.0}
+
+    def test_are_certain_after_the_least_number_of_samples_and_cost_no_more(self):
+        profile = measured(affine)
+        assert {len(some) for some in profile.curve().samples.values()} == {LEAST_SAMPLES}
+        assert profile.uncertain_sizes == ()
+        assert profile.spent_s < 0.25 * profile.budget_s
+
+    def test_agree_with_the_profile_made_without_measuring(self):
+        found = measured(lambda clock: RooflineModel(0.0005, 0.004, 0.00025, clock))
+        stated = ServiceProfile.of_model(
+            RooflineModel(0.0005, 0.004, 0.00025, VirtualClock()), max_batch_size=128
+        )
+        assert found.peak_rps == pytest.approx(stated.peak_rps)
+        assert found.knee == stated.knee
+        assert [found.total_s(b) for b in found.sizes] == pytest.approx(
+            [stated.total_s(b) for b in found.sizes], abs=1e-9
+        )
+
+    def test_measure_the_same_with_the_same_seed_in_an_order_that_is_random(self):
+        first, again, other = (measured(affine, seed=seed) for seed in (3, 3, 4))
+        order = [s.size for s in first.samples]
+        assert order == [s.size for s in again.samples]
+        assert order != [s.size for s in other.samples]
+        assert order[:14] != sorted(order[:14])
+
+
+class TestAdaptivity:
+    def test_more_samples_where_the_spread_is(self):
+        profile = measured(
+            lambda clock: NoisyModel(
+                clock, lambda n: 0.002 + 0.001 * n, lambda n: 0.1 if n in {4, 16} else 0.002
+            ),
+            max_batch_size=16,
+        )
+        counts = {size: len(some) for size, some in profile.curve().samples.items()}
+        noisy, quiet = {counts.pop(4), counts.pop(16)}, set(counts.values())
+        assert min(noisy) > 2 * max(quiet)
+        assert profile.uncertain_sizes == ()
+        for size in profile.sizes:
+            assert profile.total_s(size) == pytest.approx(0.002 + 0.001 * size, rel=0.05)
+
+    def test_a_spread_that_no_number_settles_ends_at_the_most(self):
+        profile = measured(
+            lambda clock: NoisyModel(clock, lambda n: 0.001, lambda n: 1.0),
+            max_batch_size=2,
+            budget_s=1000.0,
+        )
+        counts = [len(some) for some in profile.curve().samples.values()]
+        assert all(MOST_SAMPLES <= count < MOST_SAMPLES + 10 for count in counts)
+        assert profile.uncertain_sizes == (1, 2)
+
+    def test_visits_are_in_proportion_to_what_each_size_needs_and_nobody_sits_out(self):
+        rng = np.random.default_rng(0)
+        spreads = (0.0, 0.02, 0.3, 5.0)
+        times = {(n, None): list(rng.uniform(1, 1 + s, 40)) for n, s in enumerate(spreads, 1)}
+        visits = list(visits_a_round(times).values())
+        assert visits[:2] == [1, 1]
+        assert 1 < visits[2] < 8
+        assert visits[3] == 8
+
+    def test_a_slow_machine_in_the_second_half_slows_every_size_alike(self):
+        class Drifting(SyntheticModel):
+            def batch_s(self, size):
+                return (0.01 + 0.001 * size) * (1.5 if self._clock.now() > 3.0 else 1.0)
+
+        profile = measured(lambda clock: Drifting("d", clock), max_batch_size=16, budget_s=10.0)
+        means = [
+            np.mean([s.total_s for s in some]) / (0.01 + 0.001 * size)
+            for size, some in profile.curve().samples.items()
+        ]
+        assert max(means) > 1.05
+        assert max(means) / min(means) < 1.02
+
+
+class TestBudget:
+    @pytest.mark.parametrize("item_s", [0.001, 0.02, 0.1, 1.0])
+    def test_is_kept(self, item_s):
+        profile = measured(lambda clock: AffineModel(0.0, item_s, clock))
+        assert profile.spent_s <= profile.budget_s
+
+    def test_a_slow_model_keeps_large_sizes_at_the_cost_of_those_between(self):
+        profile = measured(lambda clock: AffineModel(0.0, 0.1, clock))
+        assert profile.sizes == (1, 2, 4, 8, 16, 32)
+        assert (profile.stopped, profile.stopped_at) == ("budget", 64)
+        assert all(profile.curve().samples.values())
+
+    def test_one_batch_longer_than_the_budget_is_measured_all_the_same(self):
+        profile = measured(lambda clock: AffineModel(60.0, 0.0, clock), budget_s=1.0)
+        assert profile.sizes == (1,)
+        assert profile.total_s(1) == pytest.approx(60.0)
+        assert profile.error(1) == math.inf
+        assert profile.uncertain_sizes == (1,)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"budget_s": 0.0}, "budget_s must be > 0, but got 0"),
+            ({"budget_s": math.nan}, "budget_s must be > 0, but got nan"),
+            ({"max_batch_size": 0}, "max_batch_size must be from 1 to 65536, but got 0"),
+            ({"seed": -1}, "seed must be >= 0, but got -1"),
+            ({"lengths": (8,)}, "lengths go with a model of sequences"),
+        ],
+    )
+    def test_an_argument_out_of_its_range_is_refused(self, options, message):
+        with pytest.raises(ConfigError, match=message):
+            measured(affine, **options)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own, which is how it is recognised."""
+
+
+class SmallMemory(AffineModel):
+    """Holds batches of `fits` at most; from its `shrinks`-th batch on, of 8 at most."""
+
+    def __init__(self, clock, fits, shrinks=math.inf):
+        super().__init__(0.005, 0.0001, clock)
+        self._fits, self._shrinks = fits, shrinks
+        self.batches = 0
+
+    def run(self, inputs):
+        self.batches += 1
+        if len(inputs) > (8 if self.batches >= self._shrinks else self._fits):
+            raise OutOfMemoryError
+        return super().run(inputs)
+
+
+class TestFailures:
+    def test_the_size_that_runs_out_of_memory_ends_the_profile_below_it(self):
+        profile = measured(lambda clock: SmallMemory(clock, 50), max_batch_size=128)
+        assert profile.sizes == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+        assert (profile.stopped, profile.stopped_at) == ("memory", 64)
+        assert profile.total_s(32) == pytest.approx(0.0082)
+
+    def test_memory_that_shrinks_on_the_way_takes_its_sizes_with_it(self):
+        profile = measured(lambda clock: SmallMemory(clock, 99, shrinks=100), max_batch_size=32)
+        assert profile.sizes == (1, 2, 3, 4, 6, 8)
+        assert profile.stopped == "memory"
+        assert profile.stopped_at == 12
+
+    def test_a_model_that_raises_is_an_error_that_says_what(self):
+        class Broken(AffineModel):
+            def run(self, inputs):
+                raise OSError("no disk")
+
+        with pytest.raises(BatchExecutionError, match="OSError: no disk"):
+            measured(lambda clock: Broken(0.001, 0.0, clock))
+
+    def test_a_model_that_cannot_make_an_input_is_an_error_that_says_so(self):
+        class Broken(AffineModel):
+            def make_input(self, rng):
+                raise SystemExit(1)
+
+        with pytest.raises(BatchExecutionError, match="raised while it made an input: SystemExit"):
+            measured(lambda clock: Broken(0.001, 0.0, clock))
+
+
+class TestInterrupts:
+    @staticmethod
+    def interrupted_at(number):
+        def on_step(step):
+            if step.batches >= number:
+                raise KeyboardInterrupt
+
+        return measured(affine, max_batch_size=8, on_step=on_step)
+
+    def test_after_every_size_was_seen_what_was_measured_is_kept(self):
+        profile = self.interrupted_at(40)
+        assert profile.interrupted
+        assert len(profile.samples) == 40
+        assert profile.sizes == (1, 2, 3, 4, 6, 8)
+
+    @pytest.mark.parametrize("number", [0, 3])
+    def test_before_that_nothing_is(self, number):
+        with pytest.raises(KeyboardInterrupt):
+            self.interrupted_at(number)
+
+
+class TestSequences:
+    @staticmethod
+    def model(**options):
+        class Sum(torch.nn.Module):
+            def forward(self, input_ids, attention_mask):
+                return (input_ids * attention_mask).sum(1, keepdim=True)
+
+        return TokenModel(
+            Sum,
+            lambda rng: torch.from_numpy(rng.integers(1, 9, size=rng.integers(3, 30))),
+            name="sum",
+            **options,
+        )
+
+    def profile(self, model, **options):
+        return measure_profile(
+            model, Placement(), RealClock(), budget_s=0.3, max_batch_size=4, **options
+        )
+
+    def test_lengths_are_measured_by_themselves_besides_the_models_own(self):
+        profile = self.profile(self.model(), lengths=(16, 4))
+        assert profile.lengths == (4, 16)
+        assert profile.curve(16).sizes == (1, 2, 4)
+        assert profile.sizes == (1, 2, 3, 4)
+        assert profile.subject.engine == "eager"
+        assert profile.cold_start.load_s > 0
+
+    def test_a_batch_is_of_requests_that_may_share_one(self):
+        profile = self.profile(self.model(length_buckets=(8, 16, 32)))
+        assert profile.sizes == (1, 2, 3, 4)
+
+    def test_an_input_of_a_length_has_that_length(self):
+        model = self.model()
+        for length in (1, 7, 100):
+            assert len(model.input_of_length(np.random.default_rng(0), length)) == length
+
+
+def test_real_overheads_are_measured_as_often_as_is_stated_and_are_not_nothing():
+    clock = RealClock()
+    profile = measure_profile(
+        AffineModel(0.0002, 0.0, clock), Placement(), clock, budget_s=2.0, max_batch_size=2
+    )
+    for times_s in (profile.wake_s, profile.timer_s, profile.turn_s):
+        assert 8 <= len(times_s) <= 48
+        assert max(times_s) > 0.0
+    assert min(s.execute_s for s in profile.samples) >= 0.0002

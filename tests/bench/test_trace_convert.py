@@ -1,0 +1,131 @@
+"""`dynbatch trace convert`, and recordings in `dynbatch bench`."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from bench import cli
+from bench.config import load_settings
+from tests.workloads.examples import AZURE_FUNCTIONS, AZURE_LLM, with_bad_line
+from workloads import load
+
+
+@pytest.fixture
+def dynbatch(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "day.csv").write_bytes(AZURE_LLM)
+    (tmp_path / "spoilt.csv").write_bytes(with_bad_line(AZURE_LLM, 3, b"x,1,2"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
+        code = cli.run()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_it_says_what_it_read_and_what_it_wrote(dynbatch):
+    code, out, err = dynbatch("trace", "convert", "day.csv", "day.parquet")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "read day.csv as azure-llm: 3 requests over 4.54188 s, 0.6605 req/s",
+        "tokens: 549.7 in a request, 69.33 out a request",
+        "wrote day.parquet",
+    ]
+    assert load("day.parquet").trace.fingerprint() == load("day.csv").trace.fingerprint()
+
+
+def test_json_is_one_object_and_what_was_skipped_is_in_it(dynbatch):
+    code, out, err = dynbatch(
+        "trace", "convert", "spoilt.csv", "day.json.gz", "--skip-bad", 1, "--json"
+    )
+    said = json.loads(out)
+    trace = load("day.json.gz").trace
+    note = (
+        '1 bad line of 4 skipped; the first: line 3: TIMESTAMP must be a date and time, but got "x"'
+    )
+    assert code == 0
+    assert err == f"spoilt.csv: {note}\n"
+    assert said == {
+        "source": "spoilt.csv",
+        "target": "day.json.gz",
+        "format": "azure-llm",
+        "notes": [note],
+        "name": "spoilt",
+        "requests": 3,
+        "duration_s": 4.541877,
+        "rate_rps": pytest.approx(3 / 4.541877),
+        "input_tokens": 1649,
+        "output_tokens": 208,
+        "sha256": trace.fingerprint(),
+    }
+    assert load("day.json.gz").notes == (note,)
+
+
+def test_quiet_prints_nothing(dynbatch):
+    assert dynbatch("trace", "convert", "day.csv", "day.csv.zst", "--quiet") == (0, "", "")
+    assert len(load("day.csv.zst").trace) == 3
+
+
+def test_a_recording_may_come_through_a_pipe(dynbatch, monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO(AZURE_FUNCTIONS))
+    monkeypatch.setattr(sys, "stdin", pipe)
+    code, out, _ = dynbatch("trace", "convert", "-", "calls.json")
+    assert code == 0
+    assert out.startswith("read - as azure-functions: 3 requests")
+    assert load("calls.json").trace.name == "stdin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["spoilt.csv", "o.json"], "spoilt.csv: line 3: TIMESTAMP must be a date and time, but go"),
+        (["day.csv", "o.txt"], "o.txt: a trace's name must end in .json, .csv or .parquet"),
+        (["day.csv", "o.parquet.gz"], "but got .parquet.gz"),
+        (["day.csv", "no/o.json"], "cannot be written: No such file or directory"),
+        (["none.csv", "o.json"], "none.csv does not exist"),
+        (["bursty.json", "o.json"], "source must list arrivals, but bursty.json describes a mmpp"),
+        (["day.csv", "o.json", "--time-unit", "h"], "time_unit must be one of s, ms, us, ns"),
+        (["day.csv", "o.json", "--trace-format", "x"], "trace_format must be one of dynbatch-json"),
+        (["day.csv", "o.json", "--time-column", "x"], "time_column must go with one of"),
+        (["day.csv", "o.json", "--skip-bad", "-1"], "skip_bad must be >= 0, but got -1"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_is_written(dynbatch, tmp_path, arguments, message):
+    before = sorted(tmp_path.iterdir())
+    code, out, err = dynbatch("trace", "convert", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_failed_conversion_keeps_what_was_there(dynbatch, tmp_path):
+    dynbatch("trace", "convert", "day.csv", "o.parquet")
+    kept = (tmp_path / "o.parquet").read_bytes()
+    assert dynbatch("trace", "convert", "spoilt.csv", "o.parquet")[0] == 2
+    assert (tmp_path / "o.parquet").read_bytes() == kept
+
+
+def test_a_recording_is_benched_as_it_is_and_the_run_says_how_it_was_read(dynbatch, tmp_path):
+    code, _, err = dynbatch(
+        "bench", "--trace", "spoilt.csv", "--skip-bad", 1, "--model", "affine:1,0.05",
+        "--time-scale", "0.05", "--out", "run",
+    )  # fmt: skip
+    trace = json.loads((tmp_path / "run" / "run.json").read_text())["trace"]
+    assert code == 0
+    assert (trace["format"], trace["requests"]) == ("azure-llm", 3)
+    assert err.count("spoilt.csv: 1 bad line of 4 skipped") == 1
+    assert trace["notes"][0].startswith("1 bad line of 4 skipped")
+
+
+def test_another_trace_on_the_command_line_is_not_read_by_the_rules_of_the_file(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text('[replay]\ntrace = "a.csv"\ntime_unit = "ms"\nskip_bad = 3\n')
+    assert load_settings(config, {}).replay.time_unit == "ms"
+    other = load_settings(config, {"trace": "b.json"}).replay
+    assert (other.time_unit, other.skip_bad) == (None, 0)
+    assert load_settings(config, {"trace": "b.csv", "time_unit": "us"}).replay.time_unit == "us"

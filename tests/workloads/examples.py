@@ -1,0 +1,219 @@
+"""A small file in each format, what is in it, and the same with a bad entry."""
+
+import io
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Example:
+    content: bytes
+    arrival_s: list[float]
+    input_tokens: list[int] | None = None
+    output_tokens: list[int] | None = None
+    # The same with one bad entry put in, what the message calls it, and what it says of it.
+    broken: bytes = b""
+    where: str = ""
+    complaint: str = ""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the file is lines, which can end otherwise or be in another order."""
+        return self.where.startswith("line")
+
+
+def lines(*texts):
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def objects(*values):
+    return lines(*(json.dumps(value) for value in values))
+
+
+def with_bad_line(content, number, line):
+    """`content` with `line` as its line `number`."""
+    before = content.split(b"\n")
+    return b"\n".join([*before[: number - 1], line, *before[number - 1 :]])
+
+
+def parquet(metadata=None, **columns):
+    file = io.BytesIO()
+    table = pa.table(columns)
+    pq.write_table(table.replace_schema_metadata(metadata) if metadata else table, file)
+    return file.getvalue()
+
+
+def text_example(content, number, bad, complaint, *columns):
+    return Example(
+        content,
+        *columns,
+        broken=with_bad_line(content, number, bad),
+        where=f"line {number}",
+        complaint=complaint,
+    )
+
+
+def samples(*values):
+    series = [{"metric": {"job": "api"}, "values": [list(value) for value in values]}]
+    answer = {"status": "success", "data": {"resultType": "matrix", "result": series}}
+    return json.dumps(answer).encode()
+
+
+AZURE_LLM = lines(
+    "TIMESTAMP,ContextTokens,GeneratedTokens",
+    "2023-11-16 18:15:46.6805900,374,44",
+    "2023-11-16 18:15:50.9951690,396,109",
+    "2023-11-16 18:15:51.2224670,879,55",
+)
+AZURE_LLM_2024 = lines(
+    "TIMESTAMP,ContextTokens,GeneratedTokens",
+    "2024-05-10 00:00:00.009930+00:00,2162,5",
+    "2024-05-10 00:00:01+00:00,2399,6",
+)
+BURSTGPT = lines(
+    "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",
+    "5,ChatGPT,472,18,490,Conversation log",
+    "45,ChatGPT,1087,230,1317,Conversation log",
+    "118,GPT-4,417,0,417,API log",
+)
+BURSTGPT_NEW = lines(
+    "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type",
+    "5.25,12,3.1,ChatGPT,472,18,490,Conversation log",
+    "45.5,12,0.2,ChatGPT,1087,230,1317,Conversation log",
+)
+AZURE_FUNCTIONS = lines(
+    "app,func,end_timestamp,duration",
+    "a1,f1,1.5,0.5",
+    "a1,f2,2.25,2.0",
+    "a2,f1,5.000000001,0.25",
+)
+MOONCAKE = objects(
+    {"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1]},
+    {"timestamp": 3000, "input_length": 7322, "output_length": 490, "hash_ids": [0, 2]},
+    {"timestamp": 3001.5, "input_length": 10, "output_length": 1, "hash_ids": []},
+)
+BAILIAN = objects(
+    {"chat_id": 1, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 521,
+     "output_length": 132, "type": "text", "turn": 1, "hash_ids": [7]},
+    {"chat_id": 2, "parent_chat_id": 1, "timestamp": 61.5, "input_length": 600,
+     "output_length": 9, "type": "text", "turn": 2, "hash_ids": [7, 8]},
+)  # fmt: skip
+AIPERF = objects(
+    {"timestamp": 1000, "text": "Say something", "output_length": 12},
+    {"session_id": "s", "turns": [
+        {"timestamp": 1500, "text": "And now?", "output_length": 3},
+        {"timestamp": 2500.25, "image": "cat.png", "output_length": 4},
+    ]},
+)  # fmt: skip
+ACCESS_LOG = lines(
+    '2001:db8::1 - - [16/Nov/2023:18:15:46 +0000] "GET /a HTTP/1.1" 200 512 "-" "curl/8"',
+    '10.0.0.1 - bob smith [16/Nov/2023:19:15:47 +0100] "GET /"x" HTTP/1.1" 200 -',
+    '10.0.0.1 - - [16/Nov/2023:13:15:49 -0500] "-" 400 0 "-" "Mozilla \\"5\\" [en]"',
+)
+ACCESS_JSON = objects(
+    {"msec": "1700158546.500", "time_local": "16/Nov/2023:18:15:46 +0000", "status": "200",
+     "request": "GET / HTTP/1.1", "request_time": "0.250", "body_bytes_sent": "512"},
+    {"msec": "1700158547.000", "time_local": "16/Nov/2023:18:15:47 +0000", "status": "200",
+     "request": "GET / HTTP/1.1", "request_time": "0.125", "body_bytes_sent": "0"},
+)  # fmt: skip
+CADDY = objects(
+    {"level": "info", "ts": 1646861401.5241, "status": 200, "size": 5, "duration": 0.0001,
+     "request": {"method": "GET", "uri": "/"}},
+    {"level": "info", "ts": 1646861402.5242, "status": 200, "size": 5, "duration": 0.0002,
+     "request": {"method": "GET", "uri": "/"}},
+)  # fmt: skip
+PLAIN_CSV = lines(
+    "id;timestamp_ms;prompt_tokens;completion_tokens",
+    "a;1700158546500;3;4",
+    'b;1700158547750;5;"6"',
+)
+PLAIN_JSONL = objects(
+    {"ts": "2023-11-16T18:15:46.5Z", "prompt_tokens": 3, "path": "/v1"},
+    {"ts": "2023-11-16T18:15:46.75Z", "prompt_tokens": 4, "path": "/v1"},
+)
+
+EXAMPLES = {
+    "dynbatch-json": Example(
+        b'{"arrival_s": [0.0, 0.5], "input_tokens": [1, 2]}', [0.0, 0.5], [1, 2]
+    ),
+    "parquet": Example(
+        parquet(time_us=[10_000_000, 10_250_000], input_tokens=[3, 4]),
+        [0.0, 0.25],
+        [3, 4],
+        broken=parquet(time_us=[10_000_000, 10_100_000, 10_250_000], input_tokens=[3, -1, 4]),
+        where="row 2",
+        complaint='input_tokens must be a whole number of tokens, but got "-1"',
+    ),
+    "azure-llm": text_example(
+        AZURE_LLM, 3, b"yesterday,1,1", 'TIMESTAMP must be a date and time, but got "yesterday"',
+        [0.0, 4.314579, 4.541877], [374, 396, 879], [44, 109, 55],
+    ),
+    "burstgpt": text_example(
+        BURSTGPT, 4, b"7,GPT-4,x,1,1,API log",
+        'Request tokens must be a whole number of tokens, but got "x"',
+        [0.0, 40.0, 113.0], [472, 1087, 417], [18, 230, 0],
+    ),
+    "azure-functions": text_example(
+        AZURE_FUNCTIONS, 2, b"a,f,3.5,-1", 'duration must be >= 0 and in reach, but got "-1"',
+        [0.0, 0.75, 4.500000001],
+    ),
+    "mooncake": text_example(
+        MOONCAKE, 2, b'{"timestamp": "soon", "input_length": 1, "hash_ids": []}',
+        'timestamp must be a number of milliseconds, but got "soon"',
+        [0.0, 3.0, 3.0015], [6758, 7322, 10], [500, 490, 1],
+    ),
+    "bailian": text_example(
+        BAILIAN, 2, b'{"chat_id": 3, "timestamp": 61.2, "input_length": -5}',
+        'input_length must be a whole number of tokens, but got "-5"',
+        [0.0, 0.386], [521, 600], [132, 9],
+    ),
+    "aiperf": text_example(
+        AIPERF, 3, b'{"delay": 100, "text": "later"}', "a request must have a timestamp",
+        [0.0, 0.5, 1.50025], None, [12, 3, 4],
+    ),
+    "access-log": text_example(
+        ACCESS_LOG, 2, b"!! rotated !!", "a line must be like host - - [time]", [0.0, 1.0, 3.0]
+    ),
+    "access-json": text_example(
+        ACCESS_JSON, 2, b'{"msec": "-"}', 'msec must be a number of seconds, but got "-"',
+        [0.0, 0.625],
+    ),
+    "prometheus": Example(
+        samples((1700000000, "10"), (1700000015, "10"), (1700000030, "12")),
+        [],
+        broken=samples(
+            (1700000000, "10"), (1700000015, "10"), (1700000030, "12"), (1700000045, "1.5")
+        ),
+        where="sample 4",
+        complaint="a sample must be [seconds, a whole number of requests as text] of a counter",
+    ),
+    "csv": text_example(
+        PLAIN_CSV, 3, b"c;now;1;1", 'timestamp_ms must be a number of milliseconds, but got "now"',
+        [0.0, 1.25], [3, 5], [4, 6],
+    ),
+    "jsonl": text_example(
+        PLAIN_JSONL, 2, b"{", "a line must be a JSON object, but at column 2", [0.0, 0.25], [3, 4]
+    ),
+}  # fmt: skip
+
+VARIANTS = {
+    "azure-llm of 2024": ("azure-llm", AZURE_LLM_2024, [0.0, 0.99007]),
+    "burstgpt with sessions": ("burstgpt", BURSTGPT_NEW, [0.0, 40.25]),
+    "caddy": ("access-json", CADDY, [0.0, 1.0]),
+}
+
+# The formats that are lines, and those of them that begin with a line of names.
+TEXT = sorted(name for name, example in EXAMPLES.items() if example.is_text)
+WITH_HEADER = ["azure-functions", "azure-llm", "burstgpt", "csv"]
+
+
+def columns(spec):
+    """What a listed trace holds, as lists."""
+    trace = spec.trace
+    return [
+        None if column is None else column.tolist()
+        for column in (trace.arrival_s, trace.input_tokens, trace.output_tokens)
+    ]

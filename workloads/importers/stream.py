@@ -1,0 +1,192 @@
+"""The bytes of a trace file: decompressed, from front to back, in blocks of whole lines."""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from workloads.errors import TraceFileError
+
+HEAD_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 24
+# No request of a trace is described by more; a line without end would fill the memory instead.
+LONGEST_LINE_BYTES = 1 << 26
+
+# A log that was rotated may begin with the rest of a line.
+_LINES_TRIED = 10
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first bytes of a file, decompressed, by which its format is recognised."""
+
+    raw: bytes
+    is_all: bool = True
+
+    @cached_property
+    def text(self) -> str:
+        """As text, whatever the bytes; without a byte order mark."""
+        return self.raw.removeprefix(_BOM).decode("utf-8", "replace")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The whole lines with something in them."""
+        lines = self.text.split("\n")
+        if not self.is_all:
+            lines.pop()
+        return [line.rstrip("\r") for line in lines if line.strip()]
+
+    @property
+    def first_lines(self) -> list[str]:
+        """As many of the lines as are worth a look."""
+        return self.lines[:_LINES_TRIED]
+
+    @property
+    def first_line(self) -> str:
+        """The first line with something in it, or nothing."""
+        return self.lines[0] if self.lines else ""
+
+    @cached_property
+    def first_object(self) -> dict[str, Any]:
+        """The first JSON object that is a line of its own, or an empty one.
+
+        A few lines before it may be broken; indented ones are parts of something larger.
+        """
+        for line in self.first_lines:
+            if line.startswith("{"):
+                with suppress(ValueError, RecursionError):
+                    value = json.loads(line)
+                    return value if isinstance(value, dict) else {}
+        return {}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file; the last line of the file may lack its line break.
+
+    Attributes:
+        raw: The lines, with their line breaks.
+        first_line: Number in the file of the first of them, from 1.
+    """
+
+    raw: bytes
+    first_line: int
+
+    @property
+    def count(self) -> int:
+        """How many lines there are."""
+        return self.raw.count(b"\n") + (not self.raw.endswith(b"\n"))
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Number and content of each line that is not blank."""
+        for number, line in enumerate(self.raw.split(b"\n"), self.first_line):
+            if content := line.strip():
+                yield number, content
+
+
+class Stream:
+    """What is in a file, in plain or compressed by gzip or zstd.
+
+    Args:
+        raw: The bytes as stored.
+        path: Where they are, if they are a file that can be opened again.
+
+    Raises:
+        TraceFileError: The bytes cannot be read or decompressed, here and while reading; or they
+            are UTF-16.
+    """
+
+    def __init__(self, raw: BinaryIO, path: Path | None = None) -> None:
+        start = _at_most(raw, 4)
+        packed = io.BufferedReader(_Chained(start, raw), 1 << 20)
+        self._codec = ""
+        self._bytes: Any = packed
+        if start.startswith(_GZIP):
+            self._codec, self._bytes = "gzip", gzip.GzipFile(fileobj=packed)
+        elif start == _ZSTD:
+            import pyarrow as pa
+
+            self._codec = "zstd"
+            self._bytes = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+        self.path = None if self._codec else path
+        self._ahead = self._read(HEAD_BYTES)
+        if self._ahead.startswith(_UTF16):
+            raise TraceFileError("must be UTF-8 text, but begins with the mark of UTF-16")
+        self.head = Head(self._ahead, is_all=len(self._ahead) < HEAD_BYTES)
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[Block]:
+        """The content in blocks of about `size` bytes; for text only, without a byte order mark.
+
+        Raises:
+            TraceFileError: A line that is too long, or a file cut short.
+        """
+        rest, number = self._ahead.removeprefix(_BOM), 1
+        while True:
+            more = self._read(size)
+            whole, line_break, begun = (rest + more).rpartition(b"\n")
+            if not more:
+                whole, line_break, begun = rest, b"", b""
+            if whole or line_break:
+                block = Block(whole + line_break, number)
+                number += block.count
+                yield block
+            if not more:
+                return
+            if len(begun) > LONGEST_LINE_BYTES:
+                raise TraceFileError(
+                    f"line {number:,} must end within {LONGEST_LINE_BYTES >> 20} MiB, but does not"
+                )
+            rest = begun
+
+    def everything(self) -> bytes:
+        """The whole content, for formats that make no sense in parts."""
+        parts = [self._ahead]
+        while part := self._read(BLOCK_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return _at_most(self._bytes, size)
+        except (EOFError, zlib.error, OSError) as error:
+            if self._codec:
+                message = f"must be a whole {self._codec} file, but: {error}"
+            else:
+                message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            raise TraceFileError(" ".join(message.split())) from None
+
+
+class _Chained(io.RawIOBase):
+    """Bytes that were read already, then the rest: pipes cannot be wound back."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._start, self._rest = start, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._start[: len(buffer)] or self._rest.read(len(buffer))
+        self._start = self._start[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _at_most(raw: Any, size: int) -> bytes:
+    """`size` bytes, fewer only at the end: one read of a pipe may give less than it has."""
+    parts: list[bytes] = []
+    while size and (part := raw.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

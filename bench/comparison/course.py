@@ -192,7 +192,6 @@ class Course:
         self._check_arrivals(draws)
         first = draws[0]
         described = first.describe()
-        noise = expected_noise(METRICS[self.record.metric], first.window_s)
         self.record = self.record.model_copy(
             update={
                 "load": {
@@ -205,7 +204,7 @@ class Course:
                 "trace": {
                     key: described[key] for key in ("name", "kind", "path", "process", "rate_by")
                 },
-                "detectable": self.record.detectable or self._detectable(noise),
+                "detectable": self.record.detectable or self._detectable(self._noise(first)),
             }
         )
         return live, draws
@@ -217,6 +216,15 @@ class Course:
                     f"draw {number} must have the arrivals it had before, but the trace "
                     f"{self.record.trace.get('name')} gives others now"
                 )
+
+    def _noise(self, draw: ResolvedTrace | None = None) -> float | None:
+        """The noise of a pair: the largest that was seen of any arm, or else what is expected."""
+        outcome = self.record.outcome
+        if outcome is not None and outcome.draws >= self._plan.looks[0]:
+            seen = [c.judged.noise for c in outcome.challengers if c.judged.noise is not None]
+            if seen:
+                return max(seen)
+        return None if draw is None else expected_noise(METRICS[self.record.metric], draw.window_s)
 
     def _detectable(self, noise: float | None) -> Detectable | None:
         if noise is None:
@@ -241,15 +249,20 @@ class Course:
             f"{fmt.rate(draws[0].offered_rps)}: at most {fmt.duration(total_s)} of replay"
         )
         label = METRICS[record.metric].label
-        found = record.detectable
+        found = self._detectable(self._noise(draws[0]))
         if found is None:
             console.print(f"what these draws can detect in {label} is known after the first few")
-            return
-        console.print(
-            f"smallest difference in {label} that {plan.draws} draws find with "
-            f"{fmt.percent(found.power)} probability: {100.0 * found.lower:+.0f} % or "
-            f"{100.0 * found.higher:+.0f} %, if a pair's noise is {found.noise:.2g} (log ratio), "
-            "as expected of a bursty trace"
+        else:
+            seen = record.outcome is not None and record.outcome.draws >= plan.looks[0]
+            source = "as seen so far" if seen else "as is usual of bursty traces"
+            console.print(f"{self._power_of(found)}, {source}")
+
+    def _power_of(self, found: Detectable) -> str:
+        return (
+            f"smallest difference in {METRICS[self.record.metric].label} that {self._plan.draws} "
+            f"draws find with {fmt.percent(found.power)} probability: {100.0 * found.lower:+.0f} % "
+            f"or {100.0 * found.higher:+.0f} %, if pairs scatter by {found.noise:.2g} (standard "
+            "deviation of the log ratio)"
         )
 
     def _watch(self, trial: Trial, console: Console) -> None:
@@ -270,6 +283,10 @@ class Course:
                 if c.judged.ratio is not None
             )
         console.print(said)
+        at_look = done == trial.draw + 1 and done in self._plan.looks[:-1]
+        found = self._detectable(self._noise()) if at_look else None
+        if found is not None and outcome is not None and not outcome.decided:
+            console.print(f"undecided; {self._power_of(found)}, as seen so far")
 
     def _write(self, state: State) -> None:
         finished = self.contest.draws

@@ -28,7 +28,7 @@ def summary(comparison: Comparison) -> RenderableType:
 
 
 def _table(challenger: Challenger, control: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for column in ("metric", control, letter(challenger.arm), "change", "verdict"):
         table.add_column(column)
     for row in rows(challenger):

@@ -85,7 +85,7 @@ def change(effect: MetricEffect) -> str:
     ends = sorted((100.0 * (low - 1.0), 100.0 * (high - 1.0)), key=abs)
     if ratio < 1.0:
         ends = [-end for end in ends]
-    decimals = 0 if abs(ends[1] - ends[0]) >= 2.0 or abs(ratio - 1.0) >= 0.1 else 1
+    decimals = 0 if abs(ends[1] - ends[0]) >= 2.0 else 1
     shown = [f"{end:.{decimals}f}" for end in ends]
     between = f"{shown[0]} to {shown[1]}" if ends[0] < 0.0 else f"{shown[0]}-{shown[1]}"
     return f"{100.0 * abs(ratio - 1.0):.{decimals}f} % ({between} %)"
@@ -135,9 +135,10 @@ def _without_ratio(outcome: Outcome, challenger: Challenger) -> str:
             "no latency is compared"
         )
     unable, able, count = (b, a, of_b) if of_b else (a, b, of_a)
-    could = "" if challenger.verdict == Verdict.INCONCLUSIVE else "cannot sustain this load: "
+    shown = challenger.verdict != Verdict.INCONCLUSIVE
+    could = "cannot sustain this load: it was " if shown else "could not sustain this load: it was "
     return (
-        f"{unable} {could}{'was' if could else 'could not sustain this load, and was'} saturated "
+        f"{unable} {could}saturated "
         f"in {count} of {n} draws, {able} in none; no latency ratio is given"
     )
 
@@ -203,7 +204,7 @@ def _row(effect: MetricEffect) -> Row:
         metric.label,
         metric.show(effect.control),
         metric.show(effect.challenger),
-        f"{100.0 * (effect.ratio - 1.0):+,.1f} % ({low:+,.1f} to {high:+,.1f} %)",
+        f"{100.0 * (effect.ratio - 1.0):+,.1f} % ({low:+,.1f} to {high:+,.1f})",
         effect.verdict,
     )
 

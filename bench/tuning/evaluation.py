@@ -117,6 +117,14 @@ class Traffic:
             loop=replay.loop,
         )
 
+    def at(self, share: float) -> "Traffic":
+        """The same at a share of the load."""
+        if isinstance(self.spec, DescribedTrace):
+            return replace(self, rate_rps=self.rate_rps * share)
+        trace = self.spec.trace.scaled(1.0 / share)
+        spec = replace(self.spec, trace=trace)
+        return replace(self, spec=spec, rate_rps=self.rate_rps * share)
+
     def describe(self) -> dict[str, Any]:
         """What identifies it, as JSON-able values."""
         return self.draws(0, 1)[0].describe()

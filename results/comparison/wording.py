@@ -87,6 +87,8 @@ def change(effect: MetricEffect) -> str:
         ends = [-end for end in ends]
     decimals = 0 if abs(ends[1] - ends[0]) >= 2.0 else 1
     shown = [f"{end:.{decimals}f}" for end in ends]
+    if shown[0] == shown[1]:
+        return f"{shown[0]} %"
     between = f"{shown[0]} to {shown[1]}" if ends[0] < 0.0 else f"{shown[0]}-{shown[1]}"
     return f"{100.0 * abs(ratio - 1.0):.{decimals}f} % ({between} %)"
 

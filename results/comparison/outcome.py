@@ -314,11 +314,7 @@ class Strain:
         """Why there is no ratio of latencies."""
         total = len(self.control)
         control, challenger = sum(self.control), sum(self.challenger)
-        return (
-            f"the load was more than the control could serve in {control}, and more than the "
-            f"challenger could in {challenger}, of {total} draws: latency would say how long the "
-            "runs were"
-        )
+        return f"saturated in {challenger} of {total} draws, the control in {control}"
 
 
 def _missing(metric: ComparedMetric, values: Sequence[tuple[float | None, float | None]]) -> str:

@@ -52,6 +52,12 @@ def record_of(folder):
     return json.loads((Path(folder) / "comparison.json").read_text())
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no report, which takes longer than all else here and is tested elsewhere."""
+    monkeypatch.setattr("results.comparison.report.write_report", lambda comparison: None)
+
+
 def test_it_runs_both_arms_on_the_same_arrivals_and_keeps_every_run(dynbatch, tmp_path):
     code, out, err = dynbatch("compare", *ARMS, *SHORT, "--out", "c")
     assert code == 0, err
@@ -71,11 +77,10 @@ def test_it_runs_both_arms_on_the_same_arrivals_and_keeps_every_run(dynbatch, tm
     assert err.index("smallest difference in p99 latency that 2 draws find") < err.index("draw 1")
     assert record["sentences"][0].split("; ")[0] in " ".join(out.split())
     assert "report: c/report.html" in out
-    code, out, _ = dynbatch("report", "c/draw-01/b")
-    assert code == 0
+    assert dynbatch("report", "c/draw-01/b")[0] == 0
 
 
-def test_json_is_the_record_alone_on_stdout_and_worse_is_exit_code_3(dynbatch):
+def test_json_is_the_record_alone_on_stdout_and_worse_is_exit_code_3(dynbatch, undrawn):
     code, out, err = dynbatch(
         "compare", *ARMS, *SHORT, "--metric", "p50", "--json", "--fail-if", "worse", "--out", "c"
     )
@@ -87,7 +92,7 @@ def test_json_is_the_record_alone_on_stdout_and_worse_is_exit_code_3(dynbatch):
 
 
 def test_an_interrupted_comparison_goes_on_with_resume_and_makes_no_run_twice(
-    dynbatch, tmp_path, interrupted_after
+    dynbatch, tmp_path, interrupted_after, undrawn
 ):
     go_on = interrupted_after(3)
     code, out, err = dynbatch("compare", *ARMS, *SHORT, "--out", "c")
@@ -148,12 +153,17 @@ class TestResume:
         assert code in (0, 130), err
 
 
-def test_recorded_runs_are_compared_by_their_folders(dynbatch, tmp_path):
-    dynbatch("bench", *QUICK, "--duration", "1", "--quiet", "--out", "x")
-    dynbatch(
-        "bench", *QUICK, "--duration", "1", "--quiet", "--out", "y", "--batch-timeout-ms", "60",
-    )  # fmt: skip
-    code, out, err = dynbatch("compare", "x", "y", "--out", "z", "--fail-if", "worse")
+def test_recorded_runs_are_compared_by_their_folders(
+    dynbatch, tmp_path, interrupted_after, monkeypatch
+):
+    interrupted_after(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("results.comparison.report.write_report", lambda comparison: None)
+        short = [*QUICK, "--duration", "1", "--draws", "2"]
+        dynbatch("compare", *ARMS, *short, "--out", "c")
+    code, out, err = dynbatch(
+        "compare", "c/draw-01/a", "c/draw-01/b", "--out", "z", "--fail-if", "worse"
+    )
     assert code == 3, err
     assert "paired by blocks of time" in " ".join(out.split())
     assert record_of("z")["outcome"]["design"] == "blocks"

@@ -22,7 +22,7 @@ from results import paired
 from results.analysis import analyse
 from results.comparison.metrics import METRICS, expected_noise, metric_named
 from results.comparison.observation import observe
-from results.comparison.outcome import Judge
+from results.comparison.outcome import Judge, MetricEffect
 from results.comparison.record import (
     ArmRecord,
     Comparison,
@@ -38,6 +38,7 @@ from results.paired import Plan
 from results.run import RECORD as RUN_RECORD
 from workloads import ResolvedTrace
 
+_FEWEST_FOR_INTERVAL = 4
 State = Literal["running", "interrupted", "finished"]
 
 
@@ -277,8 +278,7 @@ class Course:
         outcome = self.record.outcome
         if done == trial.draw + 1 and done >= 2 and outcome is not None:
             said += "".join(
-                f"; {letter(c.arm)} / {letter(outcome.control)} {c.judged.ratio:.3f} "
-                f"({c.judged.low:.3f}-{c.judged.high:.3f})"
+                f"; {letter(c.arm)} / {letter(outcome.control)} so far {_so_far(c.judged)}"
                 for c in outcome.challengers
                 if c.judged.ratio is not None
             )
@@ -307,3 +307,10 @@ class Course:
             update["standing"] = standing(outcome, interrupted=state == "interrupted").line
         self.record = self.record.model_copy(update=update)
         write_record(self.folder, self.record)
+
+
+def _so_far(effect: MetricEffect) -> str:
+    """A ratio, with its interval once there are enough draws for it to say something."""
+    if effect.draws < _FEWEST_FOR_INTERVAL:
+        return fmt.number(effect.ratio)
+    return f"{fmt.number(effect.ratio)} ({fmt.number(effect.low)}-{fmt.number(effect.high)})"

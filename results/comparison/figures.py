@@ -1,6 +1,6 @@
 """The figures of a comparison."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +14,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
 from results.breakdown import PARTS
+from results.comparison.forest import draw_effects
 from results.comparison.metrics import METRICS
 from results.comparison.observation import Observation
-from results.comparison.outcome import MetricEffect, Outcome
+from results.comparison.outcome import Outcome
 from results.comparison.record import Comparison
 from results.comparison.wording import letter
 from results.figures import style
 from results.log import FloatArray
-from results.paired import Verdict
 
 FOLDER = "figures"
 _WIDTH_IN = 7.6
 _ARM_COLORS = (style.BLUE, style.RED, style.GREEN, style.PINK, style.ORANGE, style.SKY)
-_VERDICT_COLORS = {
-    Verdict.BETTER: style.GREEN,
-    Verdict.WORSE: style.RED,
-    Verdict.DIFFERENT: style.BLUE,
-    Verdict.EQUIVALENT: style.INK,
-    Verdict.INCONCLUSIVE: style.FAINT,
-}
-_SMALLEST_SHARE = 0.001
+_SMALLEST_SHARE = 0.005
+_WIDEST_TOGETHER = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,117 +57,6 @@ def _arms(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _observations(comparison: Comparison, arm: str) -> list[Observation]:
     return [draw[arm] for draw in comparison.draws]
-
-
-def draw_effects(comparison: Comparison, figure: Figure) -> None:
-    """Draw each metric's ratio to the control with its interval, and the ratio of every draw."""
-    outcome = comparison.outcome
-    panels = figure.subplots(len(outcome.challengers), 1, squeeze=False, sharex=True)[:, 0]
-    known = [
-        effect
-        for challenger in outcome.challengers
-        for effect in challenger.effects
-        if effect.ratio is not None
-    ]
-    low, high = _extent(known, outcome.margin)
-    for axes, challenger in zip(panels, outcome.challengers, strict=True):
-        b, a = letter(challenger.arm), letter(outcome.control)
-        axes.set_title(f"{b} against {a}")
-        axes.axvspan(
-            -np.log1p(outcome.margin), np.log1p(outcome.margin), color=style.GRID, zorder=0
-        )
-        axes.axvline(0.0, color=style.INK, linewidth=1.0, zorder=1)
-        effects = challenger.effects
-        for row, effect in enumerate(effects):
-            _effect_row(axes, len(effects) - 1 - row, effect, judged=effect is challenger.judged)
-        axes.set_xlim(low, high)
-        axes.set_ylim(-0.6, len(effects) - 0.4)
-        names = [METRICS[effect.metric].label for effect in reversed(effects)]
-        axes.set_yticks(range(len(effects)), names)
-        axes.get_yticklabels()[len(effects) - 1 - effects.index(challenger.judged)].set_fontweight(
-            "bold"
-        )
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-    _ratio_axis(panels[-1], low, high)
-    margin = fmt.percent(outcome.margin)
-    confidence = fmt.percent(1.0 - outcome.level)
-    panels[-1].set_xlabel(
-        f"change against {letter(outcome.control)}; bars: {confidence} intervals, "
-        f"grey: within the margin of {margin}"
-    )
-
-
-def _extent(effects: Sequence[MetricEffect], margin: float) -> tuple[float, float]:
-    """Return the limits of the axis of log ratios, with room for the verdicts on the right."""
-    ends = [0.0, -2.0 * np.log1p(margin), 2.0 * np.log1p(margin)]
-    for effect in effects:
-        ends += [*effect.log_ratios, np.log(effect.low or 1.0), np.log(effect.high or 1.0)]
-    low, high = min(ends), max(ends)
-    room = 0.06 * (high - low)
-    return low - room, high + room
-
-
-def _effect_row(axes: Axes, height: float, effect: MetricEffect, *, judged: bool) -> None:
-    color = _VERDICT_COLORS[effect.verdict]
-    axes.annotate(
-        effect.verdict, (1.0, height), xycoords=("axes fraction", "data"), xytext=(6, 0),
-        textcoords="offset points", ha="left", va="center", color=color, fontsize=8.5,
-        fontweight="bold" if judged else "normal", annotation_clip=False,
-    )  # fmt: skip
-    if effect.ratio is None or effect.low is None or effect.high is None:
-        axes.annotate(
-            "no ratio is given", (0.0, height), xytext=(6, 0), textcoords="offset points",
-            va="center", color=style.FAINT, fontsize=8.5, bbox=style.label_box(),
-        )  # fmt: skip
-        return
-    axes.plot(
-        effect.log_ratios, np.full(len(effect.log_ratios), height - 0.27), "o", color=style.FAINT,
-        markersize=3.0, alpha=0.6, markeredgewidth=0, zorder=2,
-    )  # fmt: skip
-    ends = np.log([effect.low, effect.high])
-    axes.plot(ends, [height, height], color=color, linewidth=3.2 if judged else 2.0, zorder=3)
-    axes.plot(
-        [np.log(effect.ratio)], [height], "D" if judged else "o", color=color, zorder=4,
-        markersize=7.0 if judged else 5.5, markeredgecolor="white", markeredgewidth=0.8,
-    )  # fmt: skip
-
-
-def _ratio_axis(axes: Axes, low: float, high: float) -> None:
-    """Label an axis of log ratios with changes in per cent, or with factors where it is wide."""
-    span = high - low
-    if span > np.log(6.0):
-        factors = [
-            0.01,
-            0.02,
-            0.05,
-            0.1,
-            0.2,
-            0.33,
-            0.5,
-            1.0,
-            2.0,
-            3.0,
-            5.0,
-            10.0,
-            20.0,
-            50.0,
-            100.0,
-        ]
-        if span > np.log(100.0):
-            factors = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
-        ticks = [np.log(factor) for factor in factors]
-        texts = [f"× {factor:g}" for factor in factors]
-    else:
-        located = MaxNLocator(nbins=7, steps=[1, 2, 5, 10]).tick_values(
-            100.0 * np.expm1(low), 100.0 * np.expm1(high)
-        )
-        changes = [change for change in located if change > -100.0]
-        ticks = [np.log1p(change / 100.0) for change in changes]
-        texts = [f"{change:+g} %" if abs(change) > 1e-9 else "0" for change in changes]
-    shown = [(t, text) for t, text in zip(ticks, texts, strict=True) if low <= t <= high]
-    axes.set_xticks([t for t, _ in shown], [text for _, text in shown])
 
 
 def draw_distributions(comparison: Comparison, figure: Figure) -> None:
@@ -218,7 +101,7 @@ def draw_distributions(comparison: Comparison, figure: Figure) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100.0 * share:g} %"))
     axes.set_xlabel("latency, from the scheduled arrival")
     axes.set_ylabel("requests slower than that")
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=1 if len(curves) > 2 else 2)
 
 
 def draw_pairs(comparison: Comparison, figure: Figure) -> None:
@@ -230,6 +113,7 @@ def draw_pairs(comparison: Comparison, figure: Figure) -> None:
     arms = _arms(comparison)
     offsets = np.linspace(-0.16, 0.16, len(arms))
     every: list[float] = []
+    any_hollow = False
     for number, draw in enumerate(comparison.draws, 1):
         values = [draw[arm].values[metric.name] for arm, _ in arms]
         heights = [np.nan if value is None else value for value in values]
@@ -237,6 +121,7 @@ def draw_pairs(comparison: Comparison, figure: Figure) -> None:
         axes.plot(number + offsets, heights, color=style.FAINT, linewidth=1.0, zorder=1)
         for offset, height, (arm, color) in zip(offsets, heights, arms, strict=True):
             hollow = draw[arm].saturated
+            any_hollow = any_hollow or hollow
             axes.plot(
                 [number + offset], [height], "o", color=color, markersize=6.5, zorder=2,
                 markerfacecolor="white" if hollow else color,
@@ -248,7 +133,9 @@ def draw_pairs(comparison: Comparison, figure: Figure) -> None:
         axes.plot([], [], "o", color=color, markersize=6.5, label=letter(arm))
     axes.set_xlim(0.4, len(comparison.draws) + 0.6)
     axes.set_xticks(range(1, len(comparison.draws) + 1))
-    axes.set_xlabel("draw (hollow: more load than the arm could serve)")
+    axes.set_xlabel(
+        "draw" + (" (hollow: more load than the arm could serve)" if any_hollow else "")
+    )
     axes.grid(visible=False, axis="x")
     if metric.is_latency or metric.name == "device_time":
         style.log_time_axis(axes, "y", min(every), max(every))
@@ -270,40 +157,56 @@ def draw_parts(comparison: Comparison, figure: Figure) -> None:
         }
         for arm in names
     }
-    widest = max(sum(parts.values()) for parts in means.values())
+    totals = {arm: sum(parts.values()) for arm, parts in means.items()}
+    widest = max(totals.values())
     if widest <= 0.0:
         style.say(axes, "no request was answered")
         return
+    as_shares = min(totals.values()) < widest / _WIDEST_TOGETHER
     for height, arm in enumerate(names):
-        left = 0.0
-        for part, seconds in means[arm].items():
-            color = style.PART_COLORS[part]
-            axes.barh(height, seconds, left=left, height=0.62, color=color)
-            if seconds >= 0.09 * widest:
-                axes.text(
-                    left + seconds / 2.0, height, fmt.duration(seconds), ha="center",
-                    va="center", color=style.ink_on(color), fontsize=8.5,
-                )  # fmt: skip
-            left += seconds
-        axes.annotate(
-            fmt.duration(left), (left, height), xytext=(5, 0), textcoords="offset points",
-            ha="left", va="center", fontsize=8.5,
-        )  # fmt: skip
+        unit = max(totals[arm], 1e-12) / widest if as_shares else 1.0
+        _parts_bar(axes, height, means[arm], unit, widest)
     axes.set_yticks(range(len(names)), [letter(arm) for arm in names])
     axes.set_ylim(-0.5, len(names) - 0.5)
     axes.set_xlim(0.0, 1.14 * widest)
     axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.tick(value)))
-    axes.set_xlabel("mean latency of answered requests")
+    if as_shares:
+        axes.set_xticks([share * widest for share in (0.0, 0.25, 0.5, 0.75, 1.0)])
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{100 * value / widest:g} %")
+        )
+    else:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.tick(value)))
+    axes.set_xlabel(("share of the " if as_shares else "") + "mean latency of answered requests")
     shown = [
         part
         for part in PARTS
-        if max(parts[part] for parts in means.values()) >= _SMALLEST_SHARE * widest
+        if max(means[arm][part] / max(totals[arm], 1e-12) for arm in names) >= _SMALLEST_SHARE
     ]
     axes.legend(
         handles=[Patch(color=style.PART_COLORS[part], label=part) for part in shown],
         loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(PARTS), borderaxespad=0.2,
         columnspacing=1.3, handletextpad=0.5,
+    )  # fmt: skip
+
+
+def _parts_bar(
+    axes: Axes, height: int, parts_s: Mapping[str, float], unit_s: float, widest: float
+) -> None:
+    """Draw one arm's parts, each wide one labelled with its time, the sum behind them."""
+    left = 0.0
+    for part, seconds in parts_s.items():
+        color, width = style.PART_COLORS[part], seconds / unit_s
+        axes.barh(height, width, left=left, height=0.62, color=color)
+        if width >= 0.09 * widest:
+            axes.text(
+                left + width / 2.0, height, fmt.duration(seconds), ha="center", va="center",
+                color=style.ink_on(color), fontsize=8.5,
+            )  # fmt: skip
+        left += width
+    axes.annotate(
+        fmt.duration(sum(parts_s.values())), (left, height), xytext=(5, 0),
+        textcoords="offset points", ha="left", va="center", fontsize=8.5,
     )  # fmt: skip
 
 
@@ -361,7 +264,7 @@ FIGURES = (
     ),
     FigureSpec(
         "latency_distributions",
-        lambda _: 3.6,
+        lambda outcome: 3.6 + 0.2 * len(outcome.challengers),
         "The curve further left is faster; where curves cross, one arm is faster for most requests "
         "and slower for the tail. Thin lines that scatter widely show what one draw is worth.",
         draw_distributions,

@@ -44,6 +44,11 @@ class Observation:
         """Whether the load was more than this arm could serve."""
         return any(finding.code == FindingCode.SATURATED for finding in self.findings)
 
+    def unanswered(self, latency: str) -> bool:
+        """Whether so many requests got no answer that there is no such latency."""
+        counts = self.metrics.counts
+        return self.values[latency] is None and counts.ok < counts.submitted
+
     @property
     def parts_s(self) -> dict[str, float]:
         """Where the time of an answered request went on average, seconds."""

@@ -16,10 +16,15 @@ from results.paired import Effect, Plan, Verdict
 Draw = Mapping[str, Observation]
 """The observations of one draw, by arm."""
 
+Pair = tuple[Observation, Observation]
+"""The runs of the control and of a challenger in one draw."""
+
 Design = Literal["draws", "blocks", "unpaired"]
 
 FEWEST_UNABLE = 2
-"""So many draws that one arm could serve, and the other could not, are a verdict."""
+"""So many draws that one arm could serve, and the other could not, may be a verdict."""
+
+_OPEN = Verdict.INCONCLUSIVE
 
 
 class _Part(BaseModel):
@@ -33,12 +38,16 @@ class MetricEffect(_Part):
     all null, with the `reason`, where no ratio can be given. `noise` is the standard deviation of
     the log ratio of a pair, `draws_needed` how many draws in all would decide if the effect and the
     noise are what they seem. `adjusted_p` is the p-value of the claim, after Holm over the metrics
-    that are not judged. `control` and `challenger` are geometric means over the draws.
+    that are not judged. `control` and `challenger` are geometric means over the draws. `unable` and
+    `control_unable` count the draws in which an arm was saturated or left so many requests without
+    an answer that it has no such latency.
     """
 
     metric: str
     verdict: Verdict
     reason: str | None = None
+    unable: int = 0
+    control_unable: int = 0
     control: float | None = None
     challenger: float | None = None
     ratio: float | None = None
@@ -161,47 +170,53 @@ class Judge:
 
     def _challenger(self, arm: str, draws: Sequence[Draw]) -> Challenger:
         control = self.arms[0]
-        strain = Strain(
-            control=[draw[control].saturated for draw in draws],
-            challenger=[draw[arm].saturated for draw in draws],
-        )
         judged = metric_named(self.metric)
         pairs = [(draw[control], draw[arm]) for draw in draws]
+        served = self._ratio(METRICS["throughput"], pairs)
         effects = [
-            self._effect(METRICS[name], pairs, strain) for name in compared(judged.name, pairs)
+            self._effect(METRICS[name], pairs, served) for name in compared(judged.name, pairs)
         ]
-        others = corrected(effects[1:], self.plan.level)
+        strain = Strain.of(judged, pairs)
         return Challenger(
             arm=arm,
             judged=effects[0],
-            others=tuple(others),
-            saturated=sum(strain.challenger),
-            control_saturated=sum(strain.control),
+            others=tuple(corrected(effects[1:], self.plan.level)),
+            saturated=sum(run.saturated for _, run in pairs),
+            control_saturated=sum(run.saturated for run, _ in pairs),
             draws=len(draws),
-            hopeless=judged.is_latency and strain.hopeless,
+            hopeless=strain.hopeless,
         )
 
     def _effect(
-        self,
-        metric: ComparedMetric,
-        pairs: Sequence[tuple[Observation, Observation]],
-        strain: "Strain",
+        self, metric: ComparedMetric, pairs: Sequence[Pair], served: MetricEffect
     ) -> MetricEffect:
-        if metric.is_latency and strain.any:
-            return MetricEffect(
-                metric=metric.name, verdict=strain.verdict, reason=strain.reason, draws=len(pairs)
-            )
+        strain = Strain.of(metric, pairs)
+        if not strain.any:
+            return self._ratio(metric, pairs)
+        return MetricEffect(
+            metric=metric.name,
+            verdict=strain.verdict(served) if len(pairs) in self.plan.looks else _OPEN,
+            reason=strain.reason,
+            unable=sum(strain.challenger),
+            control_unable=sum(strain.control),
+            draws=len(pairs),
+        )
+
+    def _ratio(self, metric: ComparedMetric, pairs: Sequence[Pair]) -> MetricEffect:
         values = [(a.values[metric.name], b.values[metric.name]) for a, b in pairs]
         known = [(a, b) for a, b in values if a and b and a > 0.0 and b > 0.0]
         if len(known) < len(values) or len(known) < 2:
+            lacking = len(values) - len(known)
+            few = "fewer than two draws were finished"
+            none = f"it was not measured, or is 0, in {lacking} of {len(values)} draws"
             return MetricEffect(
                 metric=metric.name,
-                verdict=Verdict.INCONCLUSIVE,
-                reason=_missing(metric, values),
+                verdict=_OPEN,
+                reason=few if len(values) < 2 else none,
                 draws=len(pairs),
             )
         effect = paired.effect_of([log(b / a) for a, b in known], self.plan.level)
-        verdict = Verdict.INCONCLUSIVE
+        verdict = _OPEN
         if effect.draws in self.plan.looks:
             verdict = paired.verdict_of(effect, self.plan, metric.direction)
         return from_effect(
@@ -214,7 +229,7 @@ class Judge:
         )
 
 
-def compared(judged: str, pairs: Sequence[tuple[Observation, Observation]]) -> list[str]:
+def compared(judged: str, pairs: Sequence[Pair]) -> list[str]:
     """Return the names of the metrics that are compared, the judged one first."""
     names = [judged, *(name for name in SHOWN if name != judged)]
     has_slo = all(run.values["goodput"] is not None for pair in pairs for run in pair)
@@ -271,16 +286,29 @@ def _held(effect: MetricEffect, adjusted_p: float | None, level: float) -> Metri
 
 @dataclass(frozen=True, slots=True)
 class Strain:
-    """In which draws the load was more than an arm could serve.
+    """In which draws an arm had no latency to speak of.
 
-    A latency under such a load says how long the run was, so no ratio of latencies is given as
-    soon as there is one such draw (leaving it out would leave out the draws in which an arm does
-    worst). Two draws in which one arm failed and the other did not, and none the other way round,
-    are a verdict.
+    Under more load than it can serve, latency says how long the run was; and a request that got no
+    answer is infinitely late, so that a percentile may be too. No ratio is given as soon as there
+    is one such draw: leaving it out would leave out the draws in which an arm does worst.
+
+    It is a verdict all the same if one arm failed so in two draws or more in which the other did
+    not, with none the other way round, and its throughput is lower by the test of the look. The
+    test is what keeps the level: near its limit an arm fails or does not by chance, and of two
+    equal arms one may well fail twice before the other does.
     """
 
     control: Sequence[bool]
     challenger: Sequence[bool]
+
+    @classmethod
+    def of(cls, metric: ComparedMetric, pairs: Sequence[Pair]) -> "Strain":
+        """Return the draws in which each arm has no such latency; none for other metrics."""
+
+        def failed(run: Observation) -> bool:
+            return metric.is_latency and (run.saturated or run.unanswered(metric.name))
+
+        return cls([failed(a) for a, _ in pairs], [failed(b) for _, b in pairs])
 
     @property
     def any(self) -> bool:
@@ -289,17 +317,19 @@ class Strain:
 
     @property
     def _alone(self) -> tuple[int, int]:
-        """In how many draws the control alone, and the challenger alone, could not."""
+        """In how many draws the control alone, and the challenger alone, failed."""
         pairs = list(zip(self.control, self.challenger, strict=True))
         return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
 
-    @property
-    def verdict(self) -> Verdict:
-        """Whether that alone decides."""
+    def verdict(self, served: MetricEffect) -> Verdict:
+        """Return whether one arm cannot serve what the other can; `served` is the throughput's."""
         control, challenger = self._alone
-        if challenger >= FEWEST_UNABLE and not control:
+        if served.p is None or served.level is None or served.p > served.level:
+            return Verdict.INCONCLUSIVE
+        fewer = (served.ratio or 1.0) < 1.0
+        if challenger >= FEWEST_UNABLE and not control and fewer:
             return Verdict.WORSE
-        if control >= FEWEST_UNABLE and not challenger:
+        if control >= FEWEST_UNABLE and not challenger and not fewer:
             return Verdict.BETTER
         return Verdict.INCONCLUSIVE
 
@@ -312,21 +342,10 @@ class Strain:
     @property
     def reason(self) -> str:
         """Why there is no ratio of latencies."""
-        total = len(self.control)
-        control, challenger = sum(self.control), sum(self.challenger)
         return (
-            f"the load was more than the control could serve in {control}, and more than the "
-            f"challenger could in {challenger}, of {total} draws: latency would say how long the "
-            "runs were"
+            f"saturated, or requests went unanswered, in {sum(self.challenger)} of "
+            f"{len(self.control)} draws; the control in {sum(self.control)}"
         )
-
-
-def _missing(metric: ComparedMetric, values: Sequence[tuple[float | None, float | None]]) -> str:
-    if len(values) < 2:
-        return "fewer than two draws were finished"
-    lacking = sum(not (a and b) for a, b in values)
-    why = "requests went unanswered" if metric.is_latency else "it was not measured, or is 0"
-    return f"{why} in {lacking} of {len(values)} draws"
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

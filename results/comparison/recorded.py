@@ -126,9 +126,8 @@ def _challenger(
     pair: tuple[Observation, Observation],
     resampled: tuple[dict[str, FloatArray], dict[str, FloatArray]],
 ) -> Challenger:
-    strain = Strain([pair[0].saturated], [pair[1].saturated])
     effects = [
-        _effect(metric, plan, pair, (resampled[0].get(metric), resampled[1].get(metric)), strain)
+        _effect(metric, plan, pair, (resampled[0].get(metric), resampled[1].get(metric)))
         for metric in compared(judged, [pair])
     ]
     return Challenger(
@@ -147,16 +146,14 @@ def _effect(
     plan: Plan,
     pair: tuple[Observation, Observation],
     resampled: tuple[FloatArray | None, FloatArray | None],
-    strain: Strain,
 ) -> MetricEffect:
     metric = METRICS[name]
     a, b = pair[0].values[name], pair[1].values[name]
-    reason = strain.reason if metric.is_latency and strain.any else None
+    strain = Strain.of(metric, [pair])
+    reason = strain.reason if strain.any else None
     spread = None
     if not a or not b:
-        reason = reason or (
-            "requests went unanswered" if metric.is_latency else "it was not measured, or is 0"
-        )
+        reason = reason or "it was not measured, or is 0"
     elif resampled[0] is not None and resampled[1] is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.log(resampled[1] / resampled[0])[1:]
@@ -167,6 +164,8 @@ def _effect(
             metric=name,
             verdict=Verdict.INCONCLUSIVE,
             reason=reason or "too few requests in the blocks of time",
+            unable=sum(strain.challenger),
+            control_unable=sum(strain.control),
             draws=1,
         )
     effect = _interval(log(b / a), spread, plan.level)

@@ -87,6 +87,8 @@ def change(effect: MetricEffect) -> str:
         ends = [-end for end in ends]
     decimals = 0 if abs(ends[1] - ends[0]) >= 2.0 else 1
     shown = [f"{end:.{decimals}f}" for end in ends]
+    if shown[0] == shown[1]:
+        return f"{shown[0]} %"
     between = f"{shown[0]} to {shown[1]}" if ends[0] < 0.0 else f"{shown[0]}-{shown[1]}"
     return f"{100.0 * abs(ratio - 1.0):.{decimals}f} % ({between} %)"
 
@@ -124,22 +126,25 @@ def _beside(challenger: Challenger) -> str:
 
 
 def _without_ratio(outcome: Outcome, challenger: Challenger) -> str:
+    judged = challenger.judged
     b, a = letter(challenger.arm), letter(outcome.control)
-    of_b, of_a, n = challenger.saturated, challenger.control_saturated, challenger.draws
-    if not METRICS[outcome.metric].is_latency or not (of_a or of_b):
+    of_b, of_a, n = judged.unable, judged.control_unable, judged.draws
+    if not (of_a or of_b):
         label = METRICS[outcome.metric].label
-        return f"No ratio of {label} is given: {challenger.judged.reason}"
+        return f"No ratio of {label} is given: {judged.reason}"
     if of_a and of_b:
         return (
             f"This load is more than {a} could serve in {of_a} and {b} in {of_b} of {n} draws, so "
             "no latency is compared"
         )
-    unable, able, count = (b, a, of_b) if of_b else (a, b, of_a)
-    shown = challenger.verdict != Verdict.INCONCLUSIVE
-    could = "cannot sustain this load: it was " if shown else "could not sustain this load: it was "
+    unable, able, count, saturated = (
+        (b, a, of_b, challenger.saturated) if of_b else (a, b, of_a, challenger.control_saturated)
+    )
+    could = "could not" if judged.verdict == Verdict.INCONCLUSIVE else "cannot"
+    how = "was saturated" if saturated >= count else "left too many requests unanswered"
     return (
-        f"{unable} {could}saturated "
-        f"in {count} of {n} draws, {able} in none; no latency ratio is given"
+        f"{unable} {could} sustain this load: it {how} in {count} of {n} draws, {able} in none; "
+        "no latency ratio is given"
     )
 
 

@@ -163,16 +163,16 @@ class TestOutcome:
         assert sentences(outcome)[0].startswith("B answers 99 % of requests")
         assert "sooner than A at the same throughput and with" in sentences(outcome)[0]
 
-    def test_an_arm_that_cannot_sustain_the_load_gets_no_ratio_and_ends_it_after_two_draws(self):
+    def test_an_arm_that_cannot_sustain_the_load_is_worse_and_gets_no_ratio(self):
         arms = {"a": SimulatedArm(STEADY), "b": SimulatedArm(STEADY, max_batch_size=1)}
         outcome, _ = compared(arms, trace="poisson.json")
         [challenger] = outcome.challengers
-        assert (outcome.draws, challenger.verdict) == (2, Verdict.WORSE)
+        assert (outcome.draws, challenger.verdict) == (4, Verdict.WORSE)
         assert challenger.judged.ratio is None
         assert challenger.effect("p50").ratio is None
         assert challenger.effect("throughput").ratio < 0.9
         assert sentences(outcome)[0].startswith(
-            "B cannot sustain this load: it was saturated in 2 of 2 draws, A in none"
+            "B cannot sustain this load: it was saturated in 4 of 4 draws, A in none"
         )
 
     def test_a_load_that_is_too_much_for_both_compares_no_latency_but_still_throughput(self):

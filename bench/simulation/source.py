@@ -29,10 +29,6 @@ class Source(Protocol):
         """A time that no batch of that size falls below, seconds."""
         ...
 
-    def typical_s(self, size: int) -> float:
-        """The median time of a batch of that size, seconds."""
-        ...
-
     def draw(self, seed: int) -> tuple[Service, Overheads]:
         """An endless series of batch times; equal seeds give equal series."""
         ...
@@ -58,10 +54,6 @@ class ProfileSource:
         """The shortest sample."""
         return self.profile.quantile_s(size, 0.0)
 
-    def typical_s(self, size: int) -> float:
-        """The profile's T(size)."""
-        return self.profile.total_s(size)
-
     def draw(self, seed: int) -> tuple[Service, Overheads]:
         """Draws of times and of what the threads lose."""
         draws = self.profile.draws(np.random.default_rng(seed))
@@ -86,10 +78,6 @@ class ExactSource:
         return max(size / self.model.batch_s(size) for size in PROBE_SIZES)
 
     def least_s(self, size: int) -> float:
-        """T(size) itself."""
-        return self.model.batch_s(size)
-
-    def typical_s(self, size: int) -> float:
         """T(size) itself."""
         return self.model.batch_s(size)
 

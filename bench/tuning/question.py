@@ -1,7 +1,7 @@
 """What a tuning is asked: the objective, the SLO, the space, and how long to look."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.config import BatcherSettings
@@ -37,10 +37,10 @@ class Question:
         seed: of the search.
     """
 
-    base: BatcherSettings = BatcherSettings()
+    base: BatcherSettings = field(default_factory=BatcherSettings)
     current: BatcherSettings | None = None
     objective: str | None = None
-    statistic: Statistic = Statistic()
+    statistic: Statistic = field(default_factory=Statistic)
     limit: Limit | None = None
     search: tuple[str, ...] = ()
     trials: int = TRIALS

@@ -153,7 +153,9 @@ class SimulatedSearch:
         tried: list[Finished] = []
         for name, objective in self.question.goals.items():
             best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
-            goals[name] = self._goal(name, objective, [*references.values(), *best], asked=not goals)
+            goals[name] = self._goal(
+                name, objective, [*references.values(), *best], asked=not goals
+            )
             tried += goals[name].trials
         asked = next(iter(goals.values()))
         closely = self._closely(asked.objective)
@@ -318,9 +320,7 @@ class SimulatedSearch:
         return found
 
 
-def ranked(
-    trials: Sequence[Finished], objective: Objective, space: Space
-) -> list[BatcherSettings]:
+def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:
     """Trials in the order in which they deserve a closer look.
 
     In turn the best one left, and the simplest one left of those near the best; then, where there

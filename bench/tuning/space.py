@@ -17,13 +17,13 @@ bound alone holds. A knob with a single value is fixed at it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, inf, isfinite, log10
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from bench.config import BatcherSettings
 from bench.errors import InputError
-from bench.simulation.source import ExactSource, Source
+from bench.simulation.source import ExactSource, ProfileSource, Source
 
 if TYPE_CHECKING:
     import optuna
@@ -97,8 +97,7 @@ class Choice:
 
     def suggest(self, trial: "optuna.Trial", name: str, most: float) -> Value:
         """Ask the sampler for one."""
-        chosen: Value = trial.suggest_categorical(name, self.values)
-        return chosen
+        return cast("Value", trial.suggest_categorical(name, self.values))
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of them."""
@@ -148,7 +147,7 @@ class Space:
         Raises:
             InputError: a value that its knob cannot take.
         """
-        values = {**self.base.model_dump(), **knobs}
+        values: dict[str, Any] = {**self.base.model_dump(), **knobs}
         if values["policy"] in _NEED_SLO and values["slo_ms"] is None:
             values["slo_ms"] = self.slo_ms
         try:
@@ -240,6 +239,14 @@ def largest_batch(source: Source) -> int:
     return source.max_batch_size
 
 
+def typical_s(source: Source, size: int) -> float:
+    """The time of a batch of that size, seconds: the median of a profile."""
+    if isinstance(source, ProfileSource):
+        return source.profile.total_s(size)
+    service, _ = source.draw(0)
+    return sum(service.next(size))
+
+
 def largest_useful_batch(source: Source, limit_s: float = inf) -> int:
     """B: the smallest batch with 98 % of the highest b/T(b), of those that take `limit_s` at most.
 
@@ -247,7 +254,7 @@ def largest_useful_batch(source: Source, limit_s: float = inf) -> int:
     batch is that quick.
     """
     sizes = range(1, largest_batch(source) + 1)
-    rate_rps = {b: b / t for b in sizes if (t := source.typical_s(b)) <= limit_s}
+    rate_rps = {b: b / t for b in sizes if (t := typical_s(source, b)) <= limit_s}
     if not rate_rps:
         return 1
     enough_rps = USEFUL * max(rate_rps.values())
@@ -256,8 +263,8 @@ def largest_useful_batch(source: Source, limit_s: float = inf) -> int:
 
 def default_timeouts(source: Source, slo_s: float | None, patient: bool = False) -> Steps:
     """The timeouts that are searched; see the module's docstring."""
-    bound_ms = 4e3 * source.typical_s(largest_useful_batch(source))
-    room_ms = 0.0 if slo_s is None else 1e3 * (slo_s - source.typical_s(1))
+    bound_ms = 4e3 * typical_s(source, largest_useful_batch(source))
+    room_ms = 0.0 if slo_s is None else 1e3 * (slo_s - typical_s(source, 1))
     if room_ms > 0.0:  # else not even a lone request meets it, and what comes nearest is searched
         bound_ms = room_ms if patient else min(room_ms, bound_ms)
     return _steps(0.0, bound_ms)
@@ -320,7 +327,7 @@ def _check(space: Space, policies: Sequence[str], source: Source) -> None:
     """
     ranges, base = space.ranges, space.base
     sizes = ranges["max_batch_size"]
-    largest = sizes.high if isinstance(sizes, Whole) else max(sizes.values)  # type: ignore[union-attr, type-var]
+    largest = sizes.high if isinstance(sizes, Whole) else max(sizes.values)  # type: ignore[union-attr]
     if int(largest) > source.max_batch_size:
         raise InputError(
             f"search of max_batch_size must be at most {source.max_batch_size}, the largest batch "

@@ -56,7 +56,7 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
     if url is not None:
         try:
             return optuna.storages.RDBStorage(url)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each driver raises errors of its own
             reason = " ".join(str(error).split())
             raise InputError(
                 f"storage must be the URL of a database that can be reached, "
@@ -132,9 +132,11 @@ def open_study(
     """
     import optuna
 
-    direction = "maximize" if maximise else "minimize"
     study = optuna.create_study(
-        study_name=name, storage=storage, direction=direction, load_if_exists=True
+        study_name=name,
+        storage=storage,
+        direction="maximize" if maximise else "minimize",
+        load_if_exists=True,
     )
     wanted = json.loads(json.dumps(identity, sort_keys=True))
     known = study.user_attrs.get(OWNER)

@@ -350,7 +350,7 @@ def _verify(
             budget_s=request.budget_s - profiled_s,
             first=2 * Effort().most,
             make_runner=make_runner,
-            watch=lambda text: console.print(text, markup=False),
+            watch=lambda text: console.print(text, markup=False, soft_wrap=True),
             seed=request.seed,
         )
         window_s = verification.window_s()

@@ -41,7 +41,8 @@ class SearchLine:
             return
         if not self._shown:
             if what != self._what or now_s >= self._next_s:
-                self._console.print(f"{what}: {done} of {of} at most{_said(best)}", markup=False)
+                said = f"{what}: {done} of {of} at most{_said(best)}"
+                self._console.print(said, markup=False, soft_wrap=True)
                 self._next_s = now_s + _SPOKEN_S
             self._what = what
             return

@@ -2,10 +2,11 @@
 
 Every draw of the arrivals is served by all settings that are still in the race, in a random order
 and in the next draw in its reverse, so that a drift of the machine that is linear over two draws
-meets all alike. After each draw from the third on, a setting is dropped if it is surely worse than
-the one that leads; "surely" is a one-sided paired t test whose error is split over the settings and
-over the looks (Bonferroni), so that all in all a race drops the best setting with probability 5 %
-at most. (Racing: Maron and Moore, NeurIPS 1994; with paired blocks: Birattari et al., GECCO 2002.)
+meets all alike. After each draw from the third on, a setting is dropped
+if it is surely worse than the one that leads, and by more than the 2 % that count as a tie;
+"surely" is a one-sided paired t test whose error is split over the settings and over the looks
+(Bonferroni), so that all in all a race drops the best setting with probability 5 % at most.
+(Racing: Maron and Moore, NeurIPS 1994; with paired blocks: Birattari et al., GECCO 2002.)
 
 Like the tuner, a race runs nothing itself: ask, run, tell.
 """
@@ -194,7 +195,9 @@ class Race:
         if leader is None or not self._meets(arm):
             return False
         effect = self.effect(arm, leader, level)
-        return effect is not None and (effect.low if self._sign > 0 else -effect.high) > 0.0
+        if effect is None or self._sign * effect.log_ratio <= log1p(TIE):
+            return False  # near enough to win by being simpler
+        return (effect.low if self._sign > 0 else -effect.high) > 0.0
 
     def _all_tie(self) -> bool:
         """Whether all that are left are within 2 % of the leader, and surely so."""

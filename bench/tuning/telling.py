@@ -174,7 +174,7 @@ def table(result: Result) -> Table:
         title_justify="left",
     )
     shown.add_column("")
-    shown.add_column("setting")
+    shown.add_column("setting", no_wrap=True)
     for name in (statistic, "device time", "busy", "batch", "capacity"):
         shown.add_column(name, justify="right")
     named = {name: goal.answer for name, goal in findings.goals.items()}

@@ -18,7 +18,8 @@ from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
-from bench.errors import RunFailedError
+from bench.errors import InputError, RunFailedError
+from bench.looks import LONGEST_S, planned
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -34,8 +35,12 @@ class Session:
         clock: the time everything is measured on.
         console: where to say what is being done.
 
+    Attributes:
+        arrivals: what is sent; with --until-decided as many as may be needed.
+        looks_s: when the run is looked at, seconds of the window; empty without --until-decided.
+
     Raises:
-        ConfigError, WorkloadError: something in the settings is not usable.
+        ConfigError, WorkloadError, InputError: something in the settings is not usable.
         RunFailedError: the model raised.
     """
 
@@ -60,6 +65,7 @@ class Session:
         self.batcher(None)  # a knob out of range is found before anything is loaded
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
+        self.looks_s: tuple[float, ...] = ()
         self.arrivals = self._resolve(spec)
         self.payloads = self._payloads()
 
@@ -99,23 +105,48 @@ class Session:
             self.executor.prepare()
 
     def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
-        replay = self.settings.replay
-        duration_s = replay.duration
+        if not self.settings.slo.until_decided:
+            return self._arrivals(spec, self.settings.replay.duration)
+        duration_s = self._length_s(spec, self.settings.replay.duration)
         if duration_s is None:
-            duration_s = getattr(spec, "duration_s", None)
+            raise InputError(
+                "until_decided must have a --duration to start with, shorter than the recording, "
+                "but has none"
+            )
+        longest_s = self.settings.slo.max_duration or max(LONGEST_S, duration_s)
+        if isinstance(spec, workloads.ListedTrace):
+            # A recording goes on as far as it has arrivals.
+            longest_s = min(longest_s, self._arrivals(spec, None).window_s)
+        if longest_s <= duration_s:
+            raise InputError(
+                f"until_decided must have more than the duration of {duration_s:g} s to go on to, "
+                f"but has {longest_s:.6g} s"
+            )
+        self.looks_s = planned(duration_s, longest_s)
+        return self._arrivals(spec, longest_s)
+
+    def _length_s(self, spec: Any, duration_s: float | None) -> float | None:
+        """The window asked for, or else that of the trace file; None for all of a recording."""
+        return getattr(spec, "duration_s", None) if duration_s is None else duration_s
+
+    def _arrivals(self, spec: Any, asked_s: float | None) -> workloads.ResolvedTrace:
+        replay = self.settings.replay
+        duration_s = self._length_s(spec, asked_s)
         tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
         return workloads.resolve(
             spec,
             rate_rps=replay.rate,
             utilization=replay.utilization,
             time_scale=replay.time_scale,
-            duration_s=replay.duration,
+            duration_s=asked_s,
             tail_s=tail_s,
             seed=replay.seed,
             peak_rps=self._peak_rps,
         )
 
     def _peak_rps(self) -> float:
+        if self.probe is not None:
+            return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)

@@ -9,7 +9,7 @@ import jinja2
 from results import format as fmt
 from results.figures import FIGURES, save_figures
 from results.run import REPORT, Run, write_text
-from results.wording import free_form_rows, headline, metric_rows, standing
+from results.wording import free_form_rows, headline, metric_rows, rulings, standing
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -38,6 +38,7 @@ def write_report(run: Run) -> Path:
         record=run.record,
         headline=headline(run),
         standing=standing(run.record),
+        rulings=rulings(run.record),
         key_numbers=_key_numbers(run),
         figures=[(spec, images[spec.name]) for spec in FIGURES],
         metrics=metric_rows(metrics),

@@ -37,7 +37,7 @@ check: $(VENV)/.tests ## lint, format, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## check, then the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 format: $(VENV)/.tests ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .

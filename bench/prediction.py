@@ -12,6 +12,7 @@ from bench.simulation.runner import Setup
 from bench.simulation.source import ProfileSource
 from results.metrics import compute_metrics
 from results.prediction import measured
+from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
     from bench.session import Session
@@ -55,8 +56,13 @@ class Profiling:
         return Loaded(source, model.name, session.device, profile, self.path, differences)
 
 
-def predict(session: "Session", loaded: Loaded) -> dict[str, float | None]:
+def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> dict[str, float | None]:
     """Simulate what the session is about to replay.
+
+    Args:
+        session: the model and the settings.
+        loaded: its batch times.
+        arrivals: what is replayed.
 
     Returns:
         The metrics that are predicted, by their key in run.json.
@@ -64,7 +70,6 @@ def predict(session: "Session", loaded: Loaded) -> dict[str, float | None]:
     Raises:
         InputError: the batcher's largest batch is beyond the profile.
     """
-    arrivals = session.arrivals
     setup = Setup(session.settings.batcher, loaded.source, session.replicas)
     arrival_s = arrivals.trace.arrival_s
     run = setup.run(arrival_s.tolist(), arrivals.seed or 0)

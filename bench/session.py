@@ -20,7 +20,8 @@ from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
-from bench.errors import RunFailedError
+from bench.errors import InputError, RunFailedError
+from bench.looks import LONGEST_S, planned
 from bench.prediction import Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
@@ -40,8 +41,12 @@ class Session:
         also: settings with other knobs that it will serve with too, checked before the model is
             loaded; see `serving`.
 
+    Attributes:
+        arrivals: what is sent; with --until-decided as many as may be needed.
+        looks_s: when the run is looked at, seconds of the window; empty without --until-decided.
+
     Raises:
-        ConfigError, WorkloadError: something in the settings is not usable.
+        ConfigError, WorkloadError, InputError: something in the settings is not usable.
         RunFailedError: the model raised.
     """
 
@@ -77,8 +82,10 @@ class Session:
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
         self.profile = None if profiling is None else profiling.load(self)
-        self.arrivals = self._resolve()
-        self.prediction = None if self.profile is None else predict(self, self.profile)
+        self.looks_s: tuple[float, ...] = ()
+        self.arrivals = self._resolve(self._spec)
+        self._predicted: dict[str, float | None] | None = None
+        self._predicted = self.predict(self.arrivals)
         self.payloads = self._payloads()
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
@@ -118,11 +125,24 @@ class Session:
             WorkloadError: the trace cannot be drawn that often, or not at that length.
         """
         load = self.arrivals
-        options = {**self._options(), "rate_rps": load.rate_rps, "utilization": None}
+        options = self._options(self._spec, self.settings.replay.duration)
+        options |= {"rate_rps": load.rate_rps, "utilization": None}
         return [
             replace(draw, utilization=load.utilization, peak_rps=load.peak_rps)
             for draw in workloads.resolve_draws(self._spec, count, **options)
         ]
+
+    def predict(self, arrivals: workloads.ResolvedTrace) -> dict[str, float | None] | None:
+        """What a simulation says of these arrivals; None where no prediction was asked for.
+
+        Of all arrivals it is worked out before they are replayed; a run that ended once it was
+        decided is predicted over what it came to.
+        """
+        if self.profile is None:
+            return None
+        if self._predicted is not None and arrivals is self.arrivals:
+            return self._predicted
+        return predict(self, self.profile, arrivals)
 
     @property
     def device(self) -> str:
@@ -160,8 +180,34 @@ class Session:
             self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
         return spec
 
-    def _resolve(self) -> workloads.ResolvedTrace:
-        resolved = workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options())
+    def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
+        if not self.settings.slo.until_decided:
+            return self._arrivals(spec, self.settings.replay.duration)
+        duration_s = self._length_s(spec, self.settings.replay.duration)
+        if duration_s is None:
+            raise InputError(
+                "until_decided must have a --duration to start with, shorter than the recording, "
+                "but has none"
+            )
+        longest_s = self.settings.slo.max_duration or max(LONGEST_S, duration_s)
+        if isinstance(spec, workloads.ListedTrace):
+            # A recording goes on as far as it has arrivals.
+            longest_s = min(longest_s, self._arrivals(spec, None).window_s)
+        if longest_s <= duration_s:
+            raise InputError(
+                f"until_decided must have more than the duration of {duration_s:g} s to go on to, "
+                f"but has {longest_s:.6g} s"
+            )
+        self.looks_s = planned(duration_s, longest_s)
+        return self._arrivals(spec, longest_s)
+
+    def _length_s(self, spec: Any, duration_s: float | None) -> float | None:
+        """The window asked for, or else that of the trace file; None for all of a recording."""
+        return getattr(spec, "duration_s", None) if duration_s is None else duration_s
+
+    def _arrivals(self, spec: Any, asked_s: float | None) -> workloads.ResolvedTrace:
+        options = self._options(spec, asked_s)
+        resolved = workloads.resolve(spec, peak_rps=self._peak_rps, **options)
         factor = resolved.describe()["match_factor"]
         if factor is not None:
             self.console.print(
@@ -170,19 +216,16 @@ class Session:
             )
         return resolved
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, spec: Any, asked_s: float | None) -> dict[str, Any]:
         """What the settings ask of the trace, as `workloads.resolve` takes it."""
         replay = self.settings.replay
-        duration_s = replay.duration
-        if duration_s is None:
-            duration_s = getattr(self._spec, "duration_s", None)
-        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
+        duration_s = self._length_s(spec, asked_s)
         return {
             "rate_rps": replay.rate,
             "utilization": replay.utilization,
             "time_scale": replay.time_scale,
-            "duration_s": replay.duration,
-            "tail_s": tail_s,
+            "duration_s": asked_s,
+            "tail_s": min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S),
             "seed": replay.seed,
             "match_load": replay.match_load,
             "rate_by": replay.rate_by,
@@ -194,6 +237,8 @@ class Session:
             peak_rps = self.profile.source.peak_rps
             self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
             return self.replicas * peak_rps
+        if self.probe is not None:
+            return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)

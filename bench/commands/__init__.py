@@ -2,12 +2,13 @@
 
 import typer
 
-from bench.commands import bench, models, profile, report, simulate, trace
+from bench.commands import bench, compare, models, profile, report, simulate, trace
 
 
 def register(app: typer.Typer) -> None:
     """Add every subcommand to the application, in the order that `--help` lists them."""
     app.command("bench")(bench.bench)
+    app.command("compare")(compare.compare)
     app.command("report")(report.report)
     app.command("profile")(profile.profile)
     app.command("simulate")(simulate.simulate)

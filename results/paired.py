@@ -32,7 +32,8 @@ _LOOK_LEVELS = (
 MOST_DRAWS = 200
 _FEWEST_FOR_SIGN_FLIP = 6
 _MOST_SIGNS_ENUMERATED = 14
-_MOST_DRAWS_SEARCHED = 100_000
+MOST_DRAWS_PLANNED = 1000
+"""A plan with more draws than this is none."""
 
 
 class Verdict(StrEnum):
@@ -288,14 +289,12 @@ def draws_needed(effect: Effect, plan: Plan, power: float = POWER) -> int | None
 
     The smallest K whose detectable difference is no more than the distance to the nearer doubt:
     |effect| for a difference, margin - |effect| for equivalence. A plan for a new comparison, not a
-    licence to go on with this one. None if none below 100,000 would.
+    licence to go on with this one. None if not even 1,000 would.
     """
     target = max(abs(effect.log_ratio), plan.log_margin - abs(effect.log_ratio))
-    low, high = 2, 4
-    while detectable(effect.noise, high, effect.level, power) > target:
-        low, high = high, 2 * high
-        if high > _MOST_DRAWS_SEARCHED:
-            return None
+    low, high = 2, MOST_DRAWS_PLANNED
+    if detectable(effect.noise, high, effect.level, power) > target:
+        return None
     while low < high:
         middle = (low + high) // 2
         if detectable(effect.noise, middle, effect.level, power) > target:

@@ -142,6 +142,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     execute_timeout_ms: options.ExecuteTimeoutMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
+    slo: options.Slo = None,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -155,6 +156,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     Arms are config files (dynbatch compare a.toml b.toml), knobs (--a max_batch_size=8 --b
     max_batch_size=32), or the folders of two runs that are there already.
     """
+    slo = slo or None
     given: dict[str, Any] = dict(locals())
     from bench.comparison.request import Request
     from bench.console import message_console, stdout_kept
@@ -166,7 +168,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
         configs=arms or [],
         inline={key: given[key] for key in _LETTERS if given[key] is not None},
         config=config,
-        options={key: given[key] for key in _shared()},
+        options={key: given.get(key) for key in _shared()},
         draws=draws,
         margin=None if margin is None else float(margin),
         metric=metric,

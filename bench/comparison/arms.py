@@ -138,16 +138,20 @@ def check_comparable(arms: Sequence[Arm]) -> None:
     """Check that arms differ in nothing that they must share.
 
     Raises:
-        InputError: They differ in the model, its weights, or what arrives.
+        InputError: They differ in the model, its weights, what arrives or what judges them, or
+            are to run until an SLO is decided, which arms of one length cannot.
     """
     first = arms[0]
+    if first.settings.slo.until_decided:
+        raise InputError("until_decided must be left out of a comparison, but got true")
     for other in arms[1:]:
         ours, theirs = first.settings, other.settings
         shared = [
             *((key, getattr(ours.model, key), getattr(theirs.model, key)) for key in _SHARED_MODEL),
             *(
-                (key, getattr(ours.replay, key), getattr(theirs.replay, key))
-                for key in type(ours.replay).model_fields
+                (key, getattr(one, key), getattr(another, key))
+                for one, another in ((ours.replay, theirs.replay), (ours.slo, theirs.slo))
+                for key in type(one).model_fields
             ),
         ]
         for key, one, another in shared:

@@ -36,6 +36,7 @@ from results.comparison.wording import letter, sentences, standing
 from results.errors import RunCorruptError, RunError
 from results.paired import Plan
 from results.run import RECORD as RUN_RECORD
+from results.slo import goodput_limit_s
 from workloads import ResolvedTrace
 
 _FEWEST_FOR_INTERVAL = 4
@@ -70,8 +71,12 @@ class Course:
 
         Raises:
             InvalidInputError: The plan or the metric is not usable.
+            InputError: Goodput is to decide, and there is no SLO that it could be of.
         """
-        Course.begin(request, Path("unused"), arms)
+        record = Course.begin(request, Path("unused"), arms).record
+        limit_s = goodput_limit_s(arms[0].settings.slo.parsed)
+        if record.metric == "goodput" and limit_s is None:
+            raise InputError("goodput must have a latency limit (--slo 'p99<=50ms'), but has none")
 
     @classmethod
     def begin(cls, request: Request, folder: Path, arms: Sequence[Arm]) -> "Course":

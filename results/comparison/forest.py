@@ -23,6 +23,10 @@ _VERDICT_COLORS = {
     Verdict.INCONCLUSIVE: style.FAINT,
 }
 
+_FINE = (0.1, 0.2, 0.33, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+_COARSE = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+_DECADES = tuple(10.0**power for power in range(-9, 10))
+
 
 def draw_effects(comparison: Comparison, figure: Figure) -> None:
     """Draw each metric's ratio to the control with its interval, and the ratio of every draw."""
@@ -103,25 +107,7 @@ def _ratio_axis(axes: Axes, low: float, high: float) -> None:
     """Label an axis of log ratios with changes in per cent, or with factors where it is wide."""
     span = high - low
     if span > np.log(6.0):
-        factors = [
-            0.01,
-            0.02,
-            0.05,
-            0.1,
-            0.2,
-            0.33,
-            0.5,
-            1.0,
-            2.0,
-            3.0,
-            5.0,
-            10.0,
-            20.0,
-            50.0,
-            100.0,
-        ]
-        if span > np.log(100.0):
-            factors = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
+        factors = _FINE if span < np.log(30.0) else _COARSE if span < np.log(3000.0) else _DECADES
         ticks = [np.log(factor) for factor in factors]
         texts = [f"× {factor:g}" for factor in factors]
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from results import format as fmt
 from results.comparison.metrics import METRICS, ComparedMetric
 from results.comparison.outcome import Challenger, MetricEffect, Outcome
-from results.paired import Verdict
+from results.paired import MOST_DRAWS_PLANNED, Verdict
 
 _CONNECTED = ("throughput", "device_time")
 
@@ -40,6 +40,8 @@ def _claim(outcome: Outcome, challenger: Challenger) -> str:
             return f"{text}, and no verdict was due after {_draws(outcome.draws)}"
         if effect.draws_needed is not None and effect.draws_needed > effect.draws:
             text += f"; about {fmt.count(effect.draws_needed)} draws would decide"
+        elif effect.draws_needed is None and effect.draws > 1:
+            text += f"; at this noise not even {fmt.count(MOST_DRAWS_PLANNED)} draws would decide"
         return text
     if effect.verdict == Verdict.EQUIVALENT:
         within = f"within {fmt.percent(outcome.margin)} ({span(effect)} {a}'s)"
@@ -220,10 +222,10 @@ def notes(outcome: Outcome) -> list[str]:
     said = []
     if outcome.design == "draws":
         looks = ", ".join(str(look) for look in outcome.looks)
+        only = " only, so that over all of these looks" if len(outcome.looks) > 1 else ":"
         said.append(
             f"Ratios are means over draws, with {confidence} intervals. A verdict is given after "
-            f"{looks} draws only, so that over all of them, and all arms, at most 5 % of equal "
-            "arms are called different."
+            f"{looks} draws{only} at most 5 % of equal arms are called different."
         )
     else:
         said.append(

@@ -178,6 +178,7 @@ def test_recorded_runs_are_compared_by_their_folders(
         ([*ARMS, "--metric", "p42"], "metric must be one of p50"),
         ([*ARMS, "--margin", "five"], "must be a share such as 5% or 0.05, but got 'five'"),
         ([*ARMS, "--fail-if", "better"], "fail_if must be worse, but got 'better'"),
+        ([*ARMS, "--metric", "goodput"], "goodput must have a latency limit"),
         ([*ARMS, "--rate", "0"], "rate must be greater than 0"),
         (["--a", "policy=fifo", "--b", "in_flight=1", *QUICK], "policy must be one of"),
         (["--a", "in_flight=1", "--b", "policy=deadline", *QUICK], "deadline needs slo_ms"),

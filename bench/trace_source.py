@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.config import ReplaySettings
     from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace
 
 
@@ -23,6 +24,44 @@ def reading(
         time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
         skip_bad=skip_bad or 0,
     )
+
+
+def replay_reading(replay: "ReplaySettings") -> "Reading":
+    """How the trace of these settings is to be read."""
+    return reading(replay.trace_format, replay.time_column, replay.time_unit, replay.skip_bad)
+
+
+def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | ListedTrace":
+    """What the file says; what there is to know of how it was read goes to `messages`.
+
+    Raises:
+        WorkloadError: The file is no trace.
+    """
+    import workloads
+
+    spec = workloads.load(trace, how)
+    for note in getattr(spec, "notes", ()):
+        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    return spec
+
+
+def load_listed(trace: str, how: "Reading", messages: "Console") -> "ListedTrace":
+    """As `load`, of a file that lists arrivals.
+
+    Raises:
+        WorkloadError: The file is no trace.
+        InputError: It describes a process.
+    """
+    from bench.errors import InputError
+    from workloads import DescribedTrace
+
+    spec = load(trace, how, messages)
+    if isinstance(spec, DescribedTrace):
+        raise InputError(
+            f"{trace} must list its arrivals, but describes a process: draw it first "
+            "(dynbatch trace make)"
+        )
+    return spec
 
 
 def read(
@@ -43,9 +82,7 @@ def read(
     """
     import workloads
 
-    spec = workloads.load(trace, how)
-    for note in getattr(spec, "notes", ()):
-        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    spec = load(trace, how, messages)
     return spec, workloads.resolve(spec, rate_rps=rate, duration_s=duration, seed=seed)
 
 

@@ -37,7 +37,8 @@ def load(
     """Read a trace file, or the built-in of that name where there is no such file.
 
     A built-in may be named with or without `.json`. The format is recognised by the content,
-    which may be compressed by gzip or zstd. A recording starts at its first arrival.
+    which may be compressed by gzip or zstd. A recording starts at its first arrival,
+    unless its format says when recording began.
 
     Args:
         path_or_builtin: The file; "-" is standard input.

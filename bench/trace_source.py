@@ -1,7 +1,5 @@
 """The trace that a command looks at, and where what it writes about it goes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,29 +88,3 @@ def folder_of(name: str) -> Path:
     """`traces/<name>`, with what no file name should have replaced by dashes."""
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".")
     return Path("traces") / (safe[:100] or "trace")
-
-
-def writable(folder: Path) -> Path:
-    """Make the folder, and those above it, before long work is done for nothing.
-
-    Raises:
-        InputError: It cannot be made, or nothing can be written into it.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    return folder
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into one line."""
-    from bench.errors import InputError
-
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"out must be a place to write to, but {path}: {reason}") from None

@@ -19,6 +19,7 @@ from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
+from bench import trace_source
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
@@ -171,18 +172,7 @@ class Session:
 
     def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
         replay = self.settings.replay
-        spec = workloads.load(
-            replay.trace,
-            workloads.Reading(
-                format=replay.trace_format,
-                time_column=replay.time_column,
-                time_unit=replay.time_unit,
-                skip_bad=replay.skip_bad,
-            ),
-        )
-        for note in getattr(spec, "notes", ()):
-            self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
-        return spec
+        return trace_source.load(replay.trace, trace_source.replay_reading(replay), self.console)
 
     def _resolve(self) -> workloads.ResolvedTrace:
         """The arrivals; with --until-decided as many as may be needed, and when it is looked."""

@@ -122,7 +122,7 @@ class RunDirectory:
         checked = logs.validated()
         for schema in _LOGS:
             frame: pd.DataFrame = getattr(checked, schema.name)
-            with _replacing(self.path / _log_file(schema)) as fresh:
+            with replacing(self.path / _log_file(schema)) as fresh:
                 frame.to_parquet(fresh, index=False)
         return checked
 
@@ -293,7 +293,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which then takes the place of the one given."""
     fresh = _beside(path)
     try:
@@ -305,7 +305,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    with _replacing(path) as fresh:
+    with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 

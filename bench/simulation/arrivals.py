@@ -3,7 +3,8 @@
 from bench.config import ReplaySettings
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
-from workloads import DescribedTrace, Reading, ResolvedTrace, load
+from bench.trace_source import replay_reading
+from workloads import DescribedTrace, ResolvedTrace, load
 from workloads import resolve as resolve_trace
 
 # As in a run: arrivals go on past the window's end by a tenth of it, at most this long.
@@ -45,15 +46,7 @@ def resolve(
     Raises:
         WorkloadError: the trace cannot be played as asked.
     """
-    spec = load(
-        replay.trace,
-        Reading(
-            format=replay.trace_format,
-            time_column=replay.time_column,
-            time_unit=replay.time_unit,
-            skip_bad=replay.skip_bad,
-        ),
-    )
+    spec = load(replay.trace, replay_reading(replay))
     window_s = replay.duration
     if window_s is None and isinstance(spec, DescribedTrace):
         window_s = spec.duration_s

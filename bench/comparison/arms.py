@@ -73,7 +73,7 @@ def make_arms(
     """
     arms: dict[str, Arm] = {}
     for name, path in zip(ascii_lowercase, configs, strict=False):
-        arms[name] = Arm(name, _of_one_length(load_settings(path, given)))
+        arms[name] = Arm(name, load_settings(path, given))
     if inline:
         load_settings(config, given)  # a fault in the common settings is no arm's
     for name, text in inline.items():
@@ -84,7 +84,7 @@ def make_arms(
             )
         knobs = _parsed(name, text)
         try:
-            arms[name] = Arm(name, _of_one_length(load_settings(config, {**given, **knobs})))
+            arms[name] = Arm(name, load_settings(config, {**given, **knobs}))
         except InputError as error:
             raise InputError(f"--{name}: {error}") from None
     if len(arms) < 2:
@@ -160,9 +160,3 @@ def check_comparable(arms: Sequence[Arm]) -> None:
                     f"arms must share {key}, but got {one!r} in {first.name} "
                     f"and {another!r} in {other.name}"
                 )
-
-
-def _of_one_length(settings: Settings) -> Settings:
-    """The settings without what would let a run go on: all arms meet the same arrivals."""
-    slo = settings.slo.model_copy(update={"until_decided": False, "max_duration": None})
-    return settings.model_copy(update={"slo": slo})

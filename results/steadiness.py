@@ -56,7 +56,7 @@ def drift(requests: pd.DataFrame, window_s: float) -> Drift | None:
     backlog = in_system(requests)
 
     def latencies(count: int) -> FloatArray:
-        return _means(scheduled_s[rows], latency_s[rows], window_s, count)
+        return stretch_means(scheduled_s[rows], latency_s[rows], window_s, count)
 
     def present(count: int) -> FloatArray:
         return backlog.means(np.linspace(0.0, window_s, count + 1))
@@ -72,7 +72,9 @@ def drift(requests: pd.DataFrame, window_s: float) -> Drift | None:
     return None
 
 
-def _means(times_s: FloatArray, values: FloatArray, window_s: float, count: int) -> FloatArray:
+def stretch_means(
+    times_s: FloatArray, values: FloatArray, window_s: float, count: int
+) -> FloatArray:
     """Return the mean of the values in each stretch of the window that has any."""
     stretch = np.minimum((times_s * count / window_s).astype(np.int64), count - 1)
     number = np.bincount(stretch, minlength=count)

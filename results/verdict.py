@@ -20,7 +20,7 @@ from results.slo import Kind, Slo
 from results.statistics.correction import holm
 from results.statistics.correlated import BATCHES, batch_means, mean_of_means
 from results.statistics.shares import Bounds, percentile_interval
-from results.statistics.tail import GUARD_S, SPARE, TailEvidence, companion_of, worth_of
+from results.statistics.tail import SPARE, TailEvidence, companion_of, evidence_of
 
 CONFIDENCE = 0.99
 """A decision is wrong with probability 1 - this at most, as far as the run holds its promises."""
@@ -114,7 +114,7 @@ def judge_values(
     past = values > slo.limit if slo.op == "<=" else values >= slo.limit
     allowed = round(1.0 - level, 12)
     companion = companion_of(values, allowed)
-    evidence = _evidence(past, companion, allowed, window_s, values > slo.limit / SPARE)
+    evidence = evidence_of(past, companion, allowed, window_s, values > slo.limit / SPARE)
     verdict = _judge_evidence(evidence, past, slo, window_s, confidence)
     ordered = np.sort(values)
     bounds = percentile_interval(ordered, level, confidence, number=evidence.effective)
@@ -143,7 +143,7 @@ def judge_share(
     _check(window_s, confidence)
     past, allowed = (occurred, slo.limit) if slo.from_above else (~occurred, 1.0 - slo.limit)
     companion = companion_of(values, max(allowed, 0.01))
-    evidence = _evidence(past, companion, allowed, window_s, None)
+    evidence = evidence_of(past, companion, allowed, window_s)
     verdict = _judge_evidence(evidence, past, slo, window_s, confidence)
     share = float(occurred.mean()) if len(occurred) else math.nan
     return _with_interval(verdict, share, _share_bounds(share, evidence.effective, confidence))
@@ -217,24 +217,6 @@ def _check(window_s: float, confidence: float) -> None:
         raise InvalidInputError(f"window_s must be > 0, but got {window_s:g}")
     if not 0.5 < confidence < 1.0:
         raise InvalidInputError(f"confidence must be between 0.5 and 1, but got {confidence:g}")
-
-
-def _evidence(
-    past: BoolArray,
-    companion: BoolArray,
-    allowed: float,
-    window_s: float,
-    half: BoolArray | None,
-) -> TailEvidence:
-    return TailEvidence(
-        allowed=allowed,
-        share=float(past.mean()) if len(past) else 0.0,
-        worth=worth_of(past),
-        companion=worth_of(companion),
-        longest=window_s / GUARD_S,
-        half_share=None if half is None else float(half.mean()) if len(half) else 0.0,
-        half_worth=0.0 if half is None else worth_of(half),
-    )
 
 
 def _judge_evidence(

@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := .venv-perf
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check format perf perf-faults soak clean
+.PHONY: help bench test check format perf perf-faults soak calibrate clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ perf-faults: $(PEERS)/.peers ## what happens when things go wrong, in dynbatch a
 
 soak: $(VENV)/.tests ## a million requests with everything going wrong at once
 	$(BIN)/python -m tests.soak
+
+calibrate: $(VENV)/.tests ## how often verdicts are wrong, on simulated queues whose truth is known
+	$(BIN)/python -m tests.calibration
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -4,6 +4,7 @@ Facts, as of BentoML 1.4.39:
 
 - When a batch goes, when a request is given up: bentoml/_internal/marshal/dispatcher.py,
   CorkDispatcher.controller, and Optimizer for the estimate.
+- The smallest max_batch_size, 2: _bentoml_sdk/method.py, APIMethod.
 - What a caller then gets: _bentoml_impl/server/app.py, `fallback` (status 503).
 - traffic.max_concurrency, divided over the workers: the same file; status 429 from
   bentoml/_internal/server/http/traffic.py, MaxConcurrencyMiddleware.
@@ -13,6 +14,7 @@ Facts, as of BentoML 1.4.39:
 """
 
 from bench.config import BatcherSettings, Settings
+from bench.errors import InputError
 from bench.exporting.contract import Rendered, Target, replicas, rounded_up
 from bench.exporting.snippets import LOAD, filled, literal
 
@@ -44,9 +46,11 @@ def render(settings: Settings) -> Rendered:
     """A service to put your model into.
 
     Raises:
-        InputError: `device` is none.
+        InputError: `device` is none, or the batch size is 1, which BentoML does not take.
     """
     batcher = settings.batcher
+    if batcher.max_batch_size < 2:
+        raise InputError("BentoML batches from 2 up: max_batch_size must be >= 2, but got 1")
     groups = replicas(settings)
     workers = sum(group.count for group in groups)
     traffic = latency = ""
@@ -80,7 +84,7 @@ def _aims_at_slo(batcher: BatcherSettings) -> bool:
 def _remarks(batcher: BatcherSettings) -> list[str]:
     remarks = [
         f"batch_timeout_ms={batcher.batch_timeout_ms:g} is left out: BentoML has no batch timeout, "
-        "and as max_latency_ms it would turn most requests away"
+        "and as max_latency_ms it would turn away whatever takes longer"
     ]
     if _aims_at_slo(batcher):
         remarks.append(f"max_latency_ms is slo_ms={batcher.slo_ms:g} in whole ms, rounded up")
@@ -116,6 +120,8 @@ TARGET = Target(
         "and how long its batches waited of late, and waits by that. Its first batches train it.",
         "max_latency_ms is no timeout either but a bound: a request whose wait and estimated "
         "execution reach it is given up, status 503. The default is 60000.",
+        "max_batch_size counts items: each request brings a list of them, and a longer one is "
+        "split. It cannot be 1.",
         "A batch goes on growing while the one before it runs, as in dynbatch; the dispatcher "
         "looks once a millisecond.",
         "The dispatcher's queue has no limit. traffic.max_concurrency counts requests that run as "

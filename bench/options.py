@@ -411,3 +411,28 @@ ProfileJson = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+
+# Of `export`.
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        help="TOML file: recommended.toml, or any that --config takes.",
+        metavar="CONFIG.toml",
+        show_default=False,
+    ),
+]
+ExportTarget = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="SERVER",
+        help="triton, ray-serve, litserve, bentoml, torchserve or dynbatch.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="The file to write; default stdout.", rich_help_panel=_OUTPUT
+    ),
+]

@@ -206,7 +206,11 @@ def refuses(setup: Setup) -> bool:
 
 
 def sweep(
-    plan: Plan, settings: Settings, loaded: Loaded, loads: Sequence[float]
+    plan: Plan,
+    settings: Settings,
+    loaded: Loaded,
+    spec: arrivals.Spec,
+    loads: Sequence[float],
 ) -> list[tuple[float, list[Cell]]]:
     """Try every combination at every load; all of one load meet the same arrivals.
 
@@ -223,7 +227,7 @@ def sweep(
         replay = settings.replay
         if load is not None:
             replay = replay.model_copy(update={"utilization": load, "rate": None})
-        resolved = arrivals.resolve(replay, loaded, settings.batcher.replicas or 1)
+        resolved = arrivals.resolve(spec, replay, loaded, settings.batcher.replicas or 1)
         seed = resolved.seed or 0
         offered_rps = resolved.offered_rps
         cells = [

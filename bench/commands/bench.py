@@ -1,6 +1,5 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,32 +95,11 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
-    from results.analysis import analyse
-    from results.log import RunLogs
+    from bench.keeping import keep
     from results.report import write_report
-    from results.run import RunDirectory, RunRecord, update_latest
+    from results.run import update_latest
 
-    directory = RunDirectory.create(folder)
-    directory.write_logs(
-        RunLogs(
-            requests=recording.requests,
-            batches=recording.batches,
-            telemetry=recording.telemetry,
-            stalls=recording.stalls,
-        )
-    )
-    directory.write_record(
-        RunRecord(
-            id=folder.resolve().name,
-            partial=recording.partial,
-            window_s=recording.window_s,
-            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
-            environment=recording.environment,
-            trace=recording.trace,
-            prediction=recording.prediction,
-        )
-    )
-    run = analyse(folder)
+    run = keep(folder, recording)
     messages.print("drawing the report")
     write_report(run)
     if latest:

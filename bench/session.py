@@ -19,7 +19,7 @@ from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
 from bench.config import Settings
 from bench.errors import RunFailedError
-from bench.prediction import Profiling, predict
+from bench.prediction import Known, Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -47,7 +47,7 @@ class Session:
         clock: Clock,
         console: Console,
         *,
-        profiling: Profiling | None = None,
+        profiling: Profiling | Known | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock

@@ -61,10 +61,12 @@ def gaps(bounds: Mapping[str, float] | None, metrics: Metrics) -> list[Gap]:
 
 
 def sentence(found: list[Gap]) -> str:
-    """Return the gaps in words; "" for none."""
-    parts = [
-        f"{gap.name} {fmt.duration(gap.actual_s)}, {fmt.number(gap.times)} x "
-        f"{fmt.duration(gap.least_s)}"
-        for gap in found
-    ]
-    return "; ".join(parts)
+    """Return the gaps in words: "p99 is 1.58 x 9.1 ms, the least of any policy that ..."."""
+    by_policies: dict[str, list[str]] = {}
+    for gap in found:
+        text = f"{gap.name} is {fmt.number(gap.times)} x {fmt.duration(gap.least_s)}"
+        by_policies.setdefault(gap.policies, []).append(text)
+    return "; ".join(
+        f"{', '.join(texts)}, the least of any policy {policies}"
+        for policies, texts in by_policies.items()
+    )

@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.commands import bench, models, profile, report, simulate, trace
+from bench.commands import bench, capacity, models, profile, report, simulate, trace
 
 
 def register(app: typer.Typer) -> None:
@@ -11,5 +11,6 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report.report)
     app.command("profile")(profile.profile)
     app.command("simulate")(simulate.simulate)
+    app.command("capacity")(capacity.capacity)
     app.add_typer(trace.app, name="trace")
     app.command("models")(models.models)

@@ -1,5 +1,6 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,10 @@ def _tell(
     from results.summary import summary
 
     if as_json:
-        sys.stdout.write(run.metrics.model_dump_json(indent=2) + "\n")
+        facts = json.loads(run.metrics.model_dump_json())
+        if run.record.prediction is not None:
+            facts |= {"prediction": run.record.prediction, "bounds": run.record.bounds}
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     elif not quiet:
         output.print(summary(run))
         output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)

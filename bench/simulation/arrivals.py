@@ -16,6 +16,8 @@ Spec = DescribedTrace | ListedTrace
 
 # As in a run: arrivals go on past the window's end by a tenth of it, at most this long.
 TAIL_SHARE, TAIL_MIN_S, TAIL_MAX_S = 0.1, 0.25, 2.0
+# Of a recording that is to be drawn from and nobody said for how long.
+LONGEST_DRAW_S = 60.0
 
 
 def tail_s(window_s: float | None) -> float:
@@ -103,8 +105,8 @@ class Draws:
     def __call__(self, offered_rps: float) -> list[ResolvedTrace]:
         """The draws at that load, from the same seeds whatever it is.
 
-        Where no duration is asked for, the draws of a recording are its parts, one behind the
-        other: together they are all of it.
+        Where no duration is asked for, the draws of a recording are disjoint parts of it: as long
+        as there is room for, up to a minute each.
 
         Raises:
             WorkloadError: the trace cannot be played so.
@@ -113,7 +115,8 @@ class Draws:
         rate_rps = offered_rps * self.replay.time_scale
         if isinstance(self.spec, ListedTrace) and self.replay.duration is None:
             whole = resolve_trace(self.spec, rate_rps=rate_rps, **common)
-            common |= {"duration_s": whole.window_s / self.count, "tail_s": 0.0}
+            window_s = min(whole.window_s / self.count, LONGEST_DRAW_S)
+            common |= {"duration_s": window_s, "tail_s": min(common["tail_s"], window_s)}
         return resolve_draws_of_trace(self.spec, self.count, rate_rps=rate_rps, **common)
 
 

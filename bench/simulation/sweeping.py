@@ -211,57 +211,39 @@ def sweep(
     loaded: Loaded,
     spec: arrivals.Spec,
     loads: Sequence[float],
-) -> list[tuple[float, list[Cell]]]:
+) -> Mapping[str, Any]:
     """Try every combination at every load; all of one load meet the same arrivals.
 
-    The load is a share of what one replica can serve times the replicas asked for, whatever the
-    replicas of a cell.
+    Args:
+        plan: the combinations.
+        settings: everything that is not swept.
+        loaded: batch times.
+        spec: the trace.
+        loads: shares of what one replica can serve times the replicas asked for, whatever the
+            replicas of a cell; none: the load that the settings or the trace name.
 
     Returns:
-        For each load its window in seconds and its cells.
+        What `sweep.json` holds.
     """
     made = setups(plan, settings.batcher, loaded)
     limits = [setup.limit_rps() for _, setup in made]
-    found: list[tuple[float, list[Cell]]] = []
+    slo_ms = settings.batcher.slo_ms
+    slo_s = None if slo_ms is None else slo_ms / 1e3
+    cells: list[dict[str, Any]] = []
     for load in loads or (None,):
         replay = settings.replay
         if load is not None:
             replay = replay.model_copy(update={"utilization": load, "rate": None})
         resolved = arrivals.resolve(spec, replay, loaded, settings.batcher.replicas or 1)
-        seed = resolved.seed or 0
-        offered_rps = resolved.offered_rps
-        cells = [
-            Cell(
-                offered_rps,
-                resolved.utilization,
-                knobs,
-                # In overload latency says how long the trace is, not how fast the setting is.
-                setup.outcome(resolved, seed) if refuses(setup) or offered_rps < limit else None,
-            )
-            for (knobs, setup), limit in zip(made, limits, strict=True)
-        ]
-        found.append((resolved.window_s, cells))
-    return found
-
-
-def command(
-    plan: Plan,
-    settings: Settings,
-    loaded: Loaded,
-    loads: Sequence[float],
-    folder: Path,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Sweep, write `sweep.json` and `sweep.png` into the folder, say what is best."""
-    from bench.simulation.sweep_words import tables
-    from results.figures.surface import save_surfaces
-
-    found = sweep(plan, settings, loaded, loads)
-    slo_ms = settings.batcher.slo_ms
-    slo_s = None if slo_ms is None else slo_ms / 1e3
-    content: Mapping[str, Any] = {
+        arrival_s = resolved.trace.arrival_s.tolist()
+        seed, offered_rps = resolved.seed or 0, resolved.offered_rps
+        for (knobs, setup), limit_rps in zip(made, limits, strict=True):
+            # In overload latency says how long the trace is, not how fast the setting is.
+            able = refuses(setup) or offered_rps < limit_rps
+            outcome = setup.outcome(resolved, seed, arrival_s) if able else None
+            cell = Cell(offered_rps, resolved.utilization, knobs, outcome)
+            cells.append(cell.as_json(slo_s, resolved.window_s))
+    return {
         "simulated": True,
         "model": loaded.model,
         "device": loaded.device,
@@ -270,14 +252,22 @@ def command(
         "fixed": settings.batcher.model_dump(mode="json"),
         "trace": settings.replay.trace,
         "slo_s": slo_s,
-        "cells": [cell.as_json(slo_s, window_s) for window_s, cells in found for cell in cells],
+        "cells": cells,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "sweep.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def tell(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:
+    """Write `sweep.json` and `sweep.png` into the folder, say what is best."""
+    from bench.simulation.sweep_words import tables
+    from results.figures.surface import save_surfaces
+    from results.run import write_text
+
+    text = json.dumps(content, indent=1) + "\n"
     picture = save_surfaces(content, folder / "sweep.png")
+    path = folder / "sweep.json"
+    write_text(path, text)
     if as_json:
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        sys.stdout.write(text)
     elif not quiet:
         console = output_console()
         for table in tables(content):

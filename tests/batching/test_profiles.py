@@ -63,7 +63,9 @@ class TestCurve:
         rng = np.random.default_rng(0)
         times_s = {1: 0.002, 2: 0.0015, 3: 0.0025}
         found = from_times({n: (t * rng.normal(1, 0.02, 60)).tolist() for n, t in times_s.items()})
-        assert [found.total_s(n) for n in times_s] == pytest.approx(list(times_s.values()), rel=0.02)
+        assert [found.total_s(n) for n in times_s] == pytest.approx(
+            list(times_s.values()), rel=0.02
+        )
         profile = from_times({1: [5.0], 2: [2.0, 2.0]})
         assert (profile.total_s(1), profile.total_s(2)) == (3.0, 3.0)
         assert profile.quantile_s(1, 0.5) == pytest.approx(3.0)

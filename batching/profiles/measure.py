@@ -76,9 +76,8 @@ def measure_profile(
     The model is loaded, then every size is run once or twice unmeasured, the powers of two first,
     then those halfway between them. These are added up to the limit, until memory runs out, or
     until the budget would not hold two rounds of them; after them all others, the smallest first,
-    while it would hold
-    enough rounds for 30 samples of each. Then come rounds: every size once, in a random order, and after ten such rounds
-    those whose times are spread up to eight times as often (`plan`). It ends when every median is
+    while it would hold enough rounds for 30 samples of each. Then come rounds: every size once, in
+    a random order, and after ten such rounds those whose times are spread up to eight times as often (`plan`). It ends when every median is
     certain to 1 % (standard error, after at least 30 samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for, so nobody contends

@@ -103,7 +103,7 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
                 if content["check"] is None:
                     return INTERRUPTED
                 _keep(content, folder)
-            _tell(content, folder, as_json=as_json, quiet=quiet)
+    _tell(content, folder, as_json=as_json, quiet=quiet)
     checked = content["check"]
     return NO if content["rate_rps"] is None or (checked and not checked["met"]) else OK
 
@@ -116,7 +116,7 @@ def _keep(content: dict[str, Any], folder: Path) -> None:
     write_text(folder / "capacity.json", json.dumps(content, indent=1) + "\n")
 
 
-def _check(
+def _check(  # noqa: PLR0917 - private, and called in one place
     settings: "Settings",
     loaded: "Loaded",
     objective: "LatencyObjective",

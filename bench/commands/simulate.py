@@ -87,12 +87,14 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         )
         with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
             if plan is not None:
-                found = sweeping.sweep(plan, settings, loaded, spec, loads)
-                return sweeping.tell(found, folder, as_json=as_json, quiet=quiet)
-            resolved = arrivals.resolve(
-                spec, settings.replay, loaded, settings.batcher.replicas or 1
-            )
-            run = _run(settings, loaded, resolved, folder, latest=out is None)
+                swept = sweeping.sweep(plan, settings, loaded, spec, loads)
+                sweeping.keep(swept, folder)
+            else:
+                replicas = settings.batcher.replicas or 1
+                resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
+                run = _run(settings, loaded, resolved, folder, latest=out is None)
+    if plan is not None:
+        return sweeping.tell(swept, folder, as_json=as_json, quiet=quiet)
     return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
 
 

@@ -70,6 +70,8 @@ def find_capacity(
     """
     limit_rps = setup.limit_rps(seed)
     trials: list[Trial] = []
+    if not limit_rps > 0.0:
+        return Capacity(0.0, None, None, ())
 
     def attempt(rate_rps: float) -> Trial:
         outcomes = tuple(

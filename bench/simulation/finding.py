@@ -97,12 +97,7 @@ def rows(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and text of what `capacity.json` holds, for the terminal."""
     slo, at = content["slo"], content["at_capacity"]
     if at is None:
-        lowest = content["trials"][0]
-        yield (
-            "capacity",
-            f"none: {slo} is missed even at {fmt.rate(lowest['rate_rps'])}, "
-            f"where it is {_time(lowest['value_s'])}",
-        )
+        yield "capacity", f"none: {_none(slo, content['trials'])}"
     else:
         of_peak = f"{fmt.percent(content['utilization'])} of the peak"
         multiple = content["multiple"]
@@ -133,6 +128,16 @@ def rows(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     check = content["check"]
     if check is not None:
         yield "checked", _checked(content, check)
+
+
+def _none(slo: str, trials: Sequence[Mapping[str, Any]]) -> str:
+    if not trials:
+        return "this policy gives up every request"
+    lowest = trials[0]
+    return (
+        f"{slo} is missed even at {fmt.rate(lowest['rate_rps'])}, "
+        f"where it is {_time(lowest['value_s'])}"
+    )
 
 
 def _checked(content: Mapping[str, Any], check: Mapping[str, Any]) -> str:

@@ -89,9 +89,14 @@ class Setup:
             in_flight=self.knobs.in_flight,
             overheads=overheads,
         )
-        served = sum(run.size) - 1 - sum(stop - first for first, stop, _ in run.expired)
-        last_s = max((end_s for end_s in run.freed_s if end_s < NEVER_S), default=NEVER_S)
-        return served / last_s
+        early = [
+            (size, end_s)
+            for size, end_s in zip(run.size, run.freed_s, strict=True)
+            if end_s < NEVER_S
+        ]
+        if not early:
+            return 0.0  # a policy that gives everything up
+        return sum(size for size, _ in early) / max(end_s for _, end_s in early)
 
     def outcome(
         self, arrivals: ResolvedTrace, seed: int = 0, arrival_s: list[float] | None = None

@@ -52,7 +52,7 @@ def parse(texts: Sequence[str]) -> Plan:
         InputError: it is none of that, an unknown knob, one named twice, or too many cells.
     """
     axes: dict[str, tuple[Value, ...]] = {}
-    for group in (group for text in texts for group in re.split(r":(?=[a-z_]+=)", text)):
+    for group in (group for text in texts for group in re.split(r":(?=[A-Za-z_-]+=)", text)):
         name, equals, values = group.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _KNOBS:
@@ -256,23 +256,26 @@ def sweep(
     }
 
 
-def tell(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:
-    """Write `sweep.json` and `sweep.png` into the folder, say what is best."""
-    from bench.simulation.sweep_words import tables
+def keep(content: Mapping[str, Any], folder: Path) -> None:
+    """Write `sweep.png`, if there is something to draw, and `sweep.json` into the folder."""
     from results.figures.surface import save_surfaces
     from results.run import write_text
 
-    text = json.dumps(content, indent=1) + "\n"
-    picture = save_surfaces(content, folder / "sweep.png")
-    path = folder / "sweep.json"
-    write_text(path, text)
+    save_surfaces(content, folder / "sweep.png")
+    write_text(folder / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def tell(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:
+    """Say what is best and where the rest is."""
+    from bench.simulation.sweep_words import tables
+
     if as_json:
-        sys.stdout.write(text)
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
     elif not quiet:
         console = output_console()
         for table in tables(content):
             console.print(table)
-        console.print(f"numbers: {path}", soft_wrap=True)
-        if picture is not None:
-            console.print(f"picture: {picture}", soft_wrap=True)
+        for name, path in (("numbers", folder / "sweep.json"), ("picture", folder / "sweep.png")):
+            if path.exists():
+                console.print(f"{name}: {path}", soft_wrap=True)
     return OK

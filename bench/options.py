@@ -361,6 +361,39 @@ Sweep = Annotated[
     ),
 ]
 
+# Of `capacity`.
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        help="What the load must meet, on a percentile or the mean of latency: 'p99<=50ms'.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Draws = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Draws of the trace that are taken together at each load.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Replay at the load that was found, for real.", rich_help_panel=_OUTPUT
+    ),
+]
+CapacityOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for capacity.json and capacity.png; default runs/<id>.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
 # Of `profile`.
 ProfileMaxBatchSize = Annotated[
     int,

@@ -23,7 +23,7 @@ from bench import trace_source
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
-from bench.prediction import Profiling, predict
+from bench.prediction import Known, Prediction, Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -57,7 +57,7 @@ class Session:
         clock: Clock,
         console: Console,
         *,
-        profiling: Profiling | None = None,
+        profiling: Profiling | Known | None = None,
         also: Sequence[Settings] = (),
     ) -> None:
         self.settings = settings
@@ -85,7 +85,7 @@ class Session:
         self.profile = None if profiling is None else profiling.load(self)
         self.looks_s: tuple[float, ...] = ()
         self.arrivals = self._resolve()
-        self._predicted: dict[str, float | None] | None = None
+        self._predicted: Prediction | None = None
         self._predicted = self.predict(self.arrivals)
         self.payloads = self._payloads()
 
@@ -103,7 +103,7 @@ class Session:
             clock=self.clock,
         )
 
-    def predict(self, arrivals: workloads.ResolvedTrace) -> dict[str, float | None] | None:
+    def predict(self, arrivals: workloads.ResolvedTrace) -> Prediction | None:
         """What a simulation says of these arrivals; None where no prediction was asked for.
 
         Of all arrivals it is worked out before they are replayed; a run that ended once it was

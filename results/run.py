@@ -47,8 +47,8 @@ class RunRecord(BaseModel):
 
     `valid`, `findings`, `verdicts` and `metrics` are empty until the run is analysed; `partial`
     says that it was interrupted. `prediction` is what a simulation of the same arrivals said before
-    the run, by the metrics' keys. `config`, `environment` and `trace` are free-form and meant for
-    display.
+    the run, by the metrics' keys; `bounds` is what no setting can beat under them. `config`,
+    `environment` and `trace` are free-form and meant for display.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +66,7 @@ class RunRecord(BaseModel):
     environment: dict[str, Any] = Field(default_factory=dict)
     trace: dict[str, Any] = Field(default_factory=dict)
     prediction: dict[str, float | None] | None = None
+    bounds: dict[str, float] | None = None
     metrics: Metrics | None = None
 
     def as_json(self) -> str:

@@ -2,7 +2,7 @@
 
 The same keys, types and ranges as `dynbatch --config` takes: those of `bench.config`, which
 `batching` may not import; `tests/batching/test_from_config.py` holds the two together. Checked by
-hand, so that a service needs nothing but the standard library for it.
+hand, so that a service needs no further package for it.
 """
 
 import tomllib

@@ -156,8 +156,8 @@ def _gist(path: Path, facts: Facts) -> str:
         f"Against {gain.over}: {gain.metric} {_times(gain)}{gain.verdict}" for gain in facts.gains
     ]
     lines.append(f"Use it: dynbatch bench --config {path.name}")
-    lines.append(f'    or: DynamicBatcher.from_config("{path.name}", run)')
-    return "\n".join(" ".join(line.split()) if line[0] != " " else line for line in lines)
+    lines.append(f'Serve with it: DynamicBatcher.from_config("{path.name}", run)')
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def _span(estimate: Estimate) -> str:

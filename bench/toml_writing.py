@@ -40,7 +40,10 @@ def _table(path: tuple[str, ...], table: Mapping[str, Any]) -> list[str]:
 
 
 def _section(heading: str, path: tuple[str, ...], table: Mapping[str, Any]) -> list[str]:
-    return ["", heading, *_table(path, table)]
+    lines = _table(path, table)
+    # A subtable's heading names the table above it too.
+    implied = not heading.startswith("[[") and lines[:1] == [""]
+    return lines if implied else ["", heading, *lines]
 
 
 def _is_array_of_tables(value: Any) -> bool:

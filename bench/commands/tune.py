@@ -183,17 +183,19 @@ def _request(given: dict[str, Any]) -> "Request":
     """
     from bench.config import load_settings
     from bench.durations import parse_duration_s
+    from bench.errors import InputError
     from bench.tuning.course import Request
     from bench.tuning.search import PATIENCE, TRIALS
 
-    of_run = {key: value for key, value in given.items() if key != "slo"}
+    settings = load_settings(given["config"], given)
+    if settings.slo.until_decided:
+        raise InputError("until_decided must be of a single run, but a tuning makes many")
     current = given["current"]
     return Request(
-        settings=load_settings(given["config"], of_run),
+        settings=settings,
         current=None if current is None else load_settings(current, {}).batcher,
         objective=given["objective"],
         percentile=given["percentile"],
-        slo=tuple(given["slo"] or ()),
         search=tuple(given["search"] or ()),
         trials=TRIALS if given["trials"] is None else given["trials"],
         patience=PATIENCE if given["patience"] is None else given["patience"],

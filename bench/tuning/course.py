@@ -47,9 +47,9 @@ class Request(BaseModel):
     """What a command line asks for; kept, so that it need not be said again on resuming.
 
     Attributes:
-        settings: model, load, and the batcher's knobs that are not searched.
+        settings: model, load, SLO, and the batcher's knobs that are not searched.
         current: the batcher's settings that the user has now.
-        objective, percentile, slo, search, trials, patience, seed: see `Question`.
+        objective, percentile, search, trials, patience, seed: see `Question`.
         budget_s: device time for race and confirmation, and for a profile.
         race: whether the device is used for more than a profile.
         storage: URL of the studies; None for a journal in the folder. Never kept with its password.
@@ -65,7 +65,6 @@ class Request(BaseModel):
     current: BatcherSettings | None = None
     objective: str | None = None
     percentile: str | None = None
-    slo: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     trials: int = TRIALS
     patience: int = PATIENCE
@@ -87,7 +86,7 @@ class Request(BaseModel):
         for name, value in (("trials", self.trials), ("patience", self.patience)):
             if value < 1:
                 raise InputError(f"{name} must be >= 1, but got {value}")
-        limit = limit_of(self.slo)
+        limit = limit_of(self.settings.slo.slo)
         statistic = Statistic() if limit is None else limit.statistic
         if self.percentile is not None:
             statistic = Statistic.parse(self.percentile)

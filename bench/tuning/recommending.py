@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.config import Settings
 from bench.environment import describe_environment
 from bench.recommendation import Case, Estimate, Facts, Gain, write_recommendation
 from bench.tuning.course import Result
@@ -21,15 +20,8 @@ def write_config(result: Result, folder: Path, command: str) -> Path | None:
         return None
     settings = result.settings.model_copy(update={"batcher": chosen.settings})
     path = folder / RECOMMENDED
-    write_recommendation(path, with_slo(settings, result.request.slo), facts(result, command))
+    write_recommendation(path, settings, facts(result, command))
     return path
-
-
-def with_slo(settings: Settings, slo: tuple[str, ...]) -> Settings:
-    """The settings with what a run of them is to be judged by."""
-    if "slo" not in Settings.model_fields:
-        return settings
-    return Settings.model_validate({**settings.model_dump(), "slo": {"slo": slo}})
 
 
 def facts(result: Result, command: str) -> Facts:

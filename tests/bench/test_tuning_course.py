@@ -8,7 +8,14 @@ import pytest
 from rich.console import Console
 
 from batching import VirtualClock
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings, load_settings
+from bench.config import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+    SloSettings,
+    load_settings,
+)
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
 from bench.simulation.runner import Setup
@@ -39,8 +46,9 @@ def searched(source=None, *, arrivals=None, **asked):
     ).run()
 
 
-def request(**asked):
+def request(*, slo=(), **asked):
     settings = Settings(
+        slo=SloSettings(slo=slo),
         model=ModelSettings(model="roofline:0.5,4,0.25"),
         replay=ReplaySettings(trace="poisson.json", utilization=0.3, duration=2.0),
     )

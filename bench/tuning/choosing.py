@@ -10,6 +10,8 @@ from bench.tuning.objectives import Evidence, Limit, Objective, Score, Statistic
 from results.paired import effect_of
 
 TIE = 0.02
+# A simpler setting has to be this near on the draws that decide, to be within a tie on others too.
+NEAR = 0.01
 _T = TypeVar("_T")
 _PLAIN = BatcherSettings()
 
@@ -73,7 +75,7 @@ class Candidate:
 
 
 def choose(
-    candidates: Sequence[Candidate], objective: Objective, *, tie: float = TIE
+    candidates: Sequence[Candidate], objective: Objective, *, tie: float = NEAR
 ) -> Candidate | None:
     """The best, or a simpler one that is as good.
 

@@ -36,11 +36,14 @@ from bench.tuning.objectives import CapacityWithin, Limit, Statistic
 from bench.tuning.question import CURRENT, DEFAULT, Question
 from bench.tuning.search import PATIENCE, TRIALS
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
+from bench.tuning.space import Whole, parse_search
 from bench.tuning.studies import open_storage, sole_user, without_password
 from results.run import write_text
 
 REQUEST, PROFILE = "request.json", "profile.json"
 BUDGET_S = 300.0
+# As far as a profile goes that is measured for a search, unless --search goes further.
+PROFILED_BATCH_SIZE = 128
 
 
 class Request(BaseModel):
@@ -102,6 +105,7 @@ class Request(BaseModel):
             seed=self.seed,
         )
         _ = question.asked
+        parse_search(self.search)
         if self.race:  # a budget that is too small is found before anything is spent
             affordable_window_s(self.budget_s - self.profile_budget_s, arms=4)
         return question
@@ -267,8 +271,13 @@ def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loa
     """Batch times: those measured before, those of a file, or measured now and kept."""
     own = folder / PROFILE
     path = own if own.exists() else request.profile
+    sizes = parse_search(request.search).get("max_batch_size")
+    asked = sizes.high if isinstance(sizes, Whole) else 0
+    knobs = request.settings.batcher.model_copy(
+        update={"max_batch_size": max(PROFILED_BATCH_SIZE, asked)}
+    )
     loaded = load_source(
-        request.settings,
+        request.settings.model_copy(update={"batcher": knobs}),
         clock,
         console,
         profile=path,

@@ -16,7 +16,7 @@ from bench.tuning.objectives import (
     make_objective,
 )
 from bench.tuning.search import PATIENCE, TRIALS
-from bench.tuning.space import Space, largest_useful_batch, make_space
+from bench.tuning.space import Space, largest_useful_batch, make_space, typical_s
 
 FASTEST, CHEAPEST, MOST_CAPACITY = "fastest", "cheapest", "most capacity"
 PLAIN, DEFAULT, CURRENT, WINDOW = "plain", "default", "current", "window"
@@ -93,6 +93,8 @@ class Question:
         numbers, and `current` what the user has now.
         """
         limit_s = float("inf") if self.limit is None else self.limit.limit_s
+        if typical_s(source, 1) > limit_s:
+            limit_s = float("inf")  # nothing meets it, and the plain setting is as good as any
         size = largest_useful_batch(source, limit_s)
         usual = BatcherSettings()
         most = min(usual.max_batch_size, source.max_batch_size)

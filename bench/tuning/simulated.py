@@ -237,7 +237,7 @@ class SimulatedSearch:
         chosen = choose(candidates, objective)
         nearest = min(
             candidates,
-            key=lambda c: (max(c.score.violations.values(), default=0.0), sign * c.score.value),
+            key=lambda candidate: _distance(candidate, sign),
             default=None,
         )
         feasible = [trial.score.value for trial in trials if trial.score.feasible]
@@ -353,6 +353,13 @@ def _ratio(trial: Finished, best: Finished, sign: float) -> float:
     if not best.score.value > 0.0 or not trial.score.value > 0.0:
         return 1.0
     return float((trial.score.value / best.score.value) ** sign)
+
+
+def _distance(candidate: Candidate, sign: float) -> tuple[bool, float, float]:
+    """How far a setting is from being usable: first of all it has to carry the load."""
+    unable = candidate.facts["device_s_per_request"] is None
+    score = candidate.score
+    return unable, max(score.violations.values(), default=0.0), sign * score.value
 
 
 def _unique(settings: Sequence[BatcherSettings]) -> list[BatcherSettings]:

@@ -210,6 +210,23 @@ def make_space(
         InputError: a text is none of that, names an unknown knob or one twice, has values that the
             knob cannot take, or the knobs contradict each other.
     """
+    ranges = parse_search(texts)
+    ranges.setdefault("max_batch_size", Whole(1, largest_batch(source), log=True))
+    policies = _policies(ranges, base)
+    if any("batch_timeout_ms" not in _UNUSED.get(policy, ()) for policy in policies):
+        ranges.setdefault("batch_timeout_ms", default_timeouts(source, slo_s, patient))
+    ordered = {name: ranges[name] for name in SEARCHABLE if name in ranges}
+    space = Space(base, ordered, None if slo_s is None else slo_s * 1e3)
+    _check(space, policies, source)
+    return space
+
+
+def parse_search(texts: Sequence[str]) -> dict[str, Range]:
+    """The ranges that `--search` gives, by knob; what needs no batch times is checked.
+
+    Raises:
+        InputError: a text cannot be read, or names an unknown knob or one twice.
+    """
     ranges: dict[str, Range] = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -222,14 +239,7 @@ def make_space(
         if name in ranges:
             raise InputError(f"search must name each knob once, but {name} is there twice")
         ranges[name] = _range(name, values.strip())
-    ranges.setdefault("max_batch_size", Whole(1, largest_batch(source), log=True))
-    policies = _policies(ranges, base)
-    if any("batch_timeout_ms" not in _UNUSED.get(policy, ()) for policy in policies):
-        ranges.setdefault("batch_timeout_ms", default_timeouts(source, slo_s, patient))
-    ordered = {name: ranges[name] for name in SEARCHABLE if name in ranges}
-    space = Space(base, ordered, None if slo_s is None else slo_s * 1e3)
-    _check(space, policies, source)
-    return space
+    return ranges
 
 
 def largest_batch(source: Source) -> int:

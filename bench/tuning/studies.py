@@ -52,7 +52,6 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is not None:
         try:
             return optuna.storages.RDBStorage(url)
@@ -132,6 +131,7 @@ def open_study(
     """
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every trial
     study = optuna.create_study(
         study_name=name,
         storage=storage,

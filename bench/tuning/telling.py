@@ -173,9 +173,9 @@ def table(result: Result) -> Table:
         f"{findings.load['name']} at {fmt.rate(findings.load['offered_rps'])}",
         title_justify="left",
     )
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     shown.add_column("setting", no_wrap=True)
-    for name in (statistic, "device time", "busy", "batch", "capacity"):
+    for name in (statistic, "device time", "batch", "capacity"):
         shown.add_column(name, justify="right")
     named = {name: goal.answer for name, goal in findings.goals.items()}
     capacities = _capacities(result)
@@ -191,11 +191,10 @@ def table(result: Result) -> Table:
                 (
                     fmt.duration(facts[f"{statistic}_s"]),
                     fmt.duration(facts["device_s_per_request"]),
-                    fmt.percent(facts["busy_fraction"]),
                     fmt.number(facts["mean_batch_size"]),
                 )
                 if able
-                else ("cannot carry it", "", "", "")
+                else ("overload", "", "")
             ),
             capacities.get(candidate.settings.model_dump_json(), ""),
         )

@@ -6,7 +6,7 @@ from bench.tuning.simulated import Effort
 from tests.bench.tuned import affine, p99, roofline, traffic
 from tests.search_quality.regret import question_of, search_regret
 
-SMALL = Effort(search=9_000, capacity=4_000, closely=30_000, fewest=3, most=12)
+SMALL = Effort(search=9_000, capacity=3_000, closely=24_000, fewest=3, most=12)
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,12 @@ SMALL = Effort(search=9_000, capacity=4_000, closely=30_000, fewest=3, most=12)
     ],
 )
 def test_regret_against_an_exhaustive_grid_is_at_most_two_percent(source, objective, limit):
-    question = question_of(objective, limit, trials=70, patience=40)
+    question = question_of(objective, limit, trials=60, patience=30)
     found = search_regret(
         question,
         source,
         traffic(source),
-        draws=10 if objective == "capacity" else 24,
+        draws=8 if objective == "capacity" else 24,
         window_s=2.0,
         first=4,
         sizes=8,

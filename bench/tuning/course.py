@@ -224,7 +224,8 @@ def carry_out(
         load = traffic.describe()
         console.print(
             f"searching for {settings.model.model} under {load['name']} at "
-            f"{load['offered_rps']:,.0f} req/s, in simulation"
+            f"{load['offered_rps']:,.0f} req/s, in simulation",
+            soft_wrap=True,
         )
         findings = SimulatedSearch(
             question,
@@ -364,7 +365,8 @@ def _verify(
         window_s = verification.window_s()
         console.print(
             f"racing {', '.join(arms)} on {loaded.device}: draws of {window_s:.1f} s at "
-            f"{offered_rps:,.0f} req/s, {request.budget_s - profiled_s:.0f} s at most"
+            f"{offered_rps:,.0f} req/s, {request.budget_s - profiled_s:.0f} s at most",
+            soft_wrap=True,
         )
         return verification.run()
 

@@ -22,8 +22,8 @@ at R mu.
 *In order of arrival*, as all built-in policies serve, with nothing refused. With one worker, when
 request k is answered at t, all that came before it have been executed: A(s, a_k] <= mu (t - s) for
 every s < a_k, a_k its arrival. So its latency is at least max(T(1), Q(a_k) / mu), Q taken just
-after its arrival; this bounds every percentile. With R > 1, up to two batches that each of the others began before may
-end after it, so 2 (R - 1) B requests are taken off Q.
+after its arrival; this bounds every percentile. With R > 1, up to two batches that each of the
+others began before may end after it, so 2 (R - 1) B requests are taken off Q.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check check-exports format perf perf-faults soak clean
+.PHONY: help bench test check check-exports format perf perf-faults soak calibrate clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +44,7 @@ check: $(VENV)/.tests ## lint, format, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## check, then the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 format: $(VENV)/.tests ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
@@ -62,6 +62,9 @@ check-exports: $(SERVERS)/.servers ## what dynbatch export writes, against the s
 
 soak: $(VENV)/.tests ## a million requests with everything going wrong at once
 	$(BIN)/python -m tests.soak
+
+calibrate: $(VENV)/.tests ## how often verdicts are wrong, on simulated queues whose truth is known
+	$(BIN)/python -m tests.calibration
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(PEERS) $(SERVERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

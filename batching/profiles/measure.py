@@ -13,6 +13,7 @@ from batching.models.contract import Model, Placement
 from batching.profiles.memory import MemoryGauge
 from batching.profiles.payloads import Payloads
 from batching.profiles.plan import (
+    LEAST_SAMPLES,
     PILOT_ROUNDS,
     TARGET,
     Cell,
@@ -30,6 +31,9 @@ DEFAULT_BUDGET_S = 20.0
 _LARGEST = 65536
 # Sizes are added while the budget holds this many rounds of all of them.
 _ROUNDS = 2
+# Those that are neither powers of two nor halfway between them: while it holds this many, with
+# something to spare.
+_FINE_ROUNDS = LEAST_SAMPLES + 5
 # A batch that takes less than this share of the budget is warmed up twice.
 _SHORT = 0.02
 # How many times each overhead is measured, in all and in a round, within a share of the budget.
@@ -67,13 +71,15 @@ def measure_profile(
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
 ) -> ServiceProfile:
-    """Time batches of 1, 2, 3, 4, 6, 8, 12, ... requests on their way through a batcher's worker.
+    """Time batches of 1, 2, 3, 4, ... requests on their way through a batcher's worker.
 
-    The model is loaded, then every size is run once or twice unmeasured, the powers of two first.
-    Sizes are added up to the limit, until memory runs out, or until the budget would not hold two
-    rounds of them. Then come rounds: every size once, in a random order, and after ten such rounds
-    those whose times are spread up to eight times as often (`plan`). It ends when every median is
-    certain to 1 % (standard error, after at least 30 samples), or when the budget is spent.
+    The model is loaded, then every size is run once or twice unmeasured, the powers of two first,
+    then those halfway between them. These are added up to the limit, until memory runs out, or
+    until the budget would not hold two rounds of them; after them all others, the smallest first,
+    while it would hold enough rounds for 30 samples of each. Then come rounds: every size once, in
+    a random order, and after ten such rounds those whose times are spread up to eight times as
+    often (`plan`). It ends when every median is certain to 1 % (standard error, after at least 30
+    samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for, so nobody contends
     for the interpreter. The garbage collector is the caller's to keep quiet.
@@ -203,7 +209,7 @@ class _Measurement:
 
     def _warm_up(self, max_batch_size: int) -> None:
         self.stopped_at = max_batch_size
-        powers, between = sizes_up_to(max_batch_size)
+        powers, between, others = sizes_up_to(max_batch_size)
         growing: list[int | None] = [None, *self._payloads.lengths]
         for size in powers:
             growing = [length for length in growing if self._add((size, length))]
@@ -211,18 +217,21 @@ class _Measurement:
         for size in between:
             if size < largest and not self._add((size, None)):
                 break
+        for size in others:
+            if size < largest and not self._add((size, None), rounds=_FINE_ROUNDS):
+                break
         self.times_s = {cell: [] for cell in self.expected_s}
         self.warm_up_s = self.elapsed_s
 
-    def _add(self, cell: Cell) -> bool:
-        """Run a cell unmeasured and keep it, if time and memory allow."""
+    def _add(self, cell: Cell, rounds: int = _ROUNDS) -> bool:
+        """Run a cell unmeasured and keep it, if memory allows and the budget holds the rounds."""
         size, length = cell
         known = [(n, s) for (n, of), s in self.expected_s.items() if of == length and n < size]
         if known:
             below, below_s = max(known)
             predicted_s = below_s * size / below
             round_s = sum(self.expected_s.values()) + predicted_s
-            if self.elapsed_s + predicted_s + _ROUNDS * round_s > self._budget_s:
+            if self.elapsed_s + predicted_s + rounds * round_s > self._budget_s:
                 self._stop_at(cell, "budget")
                 return False
         self._gauge.reset()

@@ -137,7 +137,7 @@ class ServiceProfile:
         return self.curve().largest
 
     def total_s(self, size: int, length: int | None = None) -> float:
-        """T(size): the median, never falling with the size; seconds.
+        """T(size): the median, falling with the size only where that is certain; seconds.
 
         Args:
             size: from 1 to `max_batch_size`.

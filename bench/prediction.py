@@ -13,6 +13,7 @@ from bench.simulation.source import ProfileSource
 from bench.simulation.writing import bounds_of
 from results.metrics import compute_metrics
 from results.prediction import measured
+from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
     from bench.session import Session
@@ -95,13 +96,17 @@ class Prediction:
     bounds: dict[str, float]
 
 
-def predict(session: "Session", loaded: Loaded) -> Prediction:
+def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> Prediction:
     """Simulate what the session is about to replay.
+
+    Args:
+        session: the model and the settings.
+        loaded: its batch times.
+        arrivals: what is replayed.
 
     Raises:
         InputError: the batcher's largest batch is beyond the profile.
     """
-    arrivals = session.arrivals
     setup = Setup(session.settings.batcher, loaded.source, session.replicas)
     arrival_s = arrivals.trace.arrival_s
     run = setup.run(arrival_s.tolist(), arrivals.seed or 0)

@@ -50,4 +50,6 @@ def rows(
 
 def in_percent(error: float | None) -> str:
     """Return an error with its sign, as +3.1 %."""
-    return "unknown" if error is None else f"{100.0 * error:+.1f} %"
+    if error is None:
+        return "unknown"
+    return f"{round(100.0 * error, 1) + 0.0:+.1f} %"  # + 0.0: there is no minus nothing

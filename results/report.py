@@ -11,7 +11,14 @@ from results import prediction
 from results.figures import FIGURES, save_figures
 from results.headroom import gaps
 from results.run import REPORT, SIMULATION, Run, write_text
-from results.wording import free_form_rows, headline, metric_rows, repetition, standing
+from results.wording import (
+    free_form_rows,
+    headline,
+    metric_rows,
+    repetition,
+    rulings,
+    standing,
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -41,6 +48,7 @@ def write_report(run: Run) -> Path:
         headline=headline(run),
         standing=standing(run.record),
         repetition=repetition(run.record),
+        rulings=rulings(run.record),
         key_numbers=_key_numbers(run),
         figures=[(spec, images[spec.name]) for spec in FIGURES],
         metrics=metric_rows(metrics),

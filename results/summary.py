@@ -10,13 +10,14 @@ from results.breakdown import PARTS
 from results.headroom import gaps, sentence
 from results.metrics import Metrics
 from results.run import SIMULATION, Run
-from results.wording import repetition, standing, text_of
+from results.verdict import Decision
+from results.wording import repetition, rulings, standing, text_of
 
 _SMALLEST_SHARE = 0.01
 
 
 def summary(run: Run) -> RenderableType:
-    """Return the summary: validity, what ran, the numbers that matter, what to do about findings.
+    """Return the summary: verdicts, validity, what ran, the numbers that matter, the findings.
 
     Raises:
         NotAnalysedError: The run's metrics have not been computed.
@@ -35,7 +36,13 @@ def summary(run: Run) -> RenderableType:
         for f in run.record.findings
     ]
     repeated = repetition(run.record)
+    colours = {Decision.MET: "bold green", Decision.MISSED: "bold red"}
+    ruled = [
+        Text.assemble((f"{r.word}: ", colours.get(r.decision, "bold yellow")), r.reason)
+        for r in rulings(run.record)
+    ]
     return Group(
+        *ruled,
         Text(verdict.line, style="bold green" if verdict.good else "bold red"),
         Text(_subject(run), style="dim"),
         table,

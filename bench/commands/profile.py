@@ -1,9 +1,7 @@
 """`dynbatch profile`: how long a model takes for a batch of each size, here."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +38,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
+    from bench.folders import writable
     from bench.profiling import load_subject, measure_quietly, summarise
 
     settings = load_settings(config, given)
@@ -49,7 +48,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     with stdout_kept(as_json):
         loaded, placement = load_subject(settings.model, clock)
         path = _place(out, subject_of(loaded, placement))
-        with _folder_of(path):
+        with writable(path.parent):
             try:
                 found = measure_quietly(
                     loaded,
@@ -106,30 +105,6 @@ def _place(out: Path | None, subject: "Subject") -> Path:
                 f"out must be a new file or a profile to replace, but {error}"
             ) from None
     return out
-
-
-@contextlib.contextmanager
-def _folder_of(path: Path) -> Iterator[None]:
-    """Make the file's folder early, so that a bad one is found before; take it away if unused."""
-    from bench.errors import InputError
-
-    folder = path.parent
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{path.name}.writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"out must be in a folder to write to, but {folder}: {error.strerror}"
-        ) from None
-    try:
-        yield
-    finally:
-        for parent in made:
-            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
-                parent.rmdir()
 
 
 def _draw(found: "ServiceProfile", path: Path) -> Path:

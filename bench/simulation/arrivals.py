@@ -8,7 +8,8 @@ from rich.console import Console
 from bench.config import ReplaySettings
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
-from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace, load
+from bench.trace_source import replay_reading
+from workloads import DescribedTrace, ListedTrace, ResolvedTrace, load
 from workloads import resolve as resolve_trace
 from workloads import resolve_draws as resolve_draws_of_trace
 
@@ -53,15 +54,7 @@ def read(replay: ReplaySettings, console: Console) -> Spec:
     Raises:
         WorkloadError: there is no such trace.
     """
-    spec = load(
-        replay.trace,
-        Reading(
-            format=replay.trace_format,
-            time_column=replay.time_column,
-            time_unit=replay.time_unit,
-            skip_bad=replay.skip_bad,
-        ),
-    )
+    spec = load(replay.trace, replay_reading(replay))
     for note in getattr(spec, "notes", ()):
         console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
     return spec

@@ -125,7 +125,7 @@ class TestBadInput:
             (["--max-batch-size", "0"], "max_batch_size must be from 1 to 65536, but got 0"),
             (["--seed", "-1"], "seed must be >= 0, but got -1"),
             (["--out", "p.txt"], "out must be a file named *.json, but got 'p.txt'"),
-            (["--out", "file/p.json"], "out must be in a folder to write to, but file"),
+            (["--out", "file/p.json"], "out must be a place to write to, but file"),
             (["--out", "other.json"], "out must be a new file or a profile to replace, but"),
             (["--model", "none"], "model must be one of"),
             (["--model", "mlp", "--device", "cuda:97"], "device must exist on this machine"),

@@ -57,7 +57,7 @@ class BatcherSettings(_Table):
     deadline_ms: Positive | None = None
     execute_timeout_ms: Positive | None = None
     replicas: Annotated[AtLeastOne, Field(le=1024)] | None = None
-    in_flight: Literal[1, 2] = 1
+    in_flight: Annotated[AtLeastOne, Field(le=2)] = 1
 
 
 class ReplaySettings(_Table):
@@ -102,6 +102,9 @@ class Settings(_Table):
     replay: ReplaySettings = ReplaySettings()
     slo: SloSettings = SloSettings()
 
+
+# Kept in the same file, and of no consequence for a run: `bench.recommendation`.
+IGNORED = ("recommendation",)
 
 TABLES: dict[str, type[_Table]] = {
     "model": ModelSettings,
@@ -188,7 +191,7 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"config {path}: must be TOML, but {error}") from None
     for name, table in tables.items():
-        if name not in TABLES or not isinstance(table, dict):
+        if name not in {*TABLES, *IGNORED} or not isinstance(table, dict):
             expected = ", ".join(f"[{known}]" for known in TABLES)
             raise InputError(f"config {path}: must hold the tables {expected}, but got {name!r}")
     return tables

@@ -16,6 +16,7 @@ def keep(folder: Path, recording: Recording) -> Run:
     Raises:
         RunExistsError: the folder holds a run already.
     """
+    predicted = recording.prediction
     directory = RunDirectory.create(folder)
     directory.write_logs(
         RunLogs(
@@ -33,7 +34,8 @@ def keep(folder: Path, recording: Recording) -> Run:
             config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
             environment=recording.environment,
             trace=recording.trace,
-            prediction=recording.prediction,
+            prediction=None if predicted is None else predicted.metrics,
+            bounds=None if predicted is None else predicted.bounds,
         )
     )
     return analyse(folder)

@@ -361,6 +361,39 @@ Sweep = Annotated[
     ),
 ]
 
+# Of `capacity`.
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        help="What the load must meet, on a percentile or the mean of latency: 'p99<=50ms'.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Draws = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Draws of the trace that are taken together at each load.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Replay at the load that was found, for real.", rich_help_panel=_OUTPUT
+    ),
+]
+CapacityOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for capacity.json and capacity.png; default runs/<id>.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
 # Of `profile`.
 ProfileMaxBatchSize = Annotated[
     int,
@@ -409,5 +442,30 @@ ProfileJson = Annotated[
         "--json",
         help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
         rich_help_panel=_OUTPUT,
+    ),
+]
+
+# Of `export`.
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        help="TOML file: recommended.toml, or any that --config takes.",
+        metavar="CONFIG.toml",
+        show_default=False,
+    ),
+]
+ExportTarget = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="SERVER",
+        help="triton, ray-serve, litserve, bentoml, torchserve or dynbatch.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="The file to write; default stdout.", rich_help_panel=_OUTPUT
     ),
 ]

@@ -16,6 +16,7 @@ from batching.errors import describe
 from bench.environment import describe_environment
 from bench.logs import batch_log, request_log
 from bench.looks import Looks
+from bench.prediction import Prediction
 from bench.progress import Progress
 from bench.replay import Sent, quiet_gc, replay
 from bench.session import Session
@@ -52,7 +53,7 @@ class Recording:
     config: dict[str, Any]
     environment: dict[str, Any]
     trace: dict[str, Any]
-    prediction: dict[str, float | None] | None = None
+    prediction: Prediction | None = None
 
 
 class _Observer:

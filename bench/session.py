@@ -19,10 +19,11 @@ from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
+from bench import trace_source
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
-from bench.prediction import Profiling, predict
+from bench.prediction import Known, Prediction, Profiling, predict
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -56,7 +57,7 @@ class Session:
         clock: Clock,
         console: Console,
         *,
-        profiling: Profiling | None = None,
+        profiling: Profiling | Known | None = None,
         also: Sequence[Settings] = (),
     ) -> None:
         self.settings = settings
@@ -83,8 +84,8 @@ class Session:
         self._load()
         self.profile = None if profiling is None else profiling.load(self)
         self.looks_s: tuple[float, ...] = ()
-        self.arrivals = self._resolve(self._spec)
-        self._predicted: dict[str, float | None] | None = None
+        self.arrivals = self._resolve()
+        self._predicted: Prediction | None = None
         self._predicted = self.predict(self.arrivals)
         self.payloads = self._payloads()
 
@@ -102,6 +103,18 @@ class Session:
             clock=self.clock,
         )
 
+    def predict(self, arrivals: workloads.ResolvedTrace) -> Prediction | None:
+        """What a simulation says of these arrivals; None where no prediction was asked for.
+
+        Of all arrivals it is worked out before they are replayed; a run that ended once it was
+        decided is predicted over what it came to.
+        """
+        if self.profile is None:
+            return None
+        if self._predicted is not None and arrivals is self.arrivals:
+            return self._predicted
+        return predict(self, self.profile, arrivals)
+
     def serving(
         self, settings: Settings, arrivals: workloads.ResolvedTrace | None = None
     ) -> "Session":
@@ -114,6 +127,7 @@ class Session:
         other = copy.copy(self)
         other.settings = settings
         other.replicas = settings.batcher.replicas or self._devices
+        other._predicted = None  # noqa: SLF001 - its own: that prediction was of these knobs
         if arrivals is not None:
             other.arrivals = arrivals
         return other
@@ -125,24 +139,15 @@ class Session:
             WorkloadError: the trace cannot be drawn that often, or not at that length.
         """
         load = self.arrivals
-        options = self._options(self._spec, self.settings.replay.duration)
-        options |= {"rate_rps": load.rate_rps, "utilization": None}
+        options = {
+            **self._options(self.settings.replay.duration),
+            "rate_rps": load.rate_rps,
+            "utilization": None,
+        }
         return [
             replace(draw, utilization=load.utilization, peak_rps=load.peak_rps)
             for draw in workloads.resolve_draws(self._spec, count, **options)
         ]
-
-    def predict(self, arrivals: workloads.ResolvedTrace) -> dict[str, float | None] | None:
-        """What a simulation says of these arrivals; None where no prediction was asked for.
-
-        Of all arrivals it is worked out before they are replayed; a run that ended once it was
-        decided is predicted over what it came to.
-        """
-        if self.profile is None:
-            return None
-        if self._predicted is not None and arrivals is self.arrivals:
-            return self._predicted
-        return predict(self, self.profile, arrivals)
 
     @property
     def device(self) -> str:
@@ -167,47 +172,36 @@ class Session:
 
     def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
         replay = self.settings.replay
-        spec = workloads.load(
-            replay.trace,
-            workloads.Reading(
-                format=replay.trace_format,
-                time_column=replay.time_column,
-                time_unit=replay.time_unit,
-                skip_bad=replay.skip_bad,
-            ),
-        )
-        for note in getattr(spec, "notes", ()):
-            self.console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
-        return spec
+        return trace_source.load(replay.trace, trace_source.replay_reading(replay), self.console)
 
-    def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
+    def _resolve(self) -> workloads.ResolvedTrace:
+        """The arrivals; with --until-decided as many as may be needed, and when it is looked."""
         if not self.settings.slo.until_decided:
-            return self._arrivals(spec, self.settings.replay.duration)
-        duration_s = self._length_s(spec, self.settings.replay.duration)
+            return self._arrivals(self.settings.replay.duration)
+        duration_s = self._length_s(self.settings.replay.duration)
         if duration_s is None:
             raise InputError(
                 "until_decided must have a --duration to start with, shorter than the recording, "
                 "but has none"
             )
         longest_s = self.settings.slo.max_duration or max(LONGEST_S, duration_s)
-        if isinstance(spec, workloads.ListedTrace):
+        if isinstance(self._spec, workloads.ListedTrace):
             # A recording goes on as far as it has arrivals.
-            longest_s = min(longest_s, self._arrivals(spec, None).window_s)
+            longest_s = min(longest_s, self._arrivals(None).window_s)
         if longest_s <= duration_s:
             raise InputError(
                 f"until_decided must have more than the duration of {duration_s:g} s to go on to, "
                 f"but has {longest_s:.6g} s"
             )
         self.looks_s = planned(duration_s, longest_s)
-        return self._arrivals(spec, longest_s)
+        return self._arrivals(longest_s)
 
-    def _length_s(self, spec: Any, duration_s: float | None) -> float | None:
+    def _length_s(self, asked_s: float | None) -> float | None:
         """The window asked for, or else that of the trace file; None for all of a recording."""
-        return getattr(spec, "duration_s", None) if duration_s is None else duration_s
+        return getattr(self._spec, "duration_s", None) if asked_s is None else asked_s
 
-    def _arrivals(self, spec: Any, asked_s: float | None) -> workloads.ResolvedTrace:
-        options = self._options(spec, asked_s)
-        resolved = workloads.resolve(spec, peak_rps=self._peak_rps, **options)
+    def _arrivals(self, asked_s: float | None) -> workloads.ResolvedTrace:
+        resolved = workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options(asked_s))
         factor = resolved.describe()["match_factor"]
         if factor is not None:
             self.console.print(
@@ -216,16 +210,17 @@ class Session:
             )
         return resolved
 
-    def _options(self, spec: Any, asked_s: float | None) -> dict[str, Any]:
+    def _options(self, asked_s: float | None) -> dict[str, Any]:
         """What the settings ask of the trace, as `workloads.resolve` takes it."""
         replay = self.settings.replay
-        duration_s = self._length_s(spec, asked_s)
+        duration_s = self._length_s(asked_s)
+        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
         return {
             "rate_rps": replay.rate,
             "utilization": replay.utilization,
             "time_scale": replay.time_scale,
             "duration_s": asked_s,
-            "tail_s": min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S),
+            "tail_s": tail_s,
             "seed": replay.seed,
             "match_load": replay.match_load,
             "rate_by": replay.rate_by,

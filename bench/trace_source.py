@@ -1,13 +1,12 @@
 """The trace that a command looks at, and where what it writes about it goes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.config import ReplaySettings
     from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace
 
 
@@ -23,6 +22,44 @@ def reading(
         time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
         skip_bad=skip_bad or 0,
     )
+
+
+def replay_reading(replay: "ReplaySettings") -> "Reading":
+    """How the trace of these settings is to be read."""
+    return reading(replay.trace_format, replay.time_column, replay.time_unit, replay.skip_bad)
+
+
+def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | ListedTrace":
+    """What the file says; what there is to know of how it was read goes to `messages`.
+
+    Raises:
+        WorkloadError: The file is no trace.
+    """
+    import workloads
+
+    spec = workloads.load(trace, how)
+    for note in getattr(spec, "notes", ()):
+        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    return spec
+
+
+def load_listed(trace: str, how: "Reading", messages: "Console") -> "ListedTrace":
+    """As `load`, of a file that lists arrivals.
+
+    Raises:
+        WorkloadError: The file is no trace.
+        InputError: It describes a process.
+    """
+    from bench.errors import InputError
+    from workloads import DescribedTrace
+
+    spec = load(trace, how, messages)
+    if isinstance(spec, DescribedTrace):
+        raise InputError(
+            f"{trace} must list its arrivals, but describes a process: draw it first "
+            "(dynbatch trace make)"
+        )
+    return spec
 
 
 def read(
@@ -43,9 +80,7 @@ def read(
     """
     import workloads
 
-    spec = workloads.load(trace, how)
-    for note in getattr(spec, "notes", ()):
-        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    spec = load(trace, how, messages)
     return spec, workloads.resolve(spec, rate_rps=rate, duration_s=duration, seed=seed)
 
 
@@ -53,29 +88,3 @@ def folder_of(name: str) -> Path:
     """`traces/<name>`, with what no file name should have replaced by dashes."""
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".")
     return Path("traces") / (safe[:100] or "trace")
-
-
-def writable(folder: Path) -> Path:
-    """Make the folder, and those above it, before long work is done for nothing.
-
-    Raises:
-        InputError: It cannot be made, or nothing can be written into it.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    return folder
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into one line."""
-    from bench.errors import InputError
-
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"out must be a place to write to, but {path}: {reason}") from None

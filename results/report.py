@@ -9,6 +9,7 @@ import jinja2
 from results import format as fmt
 from results import prediction
 from results.figures import FIGURES, save_figures
+from results.headroom import gaps
 from results.run import REPORT, SIMULATION, Run, write_text
 from results.wording import (
     free_form_rows,
@@ -54,6 +55,16 @@ def write_report(run: Run) -> Path:
         prediction=None
         if run.record.prediction is None
         else prediction.rows(run.record.prediction, metrics),
+        headroom=[
+            (
+                gap.name,
+                fmt.duration(gap.actual_s),
+                fmt.duration(gap.least_s),
+                f"x {fmt.number(gap.times)}",
+                gap.policies,
+            )
+            for gap in gaps(run.record.bounds, metrics)
+        ],
         simulated=run.record.kind == SIMULATION,
         tables=[
             ("Configuration", free_form_rows(settings)),

@@ -47,8 +47,8 @@ class RunRecord(BaseModel):
 
     `valid`, `findings`, `verdicts` and `metrics` are empty until the run is analysed; `partial`
     says that it was interrupted. `prediction` is what a simulation of the same arrivals said before
-    the run, by the metrics' keys. `config`, `environment` and `trace` are free-form and meant for
-    display.
+    the run, by the metrics' keys; `bounds` is what no setting can beat under them. `config`,
+    `environment` and `trace` are free-form and meant for display.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +66,7 @@ class RunRecord(BaseModel):
     environment: dict[str, Any] = Field(default_factory=dict)
     trace: dict[str, Any] = Field(default_factory=dict)
     prediction: dict[str, float | None] | None = None
+    bounds: dict[str, float] | None = None
     metrics: Metrics | None = None
 
     def as_json(self) -> str:
@@ -122,7 +123,7 @@ class RunDirectory:
         checked = logs.validated()
         for schema in _LOGS:
             frame: pd.DataFrame = getattr(checked, schema.name)
-            with _replacing(self.path / _log_file(schema)) as fresh:
+            with replacing(self.path / _log_file(schema)) as fresh:
                 frame.to_parquet(fresh, index=False)
         return checked
 
@@ -293,7 +294,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which then takes the place of the one given."""
     fresh = _beside(path)
     try:
@@ -305,7 +306,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    with _replacing(path) as fresh:
+    with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 

@@ -3,30 +3,35 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from results.backlog import in_system
 from results.log import FloatArray, floats, has_status, inside
-from results.statistics.steady import Trend, mann_kendall, mser5
+from results.statistics.steady import mann_kendall, mser5
 
 P_VALUE = 0.001
 LEAST_CHANGE = 0.5
 """A trend counts when its p-value is below the one and it changes the level by this share."""
 
+TRANSIENT = 5.0
+"""A start counts as a transient when it is this many times as high as any stretch after it."""
+
 _STRETCHES = 20
 _FINE_STRETCHES = 200
 _FEWEST_REQUESTS = 1000
-_FEWEST_STRETCHES = 10
+_MORE_ARRIVALS = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A trend that was found.
+    """A trend or transient that was found.
 
     Args:
         what: "latency" or "the number in the system".
-        first, last: Its level at the start and at the end of the Sen line: seconds or requests.
-        settles_s: When the transient was over, if what follows shows no trend; None if it does.
+        first, last: Its level at the start and at the end of a trend, or in a transient and after
+            it: seconds or requests.
+        settles_s: When the transient was over; None for a trend.
     """
 
     what: str
@@ -36,12 +41,11 @@ class Drift:
 
 
 def drift(requests: pd.DataFrame, window_s: float) -> Drift | None:
-    """Return the trend that shows that a run was not in steady state, or None.
+    """Return the trend or transient that shows that a run was not in steady state, or None.
 
-    The window is cut into 20 stretches; the mean latency of the ok requests scheduled in each, and
-    the mean number in the system over each, are tested by `mann_kendall`. Either counts. On
-    stationary queues up to a load of 0.7 at most 0.3 % of runs of 10 to 60 s are found, at a load
-    of 0.9 under bursts 1.3 % (docs/verdicts.md). Below 1,000 requests nothing is said.
+    Looked at are the mean latency of the ok requests scheduled in each of equal stretches of the
+    window, and the mean number in the system over each; `unsteady` says what counts. Below 1,000
+    requests nothing is said.
 
     Args:
         requests: The request log.
@@ -51,51 +55,69 @@ def drift(requests: pd.DataFrame, window_s: float) -> Drift | None:
     rows = inside(scheduled_s, window_s) & has_status(requests, "ok")
     if int(rows.sum()) < _FEWEST_REQUESTS:
         return None
-    latency_s = floats(requests, "ended_s") - scheduled_s
-
-    backlog = in_system(requests)
-
-    def latencies(count: int) -> FloatArray:
-        return _means(scheduled_s[rows], latency_s[rows], window_s, count)
-
-    def present(count: int) -> FloatArray:
-        return backlog.means(np.linspace(0.0, window_s, count + 1))
-
-    for what, means in (("latency", latencies), ("the number in the system", present)):
-        trend = _trend(means(_STRETCHES))
-        if trend is not None:
-            half = 0.5 * trend.rise
-            settles_s = _settled(means(_FINE_STRETCHES), window_s)
-            return Drift(
-                what, max(0.0, trend.level - half), max(0.0, trend.level + half), settles_s
-            )
-    return None
+    latency_s = (floats(requests, "ended_s") - scheduled_s)[rows]
+    fine = stretch_means(scheduled_s[rows], latency_s, window_s, _FINE_STRETCHES)
+    arrivals = stretch_counts(scheduled_s[rows], window_s, _FINE_STRETCHES)
+    found = unsteady("latency", fine, arrivals[arrivals > 0], window_s)
+    if found is not None:
+        return found
+    edges_s = np.linspace(0.0, window_s, _FINE_STRETCHES + 1)
+    present = in_system(requests).means(edges_s)
+    return unsteady("the number in the system", present, arrivals, window_s)
 
 
-def _means(times_s: FloatArray, values: FloatArray, window_s: float, count: int) -> FloatArray:
+def unsteady(
+    what: str, fine: FloatArray, arrivals: npt.NDArray[np.int64], window_s: float
+) -> Drift | None:
+    """Return the trend or transient of a series of means, or None.
+
+    - Trend: of the means of 20 stretches, `mann_kendall` has p < 0.001 and Sen's line changes the
+      level by more than half.
+    - Transient: `mser5` cuts something off in the first half, and the mean of the first tenth (or
+      of what is cut, if less) is more than 5 times that of any as long a stretch of the rest,
+      although no more requests came in it, by a fifth, than on average: a burst is no transient.
+
+    On stationary queues at most 2 % of runs of 10 to 60 s are found, most of them at a load of 0.9
+    under bursts (docs/verdicts.md has the table).
+
+    Args:
+        what: The series' name.
+        fine: Means over equal stretches, 200 of them or a little fewer, `[K]`.
+        arrivals: How many requests came in each of these, `[K]`.
+        window_s: The length of all of them together.
+    """
+    size = len(fine) // _STRETCHES
+    if size < 1:
+        return None
+    trend = mann_kendall(fine[len(fine) - size * _STRETCHES :].reshape(-1, size).mean(axis=1))
+    if trend.p_value < P_VALUE and abs(trend.rise) > LEAST_CHANGE * trend.level:
+        half = 0.5 * trend.rise
+        return Drift(what, max(0.0, trend.level - half), max(0.0, trend.level + half), None)
+    cut = mser5(fine)
+    if not 0 < cut < len(fine) // 2:
+        return None
+    head = min(cut, len(fine) // 10)
+    if float(arrivals[:head].mean()) > _MORE_ARRIVALS * float(arrivals.mean()):
+        return None
+    rest = np.concatenate(([0.0], np.cumsum(fine[cut:])))
+    first = float(fine[:head].mean())
+    if first <= TRANSIENT * float((rest[head:] - rest[:-head]).max()) / head:
+        return None
+    return Drift(what, first, float(fine[cut:].mean()), cut / len(fine) * window_s)
+
+
+def stretch_counts(times_s: FloatArray, window_s: float, count: int) -> npt.NDArray[np.int64]:
+    """Return how many of the times lie in each of `count` equal stretches of the window."""
+    stretch = np.minimum((times_s * count / window_s).astype(np.int64), count - 1)
+    return np.asarray(np.bincount(stretch, minlength=count), dtype=np.int64)
+
+
+def stretch_means(
+    times_s: FloatArray, values: FloatArray, window_s: float, count: int
+) -> FloatArray:
     """Return the mean of the values in each stretch of the window that has any."""
     stretch = np.minimum((times_s * count / window_s).astype(np.int64), count - 1)
     number = np.bincount(stretch, minlength=count)
     sums = np.bincount(stretch, weights=values, minlength=count)
     means: FloatArray = sums[number > 0] / number[number > 0]
     return means
-
-
-def _trend(means: FloatArray) -> Trend | None:
-    if len(means) < _FEWEST_STRETCHES:
-        return None
-    trend = mann_kendall(means)
-    if trend.p_value < P_VALUE and abs(trend.rise) > LEAST_CHANGE * trend.level:
-        return trend
-    return None
-
-
-def _settled(fine: FloatArray, window_s: float) -> float | None:
-    """Return when the transient ended, by MSER-5, if no trend is left after it."""
-    cut = mser5(fine)
-    left = fine[cut:]
-    if not 0 < cut < len(fine) // 2:
-        return None
-    usable = len(left) // _STRETCHES * _STRETCHES
-    coarse = left[len(left) - usable :].reshape(_STRETCHES, -1).mean(axis=1)
-    return cut / len(fine) * window_s if _trend(coarse) is None else None

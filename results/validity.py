@@ -136,18 +136,19 @@ def _not_steady(evidence: Evidence) -> Finding | None:
         return None
     show = fmt.duration if found.what == "latency" else fmt.number
     grew = "grew" if found.last > found.first else "fell"
+    when = "the window" if found.settles_s is None else "the first part of the window"
     remedy = (
         "Run for longer (--duration), and let the machine reach its working temperature and other "
         "programs end first; if it keeps changing, the load or the machine does."
     )
     if found.settles_s is not None:
         remedy = (
-            f"After {fmt.duration(found.settles_s)} no trend is left: run for longer (--duration), "
+            f"It settled after about {fmt.duration(found.settles_s)}: run for longer (--duration), "
             "so that the start counts for less."
         )
     return Finding(
         code=FindingCode.NOT_STEADY,
-        message=f"{found.what} {grew} over the window, from about {show(found.first)} to "
+        message=f"{found.what} {grew} over {when}, from about {show(found.first)} to "
         f"{show(found.last)}; its percentiles describe no one state",
         remedy=remedy,
     )

@@ -18,12 +18,15 @@ from results.errors import InvalidInputError
 from results.log import BoolArray, FloatArray
 from results.slo import Kind, Slo
 from results.statistics.correction import holm
-from results.statistics.correlated import BATCHES, batch_means, mean_of_means
+from results.statistics.correlated import BATCHES, batch_means, discount, mean_of_means
 from results.statistics.shares import Bounds, percentile_interval
-from results.statistics.tail import GUARD_S, SPARE, TailEvidence, companion_of, worth_of
+from results.statistics.tail import SPARE, TailEvidence, companion_of, evidence_of
 
 CONFIDENCE = 0.99
 """A decision is wrong with probability 1 - this at most, as far as the run holds its promises."""
+
+MEAN_S = 460.0
+"""A run this long may say of a mean of times that it is met without a factor to spare."""
 
 _LONGEST_SCALE = 1000.0
 
@@ -114,7 +117,7 @@ def judge_values(
     past = values > slo.limit if slo.op == "<=" else values >= slo.limit
     allowed = round(1.0 - level, 12)
     companion = companion_of(values, allowed)
-    evidence = _evidence(past, companion, allowed, window_s, values > slo.limit / SPARE)
+    evidence = evidence_of(past, companion, allowed, window_s, values > slo.limit / SPARE)
     verdict = _judge_evidence(evidence, past, slo, window_s, confidence)
     ordered = np.sort(values)
     bounds = percentile_interval(ordered, level, confidence, number=evidence.effective)
@@ -143,7 +146,7 @@ def judge_share(
     _check(window_s, confidence)
     past, allowed = (occurred, slo.limit) if slo.from_above else (~occurred, 1.0 - slo.limit)
     companion = companion_of(values, max(allowed, 0.01))
-    evidence = _evidence(past, companion, allowed, window_s, None)
+    evidence = evidence_of(past, companion, allowed, window_s)
     verdict = _judge_evidence(evidence, past, slo, window_s, confidence)
     share = float(occurred.mean()) if len(occurred) else math.nan
     return _with_interval(verdict, share, _share_bounds(share, evidence.effective, confidence))
@@ -155,8 +158,12 @@ def judge_means(
     """Judge an average from its batch means, equally long stretches of the run, `[m]`.
 
     Met when the one-sided bound of batch means lies within the limit, missed when the other one
-    lies beyond it; see `correlated.mean_of`. A single request without an answer makes a mean of
-    latency infinite, and so missed.
+    lies beyond it; see `correlated.mean_of`. The standard error is divided by sqrt(0.53), the
+    square root of `correlated.discount`, for the error of its own estimate.
+
+    A mean of times is made by rare slow phases, which a short run misses, and then its error is too
+    small as well. So it is met only with twice the error, by a run of `MEAN_S` or longer, or with
+    a factor of `SPARE` to spare. A single request without an answer makes it infinite, and missed.
     """
     _check(window_s, confidence)
     if means is None or not len(means):
@@ -165,13 +172,23 @@ def judge_means(
         return Verdict(slo=str(slo), decision=Decision.MISSED, confidence=confidence)
     mean, alpha = mean_of_means(means), 1.0 - confidence
 
+    of_times = slo.objective.kind in {Kind.LATENCY, Kind.PART}
+    sign = 1.0 if slo.from_above else -1.0
+
+    def met(half: float, scale: float) -> bool:
+        if not of_times:
+            return slo.holds(mean.value + sign * half)
+        if window_s * scale >= MEAN_S and slo.holds(mean.value + 2.0 * half):
+            return True
+        return slo.holds((mean.value + half) * SPARE)
+
     def decide(scale: float) -> Decision:
-        half = mean.half_width(alpha, scale=scale)
-        worst = mean.value + half if slo.from_above else mean.value - half
-        best = mean.value - half if slo.from_above else mean.value + half
-        if slo.holds(worst):
+        half = mean.half_width(alpha, scale=scale) / math.sqrt(discount(len(means)))
+        if met(half, scale):
             return Decision.MET
-        return Decision.UNDECIDED if slo.holds(best) else Decision.MISSED
+        if slo.holds(mean.value - sign * half):
+            return Decision.UNDECIDED
+        return Decision.MISSED
 
     verdict = Verdict(
         slo=str(slo),
@@ -217,24 +234,6 @@ def _check(window_s: float, confidence: float) -> None:
         raise InvalidInputError(f"window_s must be > 0, but got {window_s:g}")
     if not 0.5 < confidence < 1.0:
         raise InvalidInputError(f"confidence must be between 0.5 and 1, but got {confidence:g}")
-
-
-def _evidence(
-    past: BoolArray,
-    companion: BoolArray,
-    allowed: float,
-    window_s: float,
-    half: BoolArray | None,
-) -> TailEvidence:
-    return TailEvidence(
-        allowed=allowed,
-        share=float(past.mean()) if len(past) else 0.0,
-        worth=worth_of(past),
-        companion=worth_of(companion),
-        longest=window_s / GUARD_S,
-        half_share=None if half is None else float(half.mean()) if len(half) else 0.0,
-        half_worth=0.0 if half is None else worth_of(half),
-    )
 
 
 def _judge_evidence(

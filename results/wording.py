@@ -122,7 +122,7 @@ def _seen(verdict: Verdict, slo: Slo) -> str:
         between = f"{show(verdict.low)} to {show(verdict.high)}"
         return f"{show(verdict.estimate)} ({between})"
     of = f"of {fmt.count(verdict.requests)} requests"
-    if verdict.effective_requests is not None:
+    if verdict.effective_requests is not None and verdict.decision is Decision.UNDECIDED:
         of += f", which count for {fmt.count(verdict.effective_requests)} independent ones,"
     share = verdict.past_limit / verdict.requests if verdict.requests else None
     allowed = slo.limit if slo.from_above else 1.0 - slo.limit

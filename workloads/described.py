@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from workloads import schema
 from workloads.errors import TraceFileError, WorkloadError
 from workloads.processes import PROCESSES, ArrivalProcess, Part, Superposition, as_json
 from workloads.specs import DescribedTrace
+from workloads.writing import replacing
 
 
 def parse(values: Mapping[str, Any]) -> DescribedTrace:
@@ -64,16 +63,8 @@ def save_described(spec: DescribedTrace, path: str | Path) -> None:
     if path.suffix != ".json":
         got = path.suffix or "no suffix"
         raise TraceFileError(f"{path}: a description's name must end in .json, but got {got}")
-    # In the same folder, since a rename is atomic within one file system only.
-    draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    try:
+    with replacing(path) as draft:
         draft.write_text(json.dumps(content(spec), indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise TraceFileError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # still there only if something failed
-            draft.unlink()
 
 
 def _form(kind: object) -> type[ArrivalProcess]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from workloads.importers.parquet import METADATA, NATIVE
 from workloads.importers.stream import Stream
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
+from workloads.writing import replacing
 
 STDIN = "-"
 _COMPRESSIONS = (".gz", ".zst")
@@ -37,7 +38,8 @@ def load(
     """Read a trace file, or the built-in of that name where there is no such file.
 
     A built-in may be named with or without `.json`. The format is recognised by the content,
-    which may be compressed by gzip or zstd. A recording starts at its first arrival.
+    which may be compressed by gzip or zstd. A recording starts at its first arrival,
+    unless its format says when recording began.
 
     Args:
         path_or_builtin: The file; "-" is standard input.
@@ -79,20 +81,12 @@ def save(trace: Trace, path: str | Path) -> None:
     form, compression = check_writable(path)
     if not len(trace):
         raise TraceFileError(f"{path}: only a trace with arrivals can be saved, but this has none")
-    # In the same folder, since a rename is atomic within one file system only.
-    draft = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    try:
+    with replacing(path) as draft:
         if form == ".parquet":
             _write_parquet(trace, draft)
         else:
             with _compressed(draft, compression) as file:
                 (_write_json if form == ".json" else _write_csv)(trace, file)
-        draft.replace(path)
-    except OSError as error:
-        raise TraceFileError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # still there only if something failed
-            draft.unlink()
 
 
 def check_writable(path: str | Path) -> tuple[str, str]:

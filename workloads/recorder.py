@@ -34,6 +34,7 @@ log = logging.getLogger("workloads")
 
 VERSION = 1
 MAGIC = "dynbatch_recording"
+ARRIVAL = "arrival_ns"
 END, LOST = "# end ", "# lost "
 
 
@@ -74,7 +75,7 @@ class TraceRecorder:
         positive("rotate_bytes", rotate_bytes, TraceError)
         self.path = Path(str(path).replace("{pid}", str(os.getpid())))
         self._size_of = size_of
-        self._columns = ["arrival_ns"] + ([] if size_of is None else [column])
+        self._columns = [ARRIVAL] + ([] if size_of is None else [column])
         self._flush_s = flush_s
         self._rotate_bytes = rotate_bytes
         self._now = now

@@ -2,7 +2,17 @@
 
 import typer
 
-from bench.commands import bench, compare, models, profile, report, simulate, trace
+from bench.commands import (
+    bench,
+    capacity,
+    compare,
+    export,
+    models,
+    profile,
+    report,
+    simulate,
+    trace,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -12,5 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report.report)
     app.command("profile")(profile.profile)
     app.command("simulate")(simulate.simulate)
+    app.command("capacity")(capacity.capacity)
+    app.command("export")(export.export)
     app.add_typer(trace.app, name="trace")
     app.command("models")(models.models)

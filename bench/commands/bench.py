@@ -146,8 +146,10 @@ def _tell(
 
 
 def _as_json(run: "Run") -> str:
-    """The metrics, and under `verdicts` those on the SLOs where there are any."""
+    """The metrics; verdicts on the SLOs where there are any, and what was predicted if it was."""
     content = run.metrics.model_dump(mode="json")
+    if run.record.prediction is not None:
+        content |= {"prediction": run.record.prediction, "bounds": run.record.bounds}
     if run.record.verdicts:
         content["verdicts"] = [verdict.model_dump(mode="json") for verdict in run.record.verdicts]
     return json.dumps(content, indent=2) + "\n"

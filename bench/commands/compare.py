@@ -188,9 +188,10 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
 
 
 def _shared() -> list[str]:
-    from bench.config import TABLES
+    from bench.config import BatcherSettings, ModelSettings, ReplaySettings
 
-    return [key for table in TABLES.values() for key in table.model_fields]
+    tables = (ModelSettings, BatcherSettings, ReplaySettings)
+    return [key for table in tables for key in table.model_fields]
 
 
 def _live(

@@ -1,9 +1,7 @@
 """`dynbatch profile`: how long a model takes for a batch of each size, here."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +38,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
+    from bench.folders import writable
     from bench.profiling import load_subject, measure_quietly, summarise
 
     settings = load_settings(config, given)
@@ -49,7 +48,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     with stdout_kept(as_json):
         loaded, placement = load_subject(settings.model, clock)
         path = _place(out, subject_of(loaded, placement))
-        with _folder_of(path):
+        with writable(path.parent):
             try:
                 found = measure_quietly(
                     loaded,
@@ -108,30 +107,6 @@ def _place(out: Path | None, subject: "Subject") -> Path:
     return out
 
 
-@contextlib.contextmanager
-def _folder_of(path: Path) -> Iterator[None]:
-    """Make the file's folder early, so that a bad one is found before; take it away if unused."""
-    from bench.errors import InputError
-
-    folder = path.parent
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{path.name}.writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"out must be in a folder to write to, but {folder}: {error.strerror}"
-        ) from None
-    try:
-        yield
-    finally:
-        for parent in made:
-            with contextlib.suppress(OSError):  # not empty: there is something in it to keep
-                parent.rmdir()
-
-
 def _draw(found: "ServiceProfile", path: Path) -> Path:
     from results.figures.profile import ProfilePicture, save_profile_figure
 
@@ -160,13 +135,17 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
+    from batching.profiles.plan import sizes_up_to
     from bench.profiling import remarks
     from results import format as fmt
 
+    powers, between, _ = sizes_up_to(found.max_batch_size)
+    shown = sorted({*powers, *between} & {*found.sizes})
+    left_out = len(found.sizes) - len(shown)
     sizes = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("batch size", "time", "10 to 90 %", "hand-over", "req/s", "samples"):
         sizes.add_column(header, justify="right", no_wrap=True)
-    for size in found.sizes:
+    for size in shown:
         parts = found.parts_s(size)
         low, high = (fmt.duration(found.quantile_s(size, q)) for q in (0.1, 0.9))
         sizes.add_row(
@@ -180,6 +159,7 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
     return Group(
         Text(f"{found.subject.model} on {found.subject.device_name or found.subject.device}"),
         sizes,
+        *([Text(f"and {left_out} sizes between them, which the file has")] if left_out else []),
         _facts(found),
         *(Text(f"{remark[0].upper()}{remark[1:]}.") for remark in remarks(found)),
     )

@@ -6,14 +6,16 @@ docs/service.md explains it.
 import json
 import logging
 import math
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import torch
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -30,16 +32,20 @@ from batching import (
     load_model,
 )
 from batching.prometheus import BatcherCollector
+from workloads import RecordingMiddleware, TraceRecorder
 
 FEATURES = 1024
 DEADLINE_HEADER = "X-Deadline-Ms"
+RECORD_TO = "RECORD_TO"  # the environment variable that names the file arrivals are recorded in
 LONGEST_RETRY_AFTER_S = 60
 
 log = logging.getLogger("service")
 
 
-def make_app(batcher: DynamicBatcher | None = None) -> Starlette:
-    """The application; the batcher, `mlp` by default, starts and stops with it."""
+def make_app(
+    batcher: DynamicBatcher | None = None, recorder: TraceRecorder | None = None
+) -> Starlette:
+    """The application; the batcher, `mlp` by default, and the recorder start and stop with it."""
     if batcher is None:
         batcher = DynamicBatcher(
             load_model("mlp", clock=RealClock()),
@@ -48,11 +54,17 @@ def make_app(batcher: DynamicBatcher | None = None) -> Starlette:
             max_queue_size=512,
             deadline_ms=1000,
         )
+    if recorder is None and RECORD_TO in os.environ:
+        recorder = TraceRecorder(os.environ[RECORD_TO])
+    recording = []
+    if recorder is not None:
+        recording = [Middleware(RecordingMiddleware, recorder=recorder, paths=["/predict"])]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with batcher:
-            yield
+        with recorder or nullcontext():
+            async with batcher:
+                yield
 
     app = Starlette(
         routes=[
@@ -60,10 +72,12 @@ def make_app(batcher: DynamicBatcher | None = None) -> Starlette:
             Route("/ready", ready),
             Route("/metrics", metrics),
         ],
+        middleware=recording,
         lifespan=lifespan,
         exception_handlers={BatchingError: answer_error, HTTPException: answer_error},
     )
     app.state.batcher = batcher
+    app.state.recorder = recorder
     app.state.registry = CollectorRegistry()
     app.state.registry.register(BatcherCollector(batcher))
     return app

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from results import format as fmt
 from results.figures import style
 from results.log import FloatArray
+from results.run import replacing
 
 _WIDTH_IN, _HEIGHT_IN = 11.0, 7.6
 _TOKEN_BINS = 48
@@ -122,7 +123,8 @@ def _saved(title: str, path: Path, size_in: tuple[float, float], wrap: int) -> I
             "\n".join(lines), x=0.01, ha="left", fontsize=11.5, fontweight="bold", parse_math=False
         )
         yield figure
-        figure.savefig(path, dpi=style.DPI, format="png")
+        with replacing(path) as fresh:
+            figure.savefig(fresh, dpi=style.DPI, format="png")
 
 
 def _draw_rates(figure: SubFigure, arrivals: Arrivals) -> None:

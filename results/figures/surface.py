@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from results import format as fmt
 from results.figures import style
 from results.log import FloatArray
+from results.run import replacing
 
 _PANEL_IN = (3.9, 3.1)
 _MOST_LABELS = 11
@@ -58,7 +59,8 @@ def save_surfaces(content: Mapping[str, Any], path: Path) -> Path | None:
                 _draw_map(figure, grid[row][column], here, axes, panel)
         reading = "ring: the best; grey: cannot carry the load; " if len(axes) == 2 else ""
         figure.text(0.995, 0.002, f"{reading}simulated", ha="right", va="bottom", color=style.FAINT)
-        figure.savefig(path, dpi=style.DPI, format="png")
+        with replacing(path) as fresh:
+            figure.savefig(fresh, dpi=style.DPI, format="png")
     return path
 
 

@@ -69,10 +69,11 @@ def percentile_interval(
 ) -> Bounds:
     """Return a confidence interval for a percentile, between two of the values.
 
-    The share of values at or below the true percentile is binomial around `level`, so the values
-    at the Clopper-Pearson bounds on that share enclose it, whatever the distribution (David and
+    The number of values at or below the true percentile is Bin(N, level), whatever the
+    distribution, so the interval from the l-th to the u-th smallest encloses it, l the largest with
+    P[Bin <= l - 1] <= alpha / 2 and u the smallest with P[Bin >= u] <= alpha / 2 (David and
     Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1). Values of a queue are dependent: give
-    the number of independent ones that they are worth.
+    the number of independent ones that they are worth, and ranks are taken in proportion.
 
     Args:
         ordered: The values, ascending, `[N]`; infinity is allowed.
@@ -86,17 +87,30 @@ def percentile_interval(
     _inside("level", level)
     _inside("confidence", confidence)
     count = len(ordered)
-    if count == 0:
+    worth = float(count) if number is None else math.floor(min(number, float(count)))
+    if worth < 1:
         return Bounds(None, None)
-    worth = float(count) if number is None else min(number, float(count))
     alpha = (1.0 - confidence) / 2.0
-    low_rank = math.floor(share_lower(level, worth, alpha) * count)
-    high_rank = math.ceil(share_upper(level, worth, alpha) * count)
-    low = float(ordered[low_rank - 1]) if low_rank >= 1 else None
-    # With level^N > alpha even the largest of N values may lie below the percentile.
-    bounded = level**worth <= alpha
-    high = float(ordered[min(high_rank, count) - 1]) if bounded else None
-    return Bounds(low, high)
+    low_rank = _most(alpha, worth, level) + 1
+    high_rank = _most(1.0 - alpha, worth, level) + 2
+    low = ordered[math.floor(low_rank / worth * count) - 1] if low_rank >= 1 else None
+    high = ordered[math.ceil(high_rank / worth * count) - 1] if high_rank <= worth else None
+    return Bounds(None if low is None else float(low), None if high is None else float(high))
+
+
+def _most(probability: float, number: float, level: float) -> int:
+    """Return the largest k with P[Bin(number, level) <= k] <= probability, -1 if there is none."""
+    from scipy.special import bdtr, bdtrik
+
+    if (1.0 - level) ** number > probability:
+        return -1
+    k = math.floor(float(bdtrik(probability, number, level)))
+    # The root may be off by a rounding, on either side.
+    while k < number and bdtr(k + 1.0, int(number), level) <= probability:
+        k += 1
+    while k >= 0 and bdtr(float(k), int(number), level) > probability:
+        k -= 1
+    return k
 
 
 def _inside(name: str, value: float) -> None:

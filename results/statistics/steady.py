@@ -59,6 +59,8 @@ def mann_kendall(values: FloatArray) -> Trend:
     1 + 2 sum over k of (1 - k / K) r^k, the variance factor of the mean of an AR(1) sequence (Yue
     and Wang, Water Resources Management 18, 2004; that r is taken after detrending, so that a
     trend does not hide itself), never below 1. Normal approximation with continuity correction.
+    From 20 values r is poorly known: at a nominal 5 % and a true r of 0.7 the test errs in 12 % of
+    sequences. `results.steadiness` asks for 0.1 %, and for a trend that matters.
 
     Args:
         values: `[K]`, K >= 8, finite.

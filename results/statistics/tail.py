@@ -114,3 +114,30 @@ def companion_of(values: FloatArray, allowed: float) -> BoolArray:
     own = np.partition(values, rank)[rank]
     # Where more than that share has no answer, having none is the event.
     return np.asarray(values > own if np.isfinite(own) else ~np.isfinite(values), dtype=np.bool_)
+
+
+def evidence_of(
+    past: BoolArray,
+    companion: BoolArray,
+    allowed: float,
+    window_s: float,
+    half: BoolArray | None = None,
+) -> TailEvidence:
+    """Return what a run says, from who was over what, bool `[N]` in the order of time.
+
+    Args:
+        past: Over the limit.
+        companion: Over the run's own percentile; see `companion_of`.
+        allowed: The share that may be over the limit.
+        window_s: How long the arrivals took, seconds.
+        half: Over the limit / SPARE; None for what has no scale.
+    """
+    return TailEvidence(
+        allowed=allowed,
+        share=float(past.mean()) if len(past) else 0.0,
+        worth=worth_of(past),
+        companion=worth_of(companion),
+        longest=window_s / GUARD_S,
+        half_share=None if half is None else float(half.mean()) if len(half) else 0.0,
+        half_worth=0.0 if half is None else worth_of(half),
+    )

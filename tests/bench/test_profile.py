@@ -41,7 +41,7 @@ class TestAProfile:
         ]
         saved = load_profile(tmp_path / "profiles" / f"{NAME}.json")
         assert saved.subject.model == "affine:0.5,0.05"
-        assert saved.sizes == (1, 2, 3, 4, 6, 8)
+        assert {1, 2, 3, 4, 6, 8} <= set(saved.sizes)
         assert saved.total_s(8) >= 0.0009
         for word in ("capacity", "knee", "batching gain", "cold start", f"profiles/{NAME}.json"):
             assert word in out
@@ -125,7 +125,7 @@ class TestBadInput:
             (["--max-batch-size", "0"], "max_batch_size must be from 1 to 65536, but got 0"),
             (["--seed", "-1"], "seed must be >= 0, but got -1"),
             (["--out", "p.txt"], "out must be a file named *.json, but got 'p.txt'"),
-            (["--out", "file/p.json"], "out must be in a folder to write to, but file"),
+            (["--out", "file/p.json"], "out must be a place to write to, but file"),
             (["--out", "other.json"], "out must be a new file or a profile to replace, but"),
             (["--model", "none"], "model must be one of"),
             (["--model", "mlp", "--device", "cuda:97"], "device must exist on this machine"),

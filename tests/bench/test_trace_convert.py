@@ -32,9 +32,9 @@ def test_it_says_what_it_read_and_what_it_wrote(dynbatch):
     code, out, err = dynbatch("trace", "convert", "day.csv", "day.parquet")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "read day.csv as azure-llm: 3 requests over 4.54188 s, 0.6605 req/s",
+        "read day.csv as azure-llm: 3 requests in 4.54188 s, 0.661 req/s",
         "tokens: 549.7 in a request, 69.33 out a request",
-        "wrote day.parquet",
+        "written to day.parquet",
     ]
     assert load("day.parquet").trace.fingerprint() == load("day.csv").trace.fingerprint()
 
@@ -88,7 +88,7 @@ def test_a_recording_may_come_through_a_pipe(dynbatch, monkeypatch):
         (["day.csv", "o.parquet.gz"], "but got .parquet.gz"),
         (["day.csv", "no/o.json"], "cannot be written: No such file or directory"),
         (["none.csv", "o.json"], "none.csv does not exist"),
-        (["bursty.json", "o.json"], "source must list arrivals, but bursty.json describes a mmpp"),
+        (["bursty.json", "o.json"], "bursty.json must list its arrivals, but describes a process"),
         (["day.csv", "o.json", "--time-unit", "h"], "time_unit must be one of s, ms, us, ns"),
         (["day.csv", "o.json", "--trace-format", "x"], "trace_format must be one of dynbatch-json"),
         (["day.csv", "o.json", "--time-column", "x"], "time_column must go with one of"),

@@ -15,6 +15,7 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from batching import DynamicBatcher, FaultTolerance, RealClock, load_model
+from workloads import TraceRecorder, load
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "service.py"
 PATIENCE_S = 60
@@ -228,29 +229,36 @@ def test_what_cannot_be_served_is_refused_in_one_line_and_disturbs_no_batch(serv
     talk(service, conversation)
 
 
-def test_what_comes_over_http_is_what_the_model_computes(service):
+def test_what_comes_over_http_is_what_the_model_computes_and_is_recorded(service, tmp_path):
     model = load_model("mlp", clock=RealClock())
     batcher = DynamicBatcher(model, device="cpu", max_batch_size=8, warm_up_budget_s=5)
+    recorder = TraceRecorder(tmp_path / "live.rec")
     inputs = np.random.default_rng(0).standard_normal((24, 1024), dtype=np.float32)
 
     async def main(address):
         async with httpx.AsyncClient(
             base_url=address, timeout=PATIENCE_S, trust_env=False
         ) as client:
+            assert (await client.get("/ready")).status_code == 200
             answers = await asyncio.gather(
                 *(client.post("/predict", json=row.tolist()) for row in inputs)
             )
         return [answer.json() for answer in answers]
 
-    with running(service.make_app(batcher)) as address:
+    with running(service.make_app(batcher, recorder)) as address:
         served = torch.tensor(asyncio.run(main(address)))
     alone = model.run(torch.from_numpy(inputs))
     torch.testing.assert_close(served, alone, rtol=1e-4, atol=1e-5)
     assert batcher.statistics().ok == 24
     assert not batcher.ready
+    recording = load(recorder.path)
+    assert (len(recording.trace), recording.notes) == (24, ())
 
 
-def test_without_a_batcher_it_makes_its_own(service):
+def test_without_a_batcher_it_makes_its_own(service, monkeypatch, tmp_path):
+    monkeypatch.setenv(service.RECORD_TO, str(tmp_path / "arrivals-{pid}.rec"))
     app = service.make_app()
+    app.state.recorder.close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".rec"]
     assert isinstance(app.state.batcher, DynamicBatcher)
     assert not app.state.batcher.ready

@@ -33,7 +33,8 @@ from tests.results.queues import Server, bursty, poisson, serve
 @pytest.fixture(scope="module")
 def observation(tmp_path_factory):
     """An observation of a quiet run, to be given other values."""
-    latencies_s = np.linspace(0.001, 0.1, 1000).tolist()
+    # In no order, or they would be a trend.
+    latencies_s = np.random.default_rng(0).permutation(np.linspace(0.001, 0.1, 1000)).tolist()
     logs = made_logs(answered(latencies_s))
     return observe(written_run(tmp_path_factory.mktemp("run") / "r", logs, trace={"sha256": "x"}))
 

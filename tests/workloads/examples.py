@@ -135,9 +135,22 @@ PLAIN_JSONL = objects(
     {"ts": "2023-11-16T18:15:46.75Z", "prompt_tokens": 4, "path": "/v1"},
 )
 
+RECORDING = lines(
+    '{"dynbatch_recording": 1, "started": "2026-03-01T09:30:00.000000+00:00", '
+    '"columns": ["arrival_ns", "input_tokens"]}',
+    "0,12",
+    "1500000,7",
+    "2000000001,900",
+    "# end 2000000001",
+)
+
 EXAMPLES = {
     "dynbatch-json": Example(
         b'{"arrival_s": [0.0, 0.5], "input_tokens": [1, 2]}', [0.0, 0.5], [1, 2]
+    ),
+    "dynbatch-recording": text_example(
+        RECORDING, 3, b"soon,1", 'arrival_ns must be a number of nanoseconds, but got "soon"',
+        [0.0, 0.0015, 2.000000001], [12, 7, 900],
     ),
     "parquet": Example(
         parquet(time_us=[10_000_000, 10_250_000], input_tokens=[3, 4]),
@@ -207,7 +220,7 @@ VARIANTS = {
 
 # The formats that are lines, and those of them that begin with a line of names.
 TEXT = sorted(name for name, example in EXAMPLES.items() if example.is_text)
-WITH_HEADER = ["azure-functions", "azure-llm", "burstgpt", "csv"]
+WITH_HEADER = ["azure-functions", "azure-llm", "burstgpt", "csv", "dynbatch-recording"]
 
 
 def columns(spec):

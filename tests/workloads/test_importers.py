@@ -122,7 +122,7 @@ def test_a_line_number_counts_blank_lines_too(refused, name):
     assert refused(spaced).startswith(f"line {2 * number - 1}: ")
 
 
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", [name for name in TEXT if name != "dynbatch-recording"])
 def test_a_last_line_cut_short_is_a_bad_line(refused, name):
     content = EXAMPLES[name].content.rstrip(b"\n")
     last = content.rpartition(b"\n")[2]
@@ -174,7 +174,7 @@ def test_a_header_alone_holds_no_trace(refused, name):
 def test_a_file_of_bad_entries_alone_is_refused_even_if_all_may_be_skipped(refused, name):
     lines_ = EXAMPLES[name].content.split(b"\n")
     bad = EXAMPLES[name].broken.split(b"\n")[int(EXAMPLES[name].where.split()[1]) - 1]
-    content = b"\n".join([*(lines_[:1] if name in WITH_HEADER else []), bad, bad])
+    content = b"\n".join([*(lines_[:1] if name in WITH_HEADER else []), bad, bad, b""])
     if name == "jsonl":
         content = content.replace(b"{", b'{"ts": "never"}')
     message = refused(content, format=name, skip_bad=9)

@@ -15,6 +15,7 @@ from workloads.importers.parquet import Parquet
 from workloads.importers.plain_csv import PlainCsv
 from workloads.importers.plain_jsonl import PlainJsonLines
 from workloads.importers.prometheus import Prometheus
+from workloads.importers.recording import Recording
 from workloads.importers.stream import Head
 
 __all__ = ["IMPORTERS", "Importer", "Reading", "choose"]
@@ -23,6 +24,7 @@ IMPORTERS: dict[str, Importer] = {
     importer.format: importer
     for importer in (
         DynbatchJson(),
+        Recording(),
         Parquet(),
         AzureLlm(),
         BurstGpt(),

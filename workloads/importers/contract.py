@@ -160,7 +160,7 @@ class RecordingImporter(Importer):
         """
 
     def load(self, stream: Stream, reading: Reading, *, name: str, path: str) -> ListedTrace:
-        """The recording from its first arrival on, sorted, with notes on how it was read."""
+        """The recording, sorted, with notes on how it was read; see `assemble`."""
         from workloads.importers.assembly import assemble
 
         findings = Findings(reading.skip_bad)

@@ -11,7 +11,7 @@ import numpy as np
 from workloads import schema
 from workloads.errors import TraceFileError
 from workloads.importers.rows import Rows
-from workloads.importers.stream import Block, Head, Stream
+from workloads.importers.stream import Block, Head
 
 _DELIMITERS = ",;\t"
 
@@ -46,8 +46,10 @@ class Header:
         return cls(head.first_line)
 
 
-def read_rows(stream: Stream, header: Header, wanted: Sequence[str]) -> Iterator[Rows]:
+def read_rows(blocks: Iterator[Block], header: Header, wanted: Sequence[str]) -> Iterator[Rows]:
     """The wanted columns, a block of lines at a time; every record must be one line.
+
+    The first line with something in it is taken for the header, whatever it says.
 
     Raises:
         TraceFileError: A wanted column is not there, or there twice.
@@ -57,7 +59,7 @@ def read_rows(stream: Stream, header: Header, wanted: Sequence[str]) -> Iterator
             listed = schema.shown(", ".join(header.names))
             raise TraceFileError(f"must have one column {schema.shown(name)}, but has {listed}")
     is_header = True
-    for block in stream.blocks():
+    for block in blocks:
         content = block
         if is_header:
             content = _after_header(block)

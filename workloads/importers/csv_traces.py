@@ -29,7 +29,7 @@ class CsvTrace(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""
-        rows = read_rows(stream, Header.of(stream.head), self.columns.names)
+        rows = read_rows(stream.blocks(), Header.of(stream.head), self.columns.names)
         time = Times(self.columns.time, self.kinds, "s")
         took = None if self.columns.took is None else Times(self.columns.took, ("number",), "s")
         return chunks(rows, self.columns, time, findings, took=took)

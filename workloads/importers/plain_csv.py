@@ -48,7 +48,8 @@ class PlainCsv(RecordingImporter):
             optional=True,
         )
         time = Times(columns.time, unit=reading.time_unit, note=findings.note)
-        return chunks(read_rows(stream, header, columns.names), columns, time, findings)
+        rows = read_rows(stream.blocks(), header, columns.names)
+        return chunks(rows, columns, time, findings)
 
 
 def _is_header(names: list[str]) -> bool:

@@ -8,7 +8,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at traces, and make others fr
 app.command("show")(show.show)
 app.command("make")(make.make)
 app.command("convert")(convert.convert)
-app.command("fit")(fit.fit)
 app.command("window")(window.window)
 app.command("scale")(scale.scale)
 app.command("merge")(merge.merge)
+app.command("fit")(fit.fit)

@@ -6,30 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from workloads import Trace
-
-
-def read_listed(path: str, messages: "Console") -> "Trace":
-    """The arrivals that a trace file lists; what there is to say of how they were read is said.
-
-    Raises:
-        TraceFileError: No trace.
-        InputError: A trace that describes a process.
-    """
-    from bench.errors import InputError
-    from workloads import DescribedTrace, load
-
-    spec = load(path)
-    if isinstance(spec, DescribedTrace):
-        raise InputError(
-            f"{path} must list its arrivals, but describes a process: draw it first "
-            "(dynbatch trace make)"
-        )
-    for note in spec.notes:
-        messages.print(f"{path}: {note}", soft_wrap=True, markup=False)
-    return spec.trace
 
 
 def write(trace: "Trace", out: Path, *notes: str) -> "Trace":

@@ -32,30 +32,15 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
 
     The format is recognised by the content, which may be compressed by gzip or zstd.
     """
-    import workloads
+    from bench import trace_source
     from bench.console import message_console, output_console
-    from bench.errors import InputError
     from bench.exits import OK
+    from workloads import check_writable, save
 
-    workloads.check_writable(target)  # before a long file is read for nothing
-    spec = workloads.load(
-        source,
-        workloads.Reading(
-            format=trace_format,
-            time_column=time_column,
-            time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
-            skip_bad=skip_bad or 0,
-        ),
-    )
-    if isinstance(spec, workloads.DescribedTrace):
-        raise InputError(
-            f"source must list arrivals, but {source} describes a {spec.process.kind} process, "
-            "which is drawn anew for each seed"
-        )
-    workloads.save(spec.trace, target)
-    messages = message_console(quiet=quiet)
-    for note in spec.notes:
-        messages.print(f"{source}: {note}", markup=False, soft_wrap=True)
+    check_writable(target)  # before a long file is read for nothing
+    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    spec = trace_source.load_listed(source, how, message_console(quiet=quiet))
+    save(spec.trace, target)
     if as_json:
         sys.stdout.write(json.dumps(_facts(spec, source, target), indent=2) + "\n")
     elif not quiet:
@@ -82,13 +67,12 @@ def _facts(spec: "ListedTrace", source: str, target: Path) -> dict[str, Any]:
 
 
 def _told(spec: "ListedTrace", source: str, target: Path) -> str:
-    trace = spec.trace
-    rate = f", {trace.rate_rps:,.4g} req/s" if trace.duration_s > 0 else ""
+    from bench.commands.trace.common import outline
+
     lines = [
-        f"read {source} as {spec.format}: {len(trace):,} requests over "
-        f"{trace.duration_s:,.6g} s{rate}",
-        f"tokens: {_tokens(trace)}",
-        f"wrote {target}",
+        f"read {source} as {spec.format}: {outline(spec.trace)}",
+        f"tokens: {_tokens(spec.trace)}",
+        f"written to {target}",
     ]
     return "\n".join(lines)
 

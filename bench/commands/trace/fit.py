@@ -47,6 +47,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     from bench.errors import InputError
     from bench.exits import OK
     from bench.fit_words import shortcomings
+    from bench.folders import writable, writing
     from workloads import fitting, save_described
 
     if out is not None and out.suffix != ".json":
@@ -61,17 +62,17 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     )
     recorded = resolved.trace
     out = out or trace_source.folder_of(recorded.name) / "fitted.json"
-    trace_source.writable(out.parent)
-    found = fitting.fit(recorded, process)
-    described = found.described(
-        duration_s=recorded.duration_s,
-        seed=SEED if seed is None else seed,
-        name=f"{recorded.name} fitted",
-    )
-    save_described(described, out)
     picture = out.with_suffix(".png")
-    with trace_source.writing(picture):
-        _draw(recorded, found, picture)
+    with writable(out.parent):
+        found = fitting.fit(recorded, process)
+        described = found.described(
+            duration_s=recorded.duration_s,
+            seed=SEED if seed is None else seed,
+            name=f"{recorded.name} fitted",
+        )
+        save_described(described, out)
+        with writing(picture):
+            _draw(recorded, found, picture)
     if as_json:
         facts = found.as_json() | {
             "not_reproduced": shortcomings(recorded, found),
@@ -82,7 +83,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     elif not quiet:
         console = output_console()
         _tell(recorded, found, console)
-        console.print(f"described in {out}", soft_wrap=True, markup=False)
+        console.print(f"written to {out}", soft_wrap=True, markup=False)
         console.print(f"picture: {picture}", soft_wrap=True, markup=False)
     return OK
 

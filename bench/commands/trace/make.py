@@ -101,7 +101,7 @@ def make(  # noqa: PLR0917 - typer passes every option by name
         if out is None or as_json:
             sys.stdout.write(json.dumps(content(spec), indent=2) + "\n")
         elif not quiet:
-            console.print(f"described in {out}", soft_wrap=True, markup=False)
+            console.print(f"written to {out}", soft_wrap=True, markup=False)
         return OK
     drawn = _draw(spec)
     if out is not None:

@@ -31,6 +31,10 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         bool,
         typer.Option("--drop-tokens", help="Leave token counts out, which all or none must have."),
     ] = False,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -38,7 +42,8 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
 
     Every request is kept at its own time.
     """
-    from bench.commands.trace.common import outline, read_listed, write
+    from bench import trace_source
+    from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
@@ -53,7 +58,9 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
             f"offset must be given once for each of the {len(traces)} traces, but got {len(offset)}"
         )
     messages = message_console(quiet=quiet)
-    parts = [read_listed(path, messages) for path in traces]
+    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    each = {p: trace_source.load_listed(p, how, messages).trace for p in dict.fromkeys(traces)}
+    parts = [each[path] for path in traces]
     if drop_tokens:
         parts = [without_tokens(part) for part in parts]
     if offset:

@@ -22,6 +22,10 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     rate: options.Rate = None,
     rate_by: options.RateBy = None,
     time_scale: options.TimeScale = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -30,7 +34,8 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
 
     With both, the rate comes first and the result is then stretched.
     """
-    from bench.commands.trace.common import read_listed, write
+    from bench import trace_source
+    from bench.commands.trace.common import write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
@@ -40,7 +45,8 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
         raise InputError("a scale must be given as --rate, --time-scale or both, but got neither")
     if rate is None and rate_by is not None:
         raise InputError(f"rate_by must come with a --rate, but got {rate_by!r} alone")
-    before = read_listed(trace, message_console(quiet=quiet))
+    reading = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    before = trace_source.load_listed(trace, reading, message_console(quiet=quiet)).trace
     after, said, notes = before, [], []
     if rate is not None:
         method = rate_method(before, rate, rate_by or "time")

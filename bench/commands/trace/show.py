@@ -46,6 +46,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
+    from bench.folders import writable, writing
     from results.figures.arrivals import save_arrivals
     from results.trace_report import write_trace_page
     from workloads.statistics import describe
@@ -58,12 +59,12 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         duration=duration,
         seed=seed,
     )
-    folder = trace_source.writable(out or trace_source.folder_of(resolved.trace.name))
-    statistics = describe(resolved.trace)
-    picture, page = folder / _PICTURE, folder / _PAGE
-    with trace_source.writing(folder):
-        save_arrivals(_arrivals(spec, resolved, statistics), picture)
-        write_trace_page(_page(statistics, picture), page)
+    with writable(out or trace_source.folder_of(resolved.trace.name)) as folder:
+        statistics = describe(resolved.trace)
+        picture, page = folder / _PICTURE, folder / _PAGE
+        with writing(folder):
+            save_arrivals(_arrivals(spec, resolved, statistics), picture)
+            write_trace_page(_page(statistics, picture), page)
     if as_json:
         facts = statistics.as_json() | {
             "sha256": resolved.trace.fingerprint(),

@@ -35,6 +35,10 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         int,
         typer.Option(help="How many windows, none overlapping another; NAME-1, NAME-2, ..."),
     ] = 1,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -43,7 +47,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
 
     The seed decides between windows that the rule cannot tell apart.
     """
-    from bench.commands.trace.common import outline, read_listed, write
+    from bench import trace_source
+    from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
@@ -55,7 +60,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         raise InputError(f"a window must be chosen in one way, but got {' and '.join(named)}")
     if start is not None and count != 1:
         raise InputError(f"count must be 1 with --start, but got {count}")
-    whole = read_listed(trace, message_console(quiet=quiet))
+    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    whole = trace_source.load_listed(trace, how, message_console(quiet=quiet)).trace
     if start is not None:
         windows = [window_at(whole, start, length)]
     else:

@@ -164,11 +164,10 @@ def test_recorded_runs_are_compared_by_their_folders(
     code, out, err = dynbatch(
         "compare", "c/draw-01/a", "c/draw-01/b", "--out", "z", "--fail-if", "worse"
     )
-    outcome = record_of("z")["outcome"]
-    # On a machine under load two runs of a second need not show which is the slower.
-    assert code == (3 if outcome["challengers"][0]["verdict"] == "worse" else 0), err
+    assert code == 0, err
+    assert "less than 30 s get no verdict" in " ".join(out.split())
     assert "paired by blocks of time" in " ".join(out.split())
-    assert outcome["design"] == "blocks"
+    assert record_of("z")["outcome"]["design"] == "blocks"
     assert (tmp_path / "z" / "report.html").exists()
 
 

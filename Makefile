@@ -8,7 +8,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check check-exports format perf perf-faults soak calibrate search-quality clean
+.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ format: $(VENV)/.tests ## rewrite the code in the project's format
 perf: $(VENV)/.tests $(PEERS)/.peers ## benchmarks of dynbatch itself and beside other batchers: ratios taken in one run
 	$(BIN)/python -m tests.perf
 	$(PEERS)/bin/python -m tests.perf peers
+
+fidelity: $(VENV)/.tests ## how far simulations are off here; DYNBATCH_RECORDING=FILE adds a recorded trace
+	$(BIN)/python -m tests.perf.fidelity $(ARGS)
 
 perf-faults: $(PEERS)/.peers ## what happens when things go wrong, in dynbatch and in other batchers
 	$(PEERS)/bin/python -m tests.perf_faults

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from results.backlog import in_system
@@ -19,6 +20,7 @@ TRANSIENT = 5.0
 _STRETCHES = 20
 _FINE_STRETCHES = 200
 _FEWEST_REQUESTS = 1000
+_MORE_ARRIVALS = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +57,33 @@ def drift(requests: pd.DataFrame, window_s: float) -> Drift | None:
         return None
     latency_s = (floats(requests, "ended_s") - scheduled_s)[rows]
     fine = stretch_means(scheduled_s[rows], latency_s, window_s, _FINE_STRETCHES)
-    found = unsteady("latency", fine, window_s)
+    arrivals = stretch_counts(scheduled_s[rows], window_s, _FINE_STRETCHES)
+    found = unsteady("latency", fine, arrivals[arrivals > 0], window_s)
     if found is not None:
         return found
     edges_s = np.linspace(0.0, window_s, _FINE_STRETCHES + 1)
-    return unsteady("the number in the system", in_system(requests).means(edges_s), window_s)
+    present = in_system(requests).means(edges_s)
+    return unsteady("the number in the system", present, arrivals, window_s)
 
 
-def unsteady(what: str, fine: FloatArray, window_s: float) -> Drift | None:
+def unsteady(
+    what: str, fine: FloatArray, arrivals: npt.NDArray[np.int64], window_s: float
+) -> Drift | None:
     """Return the trend or transient of a series of means, or None.
 
     - Trend: of the means of 20 stretches, `mann_kendall` has p < 0.001 and Sen's line changes the
       level by more than half.
     - Transient: `mser5` cuts something off in the first half, and the mean of the first tenth (or
-      of what is cut, if less) is more than 5 times that of any as long a stretch of the rest.
+      of what is cut, if less) is more than 5 times that of any as long a stretch of the rest,
+      although no more requests came in it, by a fifth, than on average: a burst is no transient.
 
     On stationary queues at most 2 % of runs of 10 to 60 s are found, most of them at a load of 0.9
     under bursts (docs/verdicts.md has the table).
 
     Args:
         what: The series' name.
-        fine: Means over equal stretches, 200 of them or a little fewer.
+        fine: Means over equal stretches, 200 of them or a little fewer, `[K]`.
+        arrivals: How many requests came in each of these, `[K]`.
         window_s: The length of all of them together.
     """
     size = len(fine) // _STRETCHES
@@ -89,11 +97,19 @@ def unsteady(what: str, fine: FloatArray, window_s: float) -> Drift | None:
     if not 0 < cut < len(fine) // 2:
         return None
     head = min(cut, len(fine) // 10)
+    if float(arrivals[:head].mean()) > _MORE_ARRIVALS * float(arrivals.mean()):
+        return None
     rest = np.concatenate(([0.0], np.cumsum(fine[cut:])))
     first = float(fine[:head].mean())
     if first <= TRANSIENT * float((rest[head:] - rest[:-head]).max()) / head:
         return None
     return Drift(what, first, float(fine[cut:].mean()), cut / len(fine) * window_s)
+
+
+def stretch_counts(times_s: FloatArray, window_s: float, count: int) -> npt.NDArray[np.int64]:
+    """Return how many of the times lie in each of `count` equal stretches of the window."""
+    stretch = np.minimum((times_s * count / window_s).astype(np.int64), count - 1)
+    return np.asarray(np.bincount(stretch, minlength=count), dtype=np.int64)
 
 
 def stretch_means(

@@ -112,7 +112,8 @@ def _keep(content: dict[str, Any], folder: Path) -> None:
     from results.figures.capacity import save_capacity_figure
     from results.run import write_text
 
-    save_capacity_figure(content, folder / "capacity.png")
+    if content["trials"]:
+        save_capacity_figure(content, folder / "capacity.png")
     write_text(folder / "capacity.json", json.dumps(content, indent=1) + "\n")
 
 
@@ -176,5 +177,6 @@ def _tell(content: dict[str, Any], folder: Path, *, as_json: bool, quiet: bool) 
     for name, text in rows(content):
         table.add_row(name, Text(text))
     console.print(table)
-    console.print(f"numbers: {folder / 'capacity.json'}", soft_wrap=True)
-    console.print(f"picture: {folder / 'capacity.png'}", soft_wrap=True)
+    for name, path in (("numbers", folder / "capacity.json"), ("picture", folder / "capacity.png")):
+        if path.exists():
+            console.print(f"{name}: {path}", soft_wrap=True)

@@ -78,7 +78,7 @@ def render(settings: Settings) -> Rendered:
         remarks.append(
             "batch_timeout_ms=0 makes Ray Serve close a batch with what waits at that instant, "
             "often one request, even while another batch runs: a timeout of about one batch's "
-            "execution time is nearer to what was measured"
+            "execution time may come nearer to what was measured"
         )
     if kind == "auto":
         remarks.append("device=auto asks Ray for no GPU: set num_gpus if there is one")

@@ -125,19 +125,26 @@ class Cell:
     Attributes:
         offered_rps: the load.
         utilization: the load as a share of what the source can serve, if it was given so.
+        limit_rps: what this setting serves with a queue that never empties.
         knobs: what was swept.
         outcome: what came of it; None if this setting cannot carry the load.
     """
 
     offered_rps: float
     utilization: float | None
+    limit_rps: float
     knobs: dict[str, Value]
     outcome: Outcome | None
 
     def as_json(self, slo_s: float | None, window_s: float) -> dict[str, Any]:
         """The cell in numbers; times in seconds, null where a request got no answer."""
         out = self.outcome
-        named = {**self.knobs, "offered_rps": self.offered_rps, "utilization": self.utilization}
+        named = {
+            **self.knobs,
+            "offered_rps": self.offered_rps,
+            "utilization": self.utilization,
+            "limit_rps": self.limit_rps,
+        }
         if out is None:
             return named | {"able": False} | dict.fromkeys(NUMBERS)
         goodput = None if slo_s is None else out.within(slo_s) / window_s
@@ -241,7 +248,7 @@ def sweep(
             # In overload latency says how long the trace is, not how fast the setting is.
             able = refuses(setup) or offered_rps < limit_rps
             outcome = setup.outcome(resolved, seed, arrival_s) if able else None
-            cell = Cell(offered_rps, resolved.utilization, knobs, outcome)
+            cell = Cell(offered_rps, resolved.utilization, limit_rps, knobs, outcome)
             cells.append(cell.as_json(slo_s, resolved.window_s))
     return {
         "simulated": True,

@@ -31,6 +31,9 @@ in_flight = 2
 [replay]
 trace = "poisson.json"
 
+[slo]
+slo = ["p99<=50ms"]
+
 [recommendation]
 sentence = "no measurable gain"
 """

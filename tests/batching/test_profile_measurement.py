@@ -1,6 +1,7 @@
 """Measuring a profile: exact on a virtual clock, adaptive, within its budget, through a batcher."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from batching import BatchExecutionError, ConfigError, Placement, RealClock, Vir
 from batching.models import AffineModel, RooflineModel, SyntheticModel
 from batching.models.torch_model import TokenModel
 from batching.profiles import ServiceProfile, measure_profile
+from batching.profiles.callers import Callers
 from batching.profiles.plan import LEAST_SAMPLES, MOST_SAMPLES, sizes_up_to, visits_a_round
 from tests.batching.profiled import NoisyModel, affine, measured
 
@@ -117,6 +119,40 @@ class TestAdaptivity:
         ]
         assert max(means) > 1.05
         assert max(means) / min(means) < 1.02
+
+
+class TestCallers:
+    def test_send_at_half_of_the_peak_and_change_nothing_of_an_exact_model(self):
+        profile = measured(affine, max_batch_size=8, callers=True)
+        assert profile.callers_rps == pytest.approx(0.5 * 8 / 0.0058)
+        assert profile.sizes == tuple(range(1, 9))
+        for size in profile.sizes:
+            assert profile.total_s(size) == pytest.approx(0.005 + 0.0001 * size, abs=1e-9)
+
+    def test_are_as_many_as_asked_for_and_stop(self):
+        clock = VirtualClock()
+        callers = Callers(clock, 2000.0, seed=1)
+        callers.start()
+        clock.sleep_until(3.0)
+        callers.stop()
+        assert callers.sent == pytest.approx(6000, abs=4 * 6000**0.5)
+        sent = callers.sent
+        clock.sleep_until(4.0)
+        assert callers.sent == sent
+
+    def test_stop_when_the_measurement_fails(self):
+        class Breaks(AffineModel):
+            batches = 0
+
+            def run(self, inputs):
+                self.batches += 1
+                if self.batches > 30:
+                    raise OSError("no disk")
+                return super().run(inputs)
+
+        with pytest.raises(BatchExecutionError):
+            measured(lambda clock: Breaks(0.001, 0.0, clock), max_batch_size=4, callers=True)
+        assert not [t for t in threading.enumerate() if t.name == "dynbatch-callers"]
 
 
 class TestBudget:

@@ -33,6 +33,7 @@ SETTINGS = Settings.model_validate(
             "replicas": 1,
         },
         "replay": {"trace": 'odd "name".json', "rate": 1e-05, "seed": 7, "loop": True},
+        "slo": {"slo": ["p99<=50ms", "throughput>=100"]},
     }
 )
 FACTS = Facts(

@@ -33,7 +33,7 @@ from bench.tuning.device import (
 )
 from bench.tuning.evaluation import Traffic
 from bench.tuning.objectives import CapacityWithin, Limit, Statistic
-from bench.tuning.question import CURRENT, DEFAULT, Question
+from bench.tuning.question import CURRENT, DEFAULT, WINDOW, Question
 from bench.tuning.search import PATIENCE, TRIALS
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
 from bench.tuning.space import Whole, parse_search
@@ -341,6 +341,9 @@ def _verify(
         if candidate.facts["limit_rps"] > offered_rps or objective.name == "goodput"
     }
     profiled_s = 0.0 if loaded.profile is None or request.profile else loaded.profile.spent_s
+    for name in ("best simulated", WINDOW):  # the first to stay behind where time is short
+        if not _affordable(request.budget_s - profiled_s, len(arms)):
+            arms.pop(name, None)
 
     def run(folder: Path, clock: Clock, console: Console) -> Verified:
         def make_runner(named: list[Arm]) -> RunArm:
@@ -371,6 +374,14 @@ def _verify(
         return verification.run()
 
     return run
+
+
+def _affordable(budget_s: float, arms: int) -> bool:
+    try:
+        affordable_window_s(budget_s, arms)
+    except InputError:
+        return False
+    return True
 
 
 def references_beaten(result: Result) -> dict[str, float]:

@@ -107,7 +107,8 @@ class Request(BaseModel):
         _ = question.asked
         parse_search(self.search)
         if self.race:  # a budget that is too small is found before anything is spent
-            affordable_window_s(self.budget_s - self.profile_budget_s, arms=4)
+            profiling_s = self.profile_budget_s if self.profile is None else 0.0
+            affordable_window_s(self.budget_s - profiling_s, arms=4)
         return question
 
 

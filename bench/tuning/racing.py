@@ -35,7 +35,7 @@ class Run:
     @property
     def folder(self) -> str:
         """Where it is kept: draw-03/plain."""
-        return f"draw-{self.draw + 1:02d}/{self.arm}"
+        return f"draw-{self.draw + 1:02d}/{self.arm.replace(' ', '-')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE, Candidate
 from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
-from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput
+from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
 from results import format as fmt
 
@@ -114,8 +114,15 @@ def _unmet_on_device(result: Result) -> str:
 
 
 def _value(result: Result, chosen: Candidate) -> str:
-    objective = result.findings.asked.objective
+    objective, verified = result.findings.asked.objective, result.verified
     load = fmt.rate(result.findings.load["offered_rps"])
+    measured = None if verified is None else verified.measured.get("value")
+    if (
+        verified is not None
+        and measured is not None
+        and isinstance(objective, Latency | DeviceTime)
+    ):
+        return f"{verified.label} {fmt.duration(measured)} at {load}, measured"
     if isinstance(objective, CapacityWithin):
         times = chosen.score.value / (chosen.facts["offered_rps"] or 1.0)
         return (
@@ -140,8 +147,8 @@ def _against(result: Result) -> str:
             return f"; measured: the {name} setting left requests unanswered"
         low, high = gain.effect.interval
         return (
-            f"; measured: {verified.label} x {gain.effect.ratio:.3f} of the {name} setting's "
-            f"({low:.3f} to {high:.3f}) at {fmt.rate(verified.rate_rps)}"
+            f"; {verified.label} x {gain.effect.ratio:.3f} of the {name} setting's "
+            f"({low:.3f} to {high:.3f}), measured at {fmt.rate(verified.rate_rps)}"
         )
     ratio = references_beaten(result).get(name)
     return "" if ratio is None else f", x {ratio:.3f} of the {name} setting's"

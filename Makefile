@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Other batchers bring many dependencies, which may clash with ours.
 PEERS := .venv-perf
+SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check format perf perf-faults soak clean
+.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +25,13 @@ $(VENV)/.tests: $(VENV)/.runs
 $(PEERS)/.peers: pyproject.toml tests/perf/constraints-peers.txt tests/perf/install_peers.py
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore
-	$(PEERS)/bin/python tests/perf/install_peers.py
+	$(PEERS)/bin/python tests/perf/install_peers.py perf tests/perf/constraints-peers.txt
+	@touch $@
+
+$(SERVERS)/.servers: pyproject.toml tests/check_exports/constraints.txt tests/perf/install_peers.py
+	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
+	@echo '*' > $(SERVERS)/.gitignore
+	$(SERVERS)/bin/python tests/perf/install_peers.py exports tests/check_exports/constraints.txt
 	@touch $@
 
 bench: $(VENV)/.runs ## set up, replay the built-in bursty trace against the default model, write a report
@@ -47,11 +54,23 @@ perf: $(VENV)/.tests $(PEERS)/.peers ## benchmarks of dynbatch itself and beside
 	$(BIN)/python -m tests.perf
 	$(PEERS)/bin/python -m tests.perf peers
 
+fidelity: $(VENV)/.tests ## how far simulations are off here; DYNBATCH_RECORDING=FILE adds a recorded trace
+	$(BIN)/python -m tests.perf.fidelity $(ARGS)
+
 perf-faults: $(PEERS)/.peers ## what happens when things go wrong, in dynbatch and in other batchers
 	$(PEERS)/bin/python -m tests.perf_faults
+
+check-exports: $(SERVERS)/.servers ## what dynbatch export writes, against the servers' own packages
+	$(SERVERS)/bin/python -m pytest -W ignore -v tests/check_exports/accepted.py tests/check_exports/behaviour.py
 
 soak: $(VENV)/.tests ## a million requests with everything going wrong at once
 	$(BIN)/python -m tests.soak
 
+calibrate: $(VENV)/.tests ## how often verdicts are wrong, on simulated queues whose truth is known
+	$(BIN)/python -m tests.calibration
+
+search-quality: $(VENV)/.tests ## how far what tune recommends is from the best of a grid, on draws it never saw
+	$(BIN)/python -m tests.search_quality
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) $(SERVERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
+from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
@@ -131,6 +132,34 @@ class DynamicBatcher:
         self._watching: Thread
         self._cold_starts: list[ColdStart] = []
         self._started = False
+
+    @classmethod
+    def from_config(
+        cls,
+        path: str | Path,
+        run: Model | Executor | Callable[[list[Any]], Sequence[Any]] | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """A batcher with the settings of a config file, `recommended.toml` say; not started.
+
+        The tables `[model]` and `[batcher]` are read, with the keys of `dynbatch --config`. What
+        the file leaves out has the constructor's default.
+
+        Args:
+            path: the TOML file.
+            run: what to batch; in its place the file's `model` by its name, with its `weights` and
+                `length_buckets`. The file's `device` and `dtype` count either way.
+            overrides: arguments of the constructor, in place of what the file says.
+
+        Raises:
+            ConfigError: the file cannot be read, something in it is unknown or out of its range,
+                or neither it nor `run` says what to batch.
+            DeviceError: no such device here.
+        """
+        from batching.config_file import arguments
+
+        run, knobs = arguments(Path(path), run, overrides)
+        return cls(run, **knobs)
 
     def start(self) -> None:
         """Load and warm up the model, then accept requests; blocks until ready.

@@ -6,7 +6,7 @@ The command line wins over the file, the file over the defaults.
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,9 @@ from pydantic import (
 )
 
 from bench.errors import InputError
+
+if TYPE_CHECKING:
+    from results.slo import Slo
 
 # A file's `true` is no number, and its "8" is none either.
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
@@ -54,7 +57,7 @@ class BatcherSettings(_Table):
     deadline_ms: Positive | None = None
     execute_timeout_ms: Positive | None = None
     replicas: Annotated[AtLeastOne, Field(le=1024)] | None = None
-    in_flight: Literal[1, 2] = 1
+    in_flight: Annotated[AtLeastOne, Field(le=2)] = 1
 
 
 class ReplaySettings(_Table):
@@ -76,18 +79,38 @@ class ReplaySettings(_Table):
     skip_bad: int = Field(default=0, ge=0)
 
 
+class SloSettings(_Table):
+    """`[slo]`: what the run is judged by, and whether it goes on until it can be."""
+
+    slo: tuple[StrictStr, ...] = ()
+    until_decided: StrictBool = False
+    max_duration: Positive | None = None
+
+    @property
+    def parsed(self) -> "tuple[Slo, ...]":
+        """The objectives; `load_settings` has made sure that they can be read."""
+        from results.slo import Slo
+
+        return tuple(Slo.parse(text) for text in self.slo)
+
+
 class Settings(_Table):
     """Everything that decides a run."""
 
     model: ModelSettings = ModelSettings()
     batcher: BatcherSettings = BatcherSettings()
     replay: ReplaySettings = ReplaySettings()
+    slo: SloSettings = SloSettings()
 
+
+# Kept in the same file, and of no consequence for a run: `bench.recommendation`.
+IGNORED = ("recommendation",)
 
 TABLES: dict[str, type[_Table]] = {
     "model": ModelSettings,
     "batcher": BatcherSettings,
     "replay": ReplaySettings,
+    "slo": SloSettings,
 }
 
 _READING = ("trace_format", "time_column", "time_unit", "skip_bad")
@@ -119,7 +142,45 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         raise InputError(_one_line(error, config, given)) from None
     if settings.replay.rate is not None and settings.replay.utilization is not None:
         raise InputError("load must be given as --rate or as --utilization, but got both")
+    _check_slos(settings, "" if config is None or "slo" in given else f"config {config}: [slo] ")
     return settings
+
+
+def _check_slos(settings: Settings, source: str) -> None:
+    """Raise InputError for SLOs that cannot be read, or that a run could not be judged by."""
+    from results.errors import InvalidInputError
+    from results.judgement import LIVE
+    from results.slo import goodput_limit_s
+
+    asked = settings.slo
+    try:
+        slos = asked.parsed
+    except InvalidInputError as error:
+        raise InputError(f"{source}{error}") from None
+    if any(slo.metric == "goodput_rps" for slo in slos) and goodput_limit_s(slos) is None:
+        raise InputError(
+            f"{source}an SLO on goodput must come with one on a percentile of latency, "
+            f"but got {', '.join(asked.slo)}"
+        )
+    if asked.max_duration is not None and not asked.until_decided:
+        raise InputError("max_duration goes with until_decided, but got it alone")
+    if not asked.until_decided:
+        return
+    if not slos:
+        raise InputError(
+            "until_decided must have an SLO to decide (--slo 'p99<=50ms'), but has none"
+        )
+    late = [str(slo) for slo in slos if slo.objective.kind not in LIVE]
+    if late:
+        raise InputError(
+            "until_decided must have SLOs on latency, endings, throughput or goodput, which are "
+            f"known while the run goes on, but got {late[0]}"
+        )
+    duration, longest = settings.replay.duration, asked.max_duration
+    if duration is not None and longest is not None and longest <= duration:
+        raise InputError(
+            f"max_duration must be more than the duration of {duration:g} s, but got {longest:g}"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
@@ -130,7 +191,7 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"config {path}: must be TOML, but {error}") from None
     for name, table in tables.items():
-        if name not in TABLES or not isinstance(table, dict):
+        if name not in {*TABLES, *IGNORED} or not isinstance(table, dict):
             expected = ", ".join(f"[{known}]" for known in TABLES)
             raise InputError(f"config {path}: must hold the tables {expected}, but got {name!r}")
     return tables

@@ -26,6 +26,7 @@ def _sizes(text: str) -> Sizes:
 
 _LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
 _MEASUREMENT = "Measurement"
+_VERDICT = "Verdict"
 
 Trace = Annotated[
     str | None,
@@ -230,10 +231,34 @@ InFlight = Annotated[
         rich_help_panel=_BATCHER,
     ),
 ]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OBJECTIVE",
+        help="Judge the run by this, e.g. 'p99<=50ms', 'rejected<=1%', 'throughput>=1000'; "
+        "may be given several times. Exit code 3 if it is missed.",
+        rich_help_panel=_VERDICT,
+    ),
+]
+UntilDecided = Annotated[
+    bool | None,
+    typer.Option(
+        "--until-decided",
+        help="Go on with further arrivals until every objective is met or missed.",
+        rich_help_panel=_VERDICT,
+    ),
+]
+MaxDuration = Annotated[
+    float | None,
+    typer.Option(
+        help="Longest window with --until-decided, s; default 600, or --duration if longer.",
+        rich_help_panel=_VERDICT,
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="TOML file with the tables \\[model], \\[batcher] and \\[replay]; "
+        help="TOML file with the tables \\[model], \\[batcher], \\[replay] and \\[slo]; "
         "options given on the command line win.",
         rich_help_panel=_OUTPUT,
     ),
@@ -287,7 +312,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_
 Strict = Annotated[
     bool,
     typer.Option(
-        "--strict", help="Exit with code 3 if the run is not valid.", rich_help_panel=_OUTPUT
+        "--strict",
+        help="Exit with code 3 if the run is not valid, or leaves an SLO undecided.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
@@ -331,6 +358,39 @@ Sweep = Annotated[
         help="Try every combination: max_batch_size=1,2,4,8:batch_timeout_ms=0:20:1 "
         "(lists, or first:last:step); repeatable.",
         rich_help_panel=_BATCHER,
+    ),
+]
+
+# Of `capacity`.
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        help="What the load must meet, on a percentile or the mean of latency: 'p99<=50ms'.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Draws = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Draws of the trace that are taken together at each load.",
+        rich_help_panel=_LOAD,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Replay at the load that was found, for real.", rich_help_panel=_OUTPUT
+    ),
+]
+CapacityOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for capacity.json and capacity.png; default runs/<id>.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
@@ -382,5 +442,30 @@ ProfileJson = Annotated[
         "--json",
         help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
         rich_help_panel=_OUTPUT,
+    ),
+]
+
+# Of `export`.
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        help="TOML file: recommended.toml, or any that --config takes.",
+        metavar="CONFIG.toml",
+        show_default=False,
+    ),
+]
+ExportTarget = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="SERVER",
+        help="triton, ray-serve, litserve, bentoml, torchserve or dynbatch.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="The file to write; default stdout.", rich_help_panel=_OUTPUT
     ),
 ]

@@ -1,6 +1,6 @@
 """What a simulation says of a run before it is measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,10 @@ from bench.simulation.loading import Loaded, matching
 from bench.simulation.logs import simulation_logs
 from bench.simulation.runner import Setup
 from bench.simulation.source import ProfileSource
+from bench.simulation.writing import bounds_of
 from results.metrics import compute_metrics
 from results.prediction import measured
+from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
     from bench.session import Session
@@ -55,18 +57,59 @@ class Profiling:
         return Loaded(source, model.name, session.device, profile, self.path, differences)
 
 
-def predict(session: "Session", loaded: Loaded) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Known:
+    """Batch times that are there already.
+
+    Args:
+        loaded: the source.
+        force: use a profile of something else all the same.
+    """
+
+    loaded: Loaded
+    force: bool = False
+
+    def load(self, session: "Session") -> Loaded:
+        """The source, checked against the session's model.
+
+        Raises:
+            ProfileError: it is a profile of another model, device, dtype or engine.
+        """
+        profile = self.loaded.profile
+        if profile is None:
+            return self.loaded
+        differences = matching(profile, session.model, session.placement, force=self.force)
+        return replace(self.loaded, differences=differences)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a simulation says of a run.
+
+    Attributes:
+        metrics: those that are predicted, by their key in run.json.
+        bounds: what no setting can beat under these arrivals, by the profile; see
+            `bench.simulation.bounds`.
+    """
+
+    metrics: dict[str, float | None]
+    bounds: dict[str, float]
+
+
+def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> Prediction:
     """Simulate what the session is about to replay.
 
-    Returns:
-        The metrics that are predicted, by their key in run.json.
+    Args:
+        session: the model and the settings.
+        loaded: its batch times.
+        arrivals: what is replayed.
 
     Raises:
         InputError: the batcher's largest batch is beyond the profile.
     """
-    arrivals = session.arrivals
     setup = Setup(session.settings.batcher, loaded.source, session.replicas)
     arrival_s = arrivals.trace.arrival_s
     run = setup.run(arrival_s.tolist(), arrivals.seed or 0)
     logs = simulation_logs(run, arrival_s, setup.knobs.max_batch_size).validated()
-    return measured(compute_metrics(logs, arrivals.window_s, replicas=session.replicas))
+    metrics = compute_metrics(logs, arrivals.window_s, replicas=session.replicas)
+    return Prediction(measured(metrics), bounds_of(setup, arrivals))

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
 from types import FrameType
 from typing import Any
@@ -15,11 +15,14 @@ from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, Reque
 from batching.errors import describe
 from bench.environment import describe_environment
 from bench.logs import batch_log, request_log
+from bench.looks import Looks
+from bench.prediction import Prediction
 from bench.progress import Progress
 from bench.replay import Sent, quiet_gc, replay
 from bench.session import Session
 from bench.stalls import StallWatch
 from bench.telemetry import Telemetry
+from workloads import ResolvedTrace
 
 # From the last preparation to the first arrival: time for the threads to reach their posts.
 _LEAD_S = 0.05
@@ -50,7 +53,7 @@ class Recording:
     config: dict[str, Any]
     environment: dict[str, Any]
     trace: dict[str, Any]
-    prediction: dict[str, float | None] | None = None
+    prediction: Prediction | None = None
 
 
 class _Observer:
@@ -78,13 +81,17 @@ def record(session: Session) -> Recording:
     _warm_up(session, target)
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
+    looks = _looks(session)
     with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
         with Telemetry(clock, target.statistics, session.gpu_index) as telemetry:
             sent.start_s = clock.now() + _LEAD_S
-            error = _play(session, target, sent, arrival_s)
+            error = _play(session, target, sent, arrival_s, looks)
             _drain(session, target, sent)
         stalls = stall_watch.stop(sent.start_s)
     window_s = session.arrivals.window_s
+    if looks is not None and looks.window_s is not None:
+        window_s = looks.window_s
+    arrivals = _played(session.arrivals, window_s, len(sent.requests))
     batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
     played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
     first_error = error or next((r.value for r in sent.requests if r.status == "failed"), None)
@@ -102,10 +109,33 @@ def record(session: Session) -> Recording:
         window_s=min(window_s, played_s),
         partial=played_s < window_s,
         first_error=first_error,
-        config=_config(session),
+        config=_config(session, arrivals),
         environment=_environment(session, target, first_error),
-        trace=session.arrivals.describe(),
-        prediction=session.prediction,
+        trace=arrivals.describe(),
+        prediction=session.predict(arrivals),
+    )
+
+
+def _looks(session: Session) -> Looks | None:
+    """What ends a run once its SLOs are decided; None where it has a length of its own."""
+    if not session.looks_s:
+        return None
+    arrivals = session.arrivals
+    return Looks(
+        session.looks_s, session.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
+    )
+
+
+def _played(arrivals: ResolvedTrace, window_s: float, sent: int) -> ResolvedTrace:
+    """What was sent of the arrivals of a run that ended before all of them were."""
+    if window_s >= arrivals.window_s or sent >= len(arrivals.trace):
+        return arrivals
+    end_s = max(window_s, float(arrivals.trace.arrival_s[sent]))
+    return replace(
+        arrivals,
+        trace=arrivals.trace.window(0.0, end_s),
+        window_s=window_s,
+        tail_s=end_s - window_s,
     )
 
 
@@ -133,9 +163,20 @@ def _warm_up(session: Session, target: DynamicBatcher) -> None:
 
 
 def _play(
-    session: Session, target: DynamicBatcher, sent: Sent, arrival_s: list[float]
+    session: Session,
+    target: DynamicBatcher,
+    sent: Sent,
+    arrival_s: list[float],
+    looks: Looks | None,
 ) -> BaseException | None:
     """Replay under a progress line; whatever ends it early is returned, not raised."""
+    clock = session.clock
+
+    def watch() -> None:
+        progress.watch()
+        if looks is not None:
+            looks.watch(sent, clock.now())
+
     try:
         with Progress(session.console, sent, target, arrival_s, session.clock) as progress:
             replay(
@@ -145,7 +186,7 @@ def _play(
                 session.clock,
                 sent,
                 client=session.settings.replay.client,
-                watch=progress.watch,
+                watch=watch,
                 drain_limit_s=max(session.arrivals.window_s, _MIN_DRAIN_S),
             )
     except BaseException as error:  # noqa: BLE001 - what was measured is kept, whatever came
@@ -163,13 +204,13 @@ def _drain(session: Session, target: DynamicBatcher, sent: Sent) -> None:
     now = session.clock.now
     window_s = session.arrivals.window_s
     limit_s = max(now() - sent.start_s, _MIN_DRAIN_S)
-    if sent.stop.is_set():
+    if sent.stopped_s is not None:
         limit_s = _INTERRUPTED_DRAIN_S
     until_s = now() + limit_s
     measured = int(session.arrivals.trace.arrival_s.searchsorted(window_s))
     with contextlib.suppress(KeyboardInterrupt):
         for request in sent.requests[:measured]:
-            while not request.done() and now() < until_s and not sent.stop.is_set():
+            while not request.done() and now() < until_s and sent.stopped_s is None:
                 session.clock.sleep_until(now() + 0.01)
         _stop(target, drain=True, limit_s=max(0.0, until_s - now()))
     _stop(target, drain=False, limit_s=_HUNG_S)
@@ -206,15 +247,18 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _config(session: Session) -> dict[str, Any]:
+def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
     """What was in force, defaults and resolved values included."""
-    settings, arrivals = session.settings, session.arrivals
+    settings = session.settings
     return {
         **settings.model.model_dump(mode="json"),
         "model": session.model.name,
         "device": session.device,
         **settings.batcher.model_dump(mode="json"),
         **settings.replay.model_dump(mode="json"),
+        "slo": [str(slo) for slo in settings.slo.parsed],
+        "until_decided": settings.slo.until_decided,
+        "looks": len(session.looks_s) or None,
         "rate": arrivals.rate_rps,
         "utilization": arrivals.utilization,
         "duration": arrivals.window_s,

@@ -30,8 +30,8 @@ class Sent:
         ended_s: when the caller of request i had its answer, where callers take the time
             themselves (client "loop"); empty otherwise.
         start_s: the window's start, in seconds of the clock.
-        stop: set by `interrupt`; ends the replay early.
-        stopped_s: when that was, in seconds of the clock; None if it was not.
+        stop: ends the sending early; set by `interrupt`, or once enough was sent.
+        stopped_s: when it was interrupted, in seconds of the clock; None if it was not.
     """
 
     start_s: float
@@ -149,7 +149,7 @@ def _send_from_loop(  # noqa: PLR0917 - the thread's arguments and one more
         give_up_s = now() + drain_limit_s
         while tasks and now() < give_up_s:
             await asyncio.wait(tasks, timeout=_LOOK_UP_S)
-            if sent.stop.is_set():
+            if sent.stopped_s is not None:
                 give_up_s = min(give_up_s, now() + _INTERRUPTED_DRAIN_S)
 
     # select() takes microseconds where epoll rounds a time-out up to whole milliseconds.

@@ -4,7 +4,9 @@ Everything that can be wrong with the input is found here, before a file is writ
 """
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,11 @@ from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
-from bench import trace_source
 from bench.config import Settings
-from bench.errors import RunFailedError
-from bench.prediction import Profiling, predict
+from bench.errors import InputError, RunFailedError
+from bench.looks import LONGEST_S, planned
+from bench.prediction import Known, Prediction, Profiling, predict
+from bench.trace_source import load_replayed
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -36,9 +39,15 @@ class Session:
         clock: the time everything is measured on.
         console: where to say what is being done.
         profiling: predict the run first, with batch times from there.
+        also: settings with other knobs that it will serve with too, checked before the model is
+            loaded; see `serving`.
+
+    Attributes:
+        arrivals: what is sent; with --until-decided as many as may be needed.
+        looks_s: when the run is looked at, seconds of the window; empty without --until-decided.
 
     Raises:
-        ConfigError, WorkloadError: something in the settings is not usable.
+        ConfigError, WorkloadError, InputError: something in the settings is not usable.
         RunFailedError: the model raised.
     """
 
@@ -48,15 +57,15 @@ class Session:
         clock: Clock,
         console: Console,
         *,
-        profiling: Profiling | None = None,
+        profiling: Profiling | Known | None = None,
+        also: Sequence[Settings] = (),
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        spec = self._read_trace()
-        batcher = settings.batcher
+        self._spec = load_replayed(settings.replay, console)
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
         self.model: Model = load_model(
@@ -66,13 +75,18 @@ class Session:
             length_buckets=model.length_buckets,
         )
         self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
-        self.replicas = batcher.replicas or (len(placements) if self.model.uses_torch else 1)
+        self._devices = len(placements) if self.model.uses_torch else 1
+        self.replicas = settings.batcher.replicas or self._devices
         self.batcher(None)  # a knob out of range is found before anything is loaded
+        for other in also:
+            self.serving(other).batcher(None)
         self.executor: Executor = make_executor(self.model, self.placement, clock)
         self._load()
         self.profile = None if profiling is None else profiling.load(self)
-        self.arrivals = self._resolve(spec)
-        self.prediction = None if self.profile is None else predict(self, self.profile)
+        self.looks_s: tuple[float, ...] = ()
+        self.arrivals = self._resolve()
+        self._predicted: Prediction | None = None
+        self._predicted = self.predict(self.arrivals)
         self.payloads = self._payloads()
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
@@ -88,6 +102,52 @@ class Session:
             observer=observer,
             clock=self.clock,
         )
+
+    def predict(self, arrivals: workloads.ResolvedTrace) -> Prediction | None:
+        """What a simulation says of these arrivals; None where no prediction was asked for.
+
+        Of all arrivals it is worked out before they are replayed; a run that ended once it was
+        decided is predicted over what it came to.
+        """
+        if self.profile is None:
+            return None
+        if self._predicted is not None and arrivals is self.arrivals:
+            return self._predicted
+        return predict(self, self.profile, arrivals)
+
+    def serving(
+        self, settings: Settings, arrivals: workloads.ResolvedTrace | None = None
+    ) -> "Session":
+        """This model, loaded once, behind other knobs and under other arrivals.
+
+        Args:
+            settings: as those of this session but for the batcher's.
+            arrivals: what is replayed; this session's own if not given.
+        """
+        other = copy.copy(self)
+        other.settings = settings
+        other.replicas = settings.batcher.replicas or self._devices
+        other._predicted = None  # noqa: SLF001 - its own: that prediction was of these knobs
+        if arrivals is not None:
+            other.arrivals = arrivals
+        return other
+
+    def draws(self, count: int) -> list[workloads.ResolvedTrace]:
+        """Several draws of the trace, all at the load that was resolved for this session.
+
+        Raises:
+            WorkloadError: the trace cannot be drawn that often, or not at that length.
+        """
+        load = self.arrivals
+        options = {
+            **self._options(self.settings.replay.duration),
+            "rate_rps": load.rate_rps,
+            "utilization": None,
+        }
+        return [
+            replace(draw, utilization=load.utilization, peak_rps=load.peak_rps)
+            for draw in workloads.resolve_draws(self._spec, count, **options)
+        ]
 
     @property
     def device(self) -> str:
@@ -110,29 +170,34 @@ class Session:
         with self._model_code("could not be loaded"):
             self.executor.prepare()
 
-    def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
-        replay = self.settings.replay
-        return trace_source.load(replay.trace, trace_source.replay_reading(replay), self.console)
-
-    def _resolve(self, spec: Any) -> workloads.ResolvedTrace:
-        replay = self.settings.replay
-        duration_s = replay.duration
+    def _resolve(self) -> workloads.ResolvedTrace:
+        """The arrivals; with --until-decided as many as may be needed, and when it is looked."""
+        if not self.settings.slo.until_decided:
+            return self._arrivals(self.settings.replay.duration)
+        duration_s = self._length_s(self.settings.replay.duration)
         if duration_s is None:
-            duration_s = getattr(spec, "duration_s", None)
-        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
-        resolved = workloads.resolve(
-            spec,
-            rate_rps=replay.rate,
-            utilization=replay.utilization,
-            time_scale=replay.time_scale,
-            duration_s=replay.duration,
-            tail_s=tail_s,
-            seed=replay.seed,
-            match_load=replay.match_load,
-            peak_rps=self._peak_rps,
-            rate_by=replay.rate_by,
-            loop=replay.loop,
-        )
+            raise InputError(
+                "until_decided must have a --duration to start with, shorter than the recording, "
+                "but has none"
+            )
+        longest_s = self.settings.slo.max_duration or max(LONGEST_S, duration_s)
+        if isinstance(self._spec, workloads.ListedTrace):
+            # A recording goes on as far as it has arrivals.
+            longest_s = min(longest_s, self._arrivals(None).window_s)
+        if longest_s <= duration_s:
+            raise InputError(
+                f"until_decided must have more than the duration of {duration_s:g} s to go on to, "
+                f"but has {longest_s:.6g} s"
+            )
+        self.looks_s = planned(duration_s, longest_s)
+        return self._arrivals(longest_s)
+
+    def _length_s(self, asked_s: float | None) -> float | None:
+        """The window asked for, or else that of the trace file; None for all of a recording."""
+        return getattr(self._spec, "duration_s", None) if asked_s is None else asked_s
+
+    def _arrivals(self, asked_s: float | None) -> workloads.ResolvedTrace:
+        resolved = workloads.resolve(self._spec, peak_rps=self._peak_rps, **self._options(asked_s))
         factor = resolved.describe()["match_factor"]
         if factor is not None:
             self.console.print(
@@ -141,11 +206,30 @@ class Session:
             )
         return resolved
 
+    def _options(self, asked_s: float | None) -> dict[str, Any]:
+        """What the settings ask of the trace, as `workloads.resolve` takes it."""
+        replay = self.settings.replay
+        duration_s = self._length_s(asked_s)
+        tail_s = min(max((duration_s or 0.0) * _TAIL_SHARE, _TAIL_MIN_S), _TAIL_MAX_S)
+        return {
+            "rate_rps": replay.rate,
+            "utilization": replay.utilization,
+            "time_scale": replay.time_scale,
+            "duration_s": asked_s,
+            "tail_s": tail_s,
+            "seed": replay.seed,
+            "match_load": replay.match_load,
+            "rate_by": replay.rate_by,
+            "loop": replay.loop,
+        }
+
     def _peak_rps(self) -> float:
         if self.profile is not None:
             peak_rps = self.profile.source.peak_rps
             self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
             return self.replicas * peak_rps
+        if self.probe is not None:
+            return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
             self.probe = probe(self.executor, self.clock)

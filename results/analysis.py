@@ -1,7 +1,8 @@
-"""From a run's logs to its metrics and findings."""
+"""From a run's logs to its metrics, findings and verdicts."""
 
 from pathlib import Path
 
+from results.judgement import judge_run
 from results.metrics import compute_metrics
 from results.prediction import errors
 from results.run import Run, RunDirectory, positive_number, whole_number
@@ -9,10 +10,11 @@ from results.validity import Evidence, check
 
 
 def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
-    """Compute a run's metrics and findings from its logs, write them to run.json, return the run.
+    """Compute a run's metrics, findings and verdicts from its logs and write them to run.json.
 
     It can be repeated at any time: what it computes depends on nothing but the logs, and on
-    `config.replicas`, `environment.cores` and `trace.pass_s` of run.json.
+    `config.replicas`, `config.slo`, `config.looks`, `trace.process`, `trace.pass_s` and
+    `environment.cores` of run.json.
 
     Args:
         path: The run's folder, with its logs and run.json.
@@ -37,8 +39,22 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
         metrics = metrics.model_copy(update={"prediction_error": off})
     pass_s = positive_number(record.trace, "pass_s")
     findings = check(Evidence(run.logs, metrics, record.window_s, record.config, pass_s))
+    verdicts = judge_run(
+        run.logs,
+        run.slos,
+        record.window_s,
+        replicas=run.replicas,
+        looks=whole_number(record.config, "looks") or 1,
+        pass_s=pass_s,
+        population="this process" if record.trace.get("process") else "this recording",
+    )
     analysed = record.model_copy(
-        update={"metrics": metrics, "findings": tuple(findings), "valid": not findings}
+        update={
+            "metrics": metrics,
+            "findings": tuple(findings),
+            "verdicts": tuple(verdicts),
+            "valid": not findings,
+        }
     )
     RunDirectory(run.path).write_record(analysed)
     return Run(run.path, analysed, run.logs)

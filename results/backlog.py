@@ -33,6 +33,17 @@ class Steps:
         peaks = [self.within(start, end).max() for start, end in pairwise(edges_s)]
         return np.array(peaks, dtype=np.int64)
 
+    def means(self, edges_s: FloatArray) -> FloatArray:
+        """Return the mean over time within each bin between two edges."""
+        if len(self.times_s) == 0:
+            return np.zeros(len(edges_s) - 1)
+        areas = np.concatenate(([0.0], np.cumsum(self.counts[:-1] * np.diff(self.times_s))))
+        last = np.searchsorted(self.times_s, edges_s, side="right") - 1
+        known = np.maximum(last, 0)
+        since = np.where(last < 0, 0.0, edges_s - self.times_s[known])
+        means: FloatArray = np.diff(areas[known] + self.counts[known] * since) / np.diff(edges_s)
+        return means
+
 
 def between(starts_s: FloatArray, ends_s: FloatArray) -> Steps:
     """Return how many of the spans [start, end) are under way; one without an end goes on."""

@@ -9,8 +9,16 @@ import jinja2
 from results import format as fmt
 from results import prediction
 from results.figures import FIGURES, save_figures
+from results.headroom import gaps
 from results.run import REPORT, SIMULATION, Run, write_text
-from results.wording import free_form_rows, headline, metric_rows, repetition, standing
+from results.wording import (
+    free_form_rows,
+    headline,
+    metric_rows,
+    repetition,
+    rulings,
+    standing,
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,12 +48,23 @@ def write_report(run: Run) -> Path:
         headline=headline(run),
         standing=standing(run.record),
         repetition=repetition(run.record),
+        rulings=rulings(run.record),
         key_numbers=_key_numbers(run),
         figures=[(spec, images[spec.name]) for spec in FIGURES],
         metrics=metric_rows(metrics),
         prediction=None
         if run.record.prediction is None
         else prediction.rows(run.record.prediction, metrics),
+        headroom=[
+            (
+                gap.name,
+                fmt.duration(gap.actual_s),
+                fmt.duration(gap.least_s),
+                f"x {fmt.number(gap.times)}",
+                gap.policies,
+            )
+            for gap in gaps(run.record.bounds, metrics)
+        ],
         simulated=run.record.kind == SIMULATION,
         tables=[
             ("Configuration", free_form_rows(settings)),

@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from results.errors import (
+    InvalidInputError,
     LogError,
     NotAnalysedError,
     RunCorruptError,
@@ -27,7 +28,9 @@ from results.errors import (
 )
 from results.log import BATCHES, REQUESTS, STALLS, TELEMETRY, LogSchema, RunLogs
 from results.metrics import Metrics
+from results.slo import Slo, goodput_limit_s
 from results.validity import Finding
+from results.verdict import Verdict
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -42,9 +45,10 @@ _LOGS = (REQUESTS, BATCHES, TELEMETRY, STALLS)
 class RunRecord(BaseModel):
     """What run.json says.
 
-    `valid`, `findings` and `metrics` are empty until the run is analysed; `partial` says that it
-    was interrupted. `prediction` is what a simulation of the same arrivals said before the run, by
-    the metrics' keys. `config`, `environment` and `trace` are free-form and meant for display.
+    `valid`, `findings`, `verdicts` and `metrics` are empty until the run is analysed; `partial`
+    says that it was interrupted. `prediction` is what a simulation of the same arrivals said before
+    the run, by the metrics' keys; `bounds` is what no setting can beat under them. `config`,
+    `environment` and `trace` are free-form and meant for display.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,11 +60,13 @@ class RunRecord(BaseModel):
     valid: bool | None = None
     partial: bool = False
     findings: tuple[Finding, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     window_s: float = Field(gt=0.0, allow_inf_nan=False)
     config: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
     trace: dict[str, Any] = Field(default_factory=dict)
     prediction: dict[str, float | None] | None = None
+    bounds: dict[str, float] | None = None
     metrics: Metrics | None = None
 
     def as_json(self) -> str:
@@ -203,10 +209,23 @@ class Run:
         return configured or max(1, int(self.batches["worker"].nunique()))
 
     @property
+    def slos(self) -> tuple[Slo, ...]:
+        """The configured SLOs.
+
+        Raises:
+            RunCorruptError: One of them cannot be read.
+        """
+        texts = self.record.config.get("slo") or ()
+        try:
+            return tuple(Slo.parse(str(text)) for text in texts)
+        except InvalidInputError as error:
+            raise RunCorruptError(f"{self.path / RECORD}: {error}") from error
+
+    @property
     def slo_latency_s(self) -> float | None:
-        """The latency limit of the configured SLO, seconds; None without one."""
+        """The latency limit of goodput, seconds: that of the SLOs, or of `slo_latency_ms`."""
         limit_ms = positive_number(self.record.config, "slo_latency_ms")
-        return None if limit_ms is None else limit_ms / 1e3
+        return goodput_limit_s(self.slos) if limit_ms is None else limit_ms / 1e3
 
     @property
     def metrics(self) -> Metrics:

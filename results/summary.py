@@ -1,7 +1,5 @@
 """The summary of a run in the terminal, to be read in five seconds."""
 
-from collections.abc import Mapping
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -9,15 +7,17 @@ from rich.text import Text
 from results import format as fmt
 from results import prediction
 from results.breakdown import PARTS
+from results.headroom import gaps, sentence
 from results.metrics import Metrics
 from results.run import SIMULATION, Run
-from results.wording import repetition, standing, text_of
+from results.verdict import Decision
+from results.wording import repetition, rulings, standing, text_of
 
 _SMALLEST_SHARE = 0.01
 
 
 def summary(run: Run) -> RenderableType:
-    """Return the summary: validity, what ran, the numbers that matter, what to do about findings.
+    """Return the summary: verdicts, validity, what ran, the numbers that matter, the findings.
 
     Raises:
         NotAnalysedError: The run's metrics have not been computed.
@@ -28,17 +28,25 @@ def summary(run: Run) -> RenderableType:
     table.add_column()
     for name, text in _rows(run.metrics):
         table.add_row(name, Text(text))
-    if run.record.prediction is not None:
-        table.add_row("predicted", Text(_predicted(run.record.prediction, run.metrics)))
+    far = gaps(run.record.bounds, run.metrics)
+    if far:
+        table.add_row("headroom", Text(sentence(far)))
     findings = [
         Text.assemble((f"{f.code.replace('_', ' ')}: ", "bold"), f"{f.message}. ", (f.remedy, ""))
         for f in run.record.findings
     ]
     repeated = repetition(run.record)
+    colours = {Decision.MET: "bold green", Decision.MISSED: "bold red"}
+    ruled = [
+        Text.assemble((f"{r.word}: ", colours.get(r.decision, "bold yellow")), r.reason)
+        for r in rulings(run.record)
+    ]
     return Group(
+        *ruled,
         Text(verdict.line, style="bold green" if verdict.good else "bold red"),
         Text(_subject(run), style="dim"),
         table,
+        *([] if run.record.prediction is None else [_predicted(run)]),
         *([] if repeated is None else [Text(repeated)]),
         *findings,
     )
@@ -99,10 +107,16 @@ def _rows(metrics: Metrics) -> list[tuple[str, str]]:
     ]
 
 
-def _predicted(predicted: Mapping[str, float | None], metrics: Metrics) -> str:
-    """Return what was predicted, each with how far it was off."""
-    named = prediction.rows(predicted, metrics)
-    return ", ".join(f"{name} {said} ({error})" for name, said, _, error in named)
+def _predicted(run: Run) -> Table:
+    """Return what was predicted beside what was measured, each with how far it was off."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for header in ("predicted", "measured", "error"):
+        table.add_column(header, justify="right", no_wrap=True)
+    assert run.record.prediction is not None  # noqa: S101 - asked for by the caller
+    for row in prediction.rows(run.record.prediction, run.metrics):
+        table.add_row(*row)
+    return table
 
 
 def _pairs(*named: tuple[str, float | None]) -> str:

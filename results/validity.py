@@ -11,6 +11,7 @@ from results import format as fmt
 from results.backlog import saturation
 from results.log import FloatArray, RunLogs, floats, inside
 from results.metrics import Metrics, counted
+from results.steadiness import drift
 
 FEWEST_FOR_P99 = 459
 """Below this many independent requests, no p99 holds at 99 % confidence: 0.99^459 < 0.01."""
@@ -129,6 +130,30 @@ def _saturated(evidence: Evidence) -> Finding | None:
     )
 
 
+def _not_steady(evidence: Evidence) -> Finding | None:
+    found = drift(evidence.logs.requests, evidence.window_s)
+    if found is None or saturation(evidence.logs.requests, evidence.window_s) is not None:
+        return None
+    show = fmt.duration if found.what == "latency" else fmt.number
+    grew = "grew" if found.last > found.first else "fell"
+    when = "the window" if found.settles_s is None else "the first part of the window"
+    remedy = (
+        "Run for longer (--duration), and let the machine reach its working temperature and other "
+        "programs end first; if it keeps changing, the load or the machine does."
+    )
+    if found.settles_s is not None:
+        remedy = (
+            f"It settled after about {fmt.duration(found.settles_s)}: run for longer (--duration), "
+            "so that the start counts for less."
+        )
+    return Finding(
+        code=FindingCode.NOT_STEADY,
+        message=f"{found.what} {grew} over {when}, from about {show(found.first)} to "
+        f"{show(found.last)}; its percentiles describe no one state",
+        remedy=remedy,
+    )
+
+
 def _too_few_requests(evidence: Evidence) -> Finding | None:
     answered = evidence.distinct_answers
     if answered >= FEWEST_FOR_P99:
@@ -235,6 +260,7 @@ def _requests(number: int) -> str:
 _CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     _errors,
     _saturated,
+    _not_steady,
     _too_few_requests,
     _slip_over_budget,
     _gpu_throttled,

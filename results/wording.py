@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from results import format as fmt
 from results.metrics import Metrics
 from results.run import SIMULATION, Run, RunRecord, positive_number
+from results.slo import Kind, Slo
+from results.verdict import Decision, Verdict
 
 
 def headline(run: Run) -> str:
@@ -75,6 +77,70 @@ def repetition(record: RunRecord) -> str | None:
         f"{fmt.number(record.window_s / pass_s)} times: requests after its first pass are load, "
         "but no new evidence, and only those of one pass are counted as such."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict in words.
+
+    Args:
+        word: E.g. "p99<=50ms met".
+        reason: What it rests on, and what would decide it where nothing is decided.
+        decision: met, missed or undecided.
+    """
+
+    word: str
+    reason: str
+    decision: Decision
+
+
+def rulings(record: RunRecord) -> list[Ruling]:
+    """Return the verdicts of a run in words, in the order of its SLOs."""
+    return [Ruling(f"{v.slo} {v.decision}", _reason(v), v.decision) for v in record.verdicts]
+
+
+def _reason(verdict: Verdict) -> str:
+    slo = Slo.parse(verdict.slo)
+    text = _seen(verdict, slo)
+    if verdict.decision is not Decision.UNDECIDED:
+        return f"{text}; of {verdict.population}, at 99 % confidence"
+    if verdict.more_s is None:
+        return f"{text}; too close to the limit for any reasonable run to decide"
+    more = fmt.duration(verdict.more_s)
+    if verdict.more_requests is not None:
+        return f"{text}; about {fmt.count(verdict.more_requests)} more requests ({more}) may decide"
+    return f"{text}; about {more} more may decide"
+
+
+def _seen(verdict: Verdict, slo: Slo) -> str:
+    objective = slo.objective
+    if verdict.past_limit is None:
+        show = _SHOW[objective.kind]
+        if verdict.estimate is None:
+            unanswered = verdict.decision is Decision.MISSED
+            return "a request without an answer took for ever" if unanswered else fmt.NOT_MEASURED
+        between = f"{show(verdict.low)} to {show(verdict.high)}"
+        return f"{show(verdict.estimate)} ({between})"
+    of = f"of {fmt.count(verdict.requests)} requests"
+    if verdict.effective_requests is not None and verdict.decision is Decision.UNDECIDED:
+        of += f", which count for {fmt.count(verdict.effective_requests)} independent ones,"
+    share = verdict.past_limit / verdict.requests if verdict.requests else None
+    allowed = slo.limit if slo.from_above else 1.0 - slo.limit
+    if objective.level is not None:
+        allowed = 1.0 - objective.level
+        return f"{fmt.percent(share)} {of} took longer, {fmt.percent(allowed)} may"
+    event = objective.name if slo.from_above else f"not {objective.name}"
+    return f"{fmt.percent(share)} {of} ended {event}, {fmt.percent(allowed)} may"
+
+
+_SHOW = {
+    Kind.LATENCY: fmt.duration,
+    Kind.PART: fmt.duration,
+    Kind.SLIP: fmt.duration,
+    Kind.ENDING: fmt.percent,
+    Kind.RATE: fmt.rate,
+    Kind.BUSY: fmt.percent,
+}
 
 
 @dataclass(frozen=True, slots=True)

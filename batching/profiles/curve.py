@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from batching.errors import ProfileError
-from batching.profiles.samples import BatchSample, never_falling
+from batching.profiles.samples import BatchSample, falling_by_no_chance, relative_error
 
 
 class Parts(NamedTuple):
@@ -28,8 +28,8 @@ class Parts(NamedTuple):
 class Curve:
     """The time T(b) of a batch of b, for every b up to the largest measured.
 
-    T(b) at a measured size is the median of its samples, made never to fall as b grows
-    (`never_falling`, weighted by their number), and linear in between. Spread: the samples of a
+    T(b) at a measured size is the median of its samples, made to fall as b grows only where the
+    samples leave no doubt (`falling_by_no_chance`), and linear in between. Spread: the samples of a
     size, in order of their totals, are its quantile function; between two sizes quantiles are
     linear in b, like the median.
 
@@ -45,10 +45,13 @@ class Curve:
         self.samples = {n: sorted(by_size[n], key=lambda s: s.total_s) for n in self.sizes}
         medians_s = [median(s.total_s for s in self.samples[n]) for n in self.sizes]
         weights = [float(len(self.samples[n])) for n in self.sizes]
-        fitted_s = never_falling(medians_s, weights)
+        errors_s = [
+            relative_error([s.total_s for s in self.samples[n]]) * middle_s
+            for n, middle_s in zip(self.sizes, medians_s, strict=True)
+        ]
+        fitted_s = falling_by_no_chance(medians_s, weights, errors_s)
         every = np.arange(1, self.sizes[-1] + 1)
-        typical_s = np.maximum.accumulate(np.interp(every, self.sizes, fitted_s))
-        self._typical_s = typical_s.tolist()
+        self._typical_s = np.interp(every, self.sizes, fitted_s).tolist()
         # What the samples of a size are multiplied by for their median to be T; nearly always 1.
         self._factor = {
             n: fitted / measured if measured > 0.0 and fitted != measured else 1.0

@@ -24,7 +24,9 @@ from batching.warm_up import ColdStart
 KIND = "service profile"
 SCHEMA_VERSION = 1
 
-_PLAIN = ("stopped", "stopped_at", "target", "budget_s", "spent_s", "seed", "interrupted")
+_PLAIN = (
+    "stopped", "stopped_at", "target", "budget_s", "spent_s", "seed", "callers_rps", "interrupted",
+)  # fmt: skip
 _OVERHEADS = ("wake_s", "timer_s", "turn_s")
 _COLD_TIMES = ("load_s", "first_request_s", "warm_up_s")
 
@@ -83,6 +85,7 @@ class _File(_Table):
     budget_s: _Seconds
     spent_s: _Seconds
     seed: int
+    callers_rps: _Seconds = 0.0
     interrupted: bool
     cold_start: _ColdStart
     memory_bytes: dict[Annotated[int, Field(strict=False, ge=1)], int]

@@ -10,9 +10,11 @@ from batching.clock import Clock
 from batching.errors import ConfigError
 from batching.execution import make_executor
 from batching.models.contract import Model, Placement
+from batching.profiles.callers import Callers
 from batching.profiles.memory import MemoryGauge
 from batching.profiles.payloads import Payloads
 from batching.profiles.plan import (
+    LEAST_SAMPLES,
     PILOT_ROUNDS,
     TARGET,
     Cell,
@@ -30,10 +32,15 @@ DEFAULT_BUDGET_S = 20.0
 _LARGEST = 65536
 # Sizes are added while the budget holds this many rounds of all of them.
 _ROUNDS = 2
+# Those that are neither powers of two nor halfway between them: while it holds this many, with
+# something to spare.
+_FINE_ROUNDS = LEAST_SAMPLES + 5
 # A batch that takes less than this share of the budget is warmed up twice.
 _SHORT = 0.02
 # How many times each overhead is measured, in all and in a round, within a share of the budget.
 _OVERHEADS, _OVERHEADS_A_ROUND, _OVERHEADS_SHARE = 48, 4, 0.1
+# What is sent meanwhile: a share of the highest rate, up to what a sender can keep up with.
+_CALLERS_SHARE, _CALLERS_MOST_RPS = 0.5, 5000.0
 # An overhead's idle time before, and the hold that its timer is for: from, to.
 _IDLE_S, _HOLD_S = (0.5e-3, 5e-3), (0.5e-3, 4e-3)
 
@@ -65,18 +72,23 @@ def measure_profile(
     budget_s: float = DEFAULT_BUDGET_S,
     lengths: Sequence[int] = (),
     seed: int = 0,
+    callers: bool = True,
     on_step: Callable[[Step], None] | None = None,
 ) -> ServiceProfile:
-    """Time batches of 1, 2, 3, 4, 6, 8, 12, ... requests on their way through a batcher's worker.
+    """Time batches of 1, 2, 3, 4, ... requests on their way through a batcher's worker.
 
-    The model is loaded, then every size is run once or twice unmeasured, the powers of two first.
-    Sizes are added up to the limit, until memory runs out, or until the budget would not hold two
-    rounds of them. Then come rounds: every size once, in a random order, and after ten such rounds
-    those whose times are spread up to eight times as often (`plan`). It ends when every median is
-    certain to 1 % (standard error, after at least 30 samples), or when the budget is spent.
+    The model is loaded, then every size is run once or twice unmeasured, the powers of two first,
+    then those halfway between them. These are added up to the limit, until memory runs out, or
+    until the budget would not hold two rounds of them; after them all others, the smallest first,
+    while it would hold enough rounds for 30 samples of each. Then come rounds: every size once, in
+    a random order, and after ten such rounds those whose times are spread up to eight times as
+    often (`plan`). It ends when every median is certain to 1 % (standard error, after at least 30
+    samples), or when the budget is spent.
 
-    A batch is submitted to an idle worker by the calling thread and waited for, so nobody contends
-    for the interpreter. The garbage collector is the caller's to keep quiet.
+    A batch is submitted to an idle worker by the calling thread and waited for. Meanwhile another
+    thread sends requests elsewhere, at half of the rate that the fastest size serves: as in a run,
+    which no worker has a core and an interpreter to itself in. The garbage collector is the
+    caller's to keep quiet.
 
     An interrupt that comes after every size was measured once ends it early; one that comes before
     is passed on.
@@ -89,6 +101,7 @@ def measure_profile(
         budget_s: time for everything but loading, > 0; the first round is finished in any case.
         lengths: for a model of sequences, lengths to measure by themselves, at powers of two.
         seed: of the payloads and of the order, >= 0.
+        callers: whether requests go on being sent elsewhere while a batch is measured.
         on_step: called before every batch, in the calling thread.
 
     Raises:
@@ -109,7 +122,7 @@ def measure_profile(
     gauge = MemoryGauge(placement if model.uses_torch else None)
     measurement = _Measurement(rig, payloads, clock, budget_s, ordering, gauge, on_step)
     try:
-        interrupted = measurement.go(max_batch_size)
+        interrupted = measurement.go(max_batch_size, seed if callers else None)
     finally:
         rig.stop()
     return ServiceProfile(
@@ -131,6 +144,7 @@ def measure_profile(
         budget_s=budget_s,
         spent_s=measurement.elapsed_s,
         seed=seed,
+        callers_rps=measurement.callers_rps,
         interrupted=interrupted,
     )
 
@@ -172,21 +186,36 @@ class _Measurement:
         self.first_s = self.warm_up_s = 0.0
         self.stopped: Stopped = "limit"
         self.stopped_at = 0
+        self.callers_rps = 0.0
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the model was loaded."""
         return self._clock.now() - self._start_s
 
-    def go(self, max_batch_size: int) -> bool:
-        """Measure; returns whether it was interrupted, every cell having been measured by then."""
+    def go(self, max_batch_size: int, callers_seed: int | None) -> bool:
+        """Measure; returns whether it was interrupted, every cell having been measured by then.
+
+        Args:
+            max_batch_size: the largest size.
+            callers_seed: of the requests that are sent elsewhere meanwhile; None sends none.
+        """
         self._warm_up(max_batch_size)
+        callers = None
+        if callers_seed is not None:
+            peak_rps = max(size / max(s, 1e-9) for (size, _), s in self.expected_s.items())
+            self.callers_rps = min(_CALLERS_SHARE * peak_rps, _CALLERS_MOST_RPS)
+            callers = Callers(self._clock, self.callers_rps, callers_seed)
+            callers.start()
         try:
             self._rounds()
         except KeyboardInterrupt:
             if not (all(self.times_s.values()) and self.turn_s):
                 raise
             return True
+        finally:
+            if callers is not None:
+                callers.stop()
         return False
 
     def _rounds(self) -> None:
@@ -203,7 +232,7 @@ class _Measurement:
 
     def _warm_up(self, max_batch_size: int) -> None:
         self.stopped_at = max_batch_size
-        powers, between = sizes_up_to(max_batch_size)
+        powers, between, others = sizes_up_to(max_batch_size)
         growing: list[int | None] = [None, *self._payloads.lengths]
         for size in powers:
             growing = [length for length in growing if self._add((size, length))]
@@ -211,18 +240,21 @@ class _Measurement:
         for size in between:
             if size < largest and not self._add((size, None)):
                 break
+        for size in others:
+            if size < largest and not self._add((size, None), rounds=_FINE_ROUNDS):
+                break
         self.times_s = {cell: [] for cell in self.expected_s}
         self.warm_up_s = self.elapsed_s
 
-    def _add(self, cell: Cell) -> bool:
-        """Run a cell unmeasured and keep it, if time and memory allow."""
+    def _add(self, cell: Cell, rounds: int = _ROUNDS) -> bool:
+        """Run a cell unmeasured and keep it, if memory allows and the budget holds the rounds."""
         size, length = cell
         known = [(n, s) for (n, of), s in self.expected_s.items() if of == length and n < size]
         if known:
             below, below_s = max(known)
             predicted_s = below_s * size / below
             round_s = sum(self.expected_s.values()) + predicted_s
-            if self.elapsed_s + predicted_s + _ROUNDS * round_s > self._budget_s:
+            if self.elapsed_s + predicted_s + rounds * round_s > self._budget_s:
                 self._stop_at(cell, "budget")
                 return False
         self._gauge.reset()

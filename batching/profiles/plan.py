@@ -17,11 +17,13 @@ Cell = tuple[int, int | None]
 """A batch size, and the length of its requests; None: as the model makes them."""
 
 
-def sizes_up_to(max_batch_size: int) -> tuple[list[int], list[int]]:
-    """The sizes to measure: the powers of two and the limit itself, then those in between."""
+def sizes_up_to(max_batch_size: int) -> tuple[list[int], list[int], list[int]]:
+    """The sizes to measure: the powers of two and the limit itself, those halfway, all others."""
     powers = [2**i for i in range(max_batch_size.bit_length())]
     between = [3 * power // 2 for power in powers[1:] if 3 * power // 2 < max_batch_size]
-    return list(dict.fromkeys([*powers, max_batch_size])), between
+    ends = list(dict.fromkeys([*powers, max_batch_size]))
+    coarse = {*ends, *between}
+    return ends, between, [n for n in range(1, max_batch_size) if n not in coarse]
 
 
 def is_done(times_s: Sequence[float]) -> bool:

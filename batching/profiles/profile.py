@@ -44,6 +44,7 @@ class ServiceProfile:
         target: the relative standard error of each median that was aimed at.
         budget_s, spent_s: time allowed and time taken, without loading.
         seed: of the payloads and of the order of the batches.
+        callers_rps: requests a second that were sent elsewhere meanwhile, as in a run.
         interrupted: it was ended early, with every size measured at least once.
         created: when, as UTC in ISO 8601.
 
@@ -64,6 +65,7 @@ class ServiceProfile:
     budget_s: float = 0.0
     spent_s: float = 0.0
     seed: int = 0
+    callers_rps: float = 0.0
     interrupted: bool = False
     created: str = field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False
@@ -137,7 +139,7 @@ class ServiceProfile:
         return self.curve().largest
 
     def total_s(self, size: int, length: int | None = None) -> float:
-        """T(size): the median, never falling with the size; seconds.
+        """T(size): the median, falling with the size only where that is certain; seconds.
 
         Args:
             size: from 1 to `max_batch_size`.

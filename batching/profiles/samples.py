@@ -1,7 +1,7 @@
 """Measured batches, and what a handful of them says about a median."""
 
 from collections.abc import Sequence
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from statistics import median
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 LEAST_FOR_ERROR = 8
 # The 99.5 % quantile of the normal distribution.
 _Z = 2.5758
+# A difference of so many standard errors is no chance.
+_CERTAIN = 3.0
 
 
 class BatchSample(NamedTuple):
@@ -60,22 +62,31 @@ def relative_error(times_s: Sequence[float]) -> float:
     return spread_s / (2 * _Z) / middle_s if middle_s > 0 else 0.0
 
 
-def never_falling(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """The closest sequence that never falls: weighted least squares, by pooling violators.
+def falling_by_no_chance(
+    values: Sequence[float], weights: Sequence[float], errors: Sequence[float]
+) -> list[float]:
+    """The closest sequence that falls only where that is certain: weighted, by pooling violators.
 
-    (Isotonic regression; Ayer et al. 1955, Barlow et al. 1972.) Values that rise already are
-    returned as they are.
+    Isotonic regression (Ayer et al. 1955, Barlow et al. 1972), but for falls of more than three
+    standard errors of the difference, which stay: libraries do multiply matrices of 16 rows faster
+    than of 15. Values that rise already are returned as they are.
+
+    Args:
+        values: `[N]`.
+        weights: what each counts for, > 0, `[N]`.
+        errors: standard error of each value, in its unit; infinite where it is not known, `[N]`.
     """
-    blocks: list[tuple[float, float, int]] = []  # mean, weight, how many
-    for value, weight in zip(values, weights, strict=True):
-        mean, total, count = value, weight, 1
-        while blocks and blocks[-1][0] > mean:
-            below, below_weight, below_count = blocks.pop()
+    blocks: list[tuple[float, float, float, int]] = []  # mean, weight, error, how many
+    for value, weight, error in zip(values, weights, errors, strict=True):
+        mean, total, spread, count = value, weight, error, 1
+        while blocks and 0.0 < blocks[-1][0] - mean <= _CERTAIN * hypot(blocks[-1][2], spread):
+            below, below_weight, below_spread, below_count = blocks.pop()
             both = total + below_weight
             mean = (mean * total + below * below_weight) / both
+            spread = hypot(spread * total, below_spread * below_weight) / both
             total, count = both, count + below_count
-        blocks.append((mean, total, count))
-    return [mean for mean, _, count in blocks for _ in range(count)]
+        blocks.append((mean, total, spread, count))
+    return [mean for mean, _, _, count in blocks for _ in range(count)]
 
 
 def correlation_length(series: NDArray[np.float64]) -> int:

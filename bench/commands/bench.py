@@ -1,6 +1,6 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
-import shlex
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,9 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     profile: options.Profile = None,
     profile_budget: options.ProfileBudget = "20s",
     force: options.Force = False,
+    slo: options.Slo = None,
+    until_decided: options.UntilDecided = None,
+    max_duration: options.MaxDuration = None,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -60,6 +63,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
     With no option at all: the model mlp under the built-in bursty trace.
     """
+    slo = slo or None
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.config import load_settings
@@ -96,32 +100,11 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
-    from results.analysis import analyse
-    from results.log import RunLogs
+    from bench.keeping import keep
     from results.report import write_report
-    from results.run import RunDirectory, RunRecord, update_latest
+    from results.run import update_latest
 
-    directory = RunDirectory.create(folder)
-    directory.write_logs(
-        RunLogs(
-            requests=recording.requests,
-            batches=recording.batches,
-            telemetry=recording.telemetry,
-            stalls=recording.stalls,
-        )
-    )
-    directory.write_record(
-        RunRecord(
-            id=folder.resolve().name,
-            partial=recording.partial,
-            window_s=recording.window_s,
-            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
-            environment=recording.environment,
-            trace=recording.trace,
-            prediction=recording.prediction,
-        )
-    )
-    run = analyse(folder)
+    run = keep(folder, recording)
     messages.print("drawing the report")
     write_report(run)
     if latest:
@@ -141,9 +124,10 @@ def _tell(
     """Print what came out and choose the exit code."""
     from results.run import REPORT
     from results.summary import summary
+    from results.verdict import Decision, overall
 
     if as_json:
-        sys.stdout.write(run.metrics.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(_as_json(run))
     elif not quiet:
         output.print(summary(run))
         output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
@@ -154,4 +138,18 @@ def _tell(
         return INTERRUPTED
     if recording.partial or not run.metrics.counts.ok:
         return FAILED
-    return NO if strict and not run.record.valid else OK
+    decision = overall(run.record.verdicts)
+    if decision is Decision.MISSED:
+        return NO
+    unsure = decision is Decision.UNDECIDED or not run.record.valid
+    return NO if strict and unsure else OK
+
+
+def _as_json(run: "Run") -> str:
+    """The metrics; verdicts on the SLOs where there are any, and what was predicted if it was."""
+    content = run.metrics.model_dump(mode="json")
+    if run.record.prediction is not None:
+        content |= {"prediction": run.record.prediction, "bounds": run.record.bounds}
+    if run.record.verdicts:
+        content["verdicts"] = [verdict.model_dump(mode="json") for verdict in run.record.verdicts]
+    return json.dumps(content, indent=2) + "\n"

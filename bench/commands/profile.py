@@ -135,13 +135,17 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
+    from batching.profiles.plan import sizes_up_to
     from bench.profiling import remarks
     from results import format as fmt
 
+    powers, between, _ = sizes_up_to(found.max_batch_size)
+    shown = sorted({*powers, *between} & {*found.sizes})
+    left_out = len(found.sizes) - len(shown)
     sizes = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("batch size", "time", "10 to 90 %", "hand-over", "req/s", "samples"):
         sizes.add_column(header, justify="right", no_wrap=True)
-    for size in found.sizes:
+    for size in shown:
         parts = found.parts_s(size)
         low, high = (fmt.duration(found.quantile_s(size, q)) for q in (0.1, 0.9))
         sizes.add_row(
@@ -155,6 +159,7 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
     return Group(
         Text(f"{found.subject.model} on {found.subject.device_name or found.subject.device}"),
         sizes,
+        *([Text(f"and {left_out} sizes between them, which the file has")] if left_out else []),
         _facts(found),
         *(Text(f"{remark[0].upper()}{remark[1:]}.") for remark in remarks(found)),
     )

@@ -20,8 +20,10 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     trace: options.Trace = None,
     rate: options.Rate = None,
     utilization: options.Utilizations = None,
+    rate_by: options.RateBy = None,
     time_scale: options.TimeScale = None,
     duration: options.Duration = None,
+    loop: options.Loop = None,
     seed: options.Seed = None,
     match_load: options.MatchLoad = None,
     trace_format: options.TraceFormat = None,
@@ -64,6 +66,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     from bench.run_folder import run_folder
     from bench.simulation import arrivals, sweeping
     from bench.simulation.loading import load_source
+    from bench.trace_source import load_replayed
 
     loads = arrivals.utilizations(utilization)
     plan = sweeping.parse(sweep) if sweep else None
@@ -73,6 +76,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         plan = sweeping.Plan(())
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
+        spec = load_replayed(settings.replay, messages)
         loaded = load_source(
             settings,
             RealClock(),
@@ -84,11 +88,14 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         )
         with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
             if plan is not None:
-                return sweeping.command(
-                    plan, settings, loaded, loads, folder, as_json=as_json, quiet=quiet
-                )
-            resolved = arrivals.resolve(settings.replay, loaded, settings.batcher.replicas or 1)
-            run = _run(settings, loaded, resolved, folder, latest=out is None)
+                swept = sweeping.sweep(plan, settings, loaded, spec, loads)
+                sweeping.keep(swept, folder)
+            else:
+                replicas = settings.batcher.replicas or 1
+                resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
+                run = _run(settings, loaded, resolved, folder, latest=out is None)
+    if plan is not None:
+        return sweeping.tell(swept, folder, as_json=as_json, quiet=quiet)
     return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
 
 
@@ -116,7 +123,7 @@ def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
 
     if as_json:
         facts = {"simulated": True, **json.loads(run.metrics.model_dump_json())}
-        facts["bounds"] = run.record.config["bounds"]
+        facts["bounds"] = run.record.bounds
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     elif not quiet:
         output = output_console()

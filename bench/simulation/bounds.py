@@ -1,11 +1,14 @@
 """What no setting can beat: bounds on capacity and on latency for a trace and a source of times.
 
-Notation: R workers; T(b) the least time of a batch of b; mu = max over b <= B of b / T(b), what one
-worker can serve at most; A(s, t] the requests that arrive after s and by t.
+Notation: R workers; T(b) the least time of a batch of b from being taken to being answered, and
+E(b) that of its execution alone; mu = max over b <= B of b / E(b), what one worker can serve at
+most; A(s, t] the requests that arrive after s and by t.
 
-A batch that holds a request which arrived after s begins after s. So of the requests that arrived
-in (s, t], at most R h(t - s) are answered by t, where h(x) is the most that one worker can answer
-in batches that begin and end within x seconds: 0 for x < T(1), and at most mu x.
+A worker executes one batch at a time; what is around an execution may overlap with the one before,
+with two batches in flight. A batch that holds a request which arrived after s is executed after s.
+So of the requests that arrived in (s, t], at most R h(t - s) are answered by t, where h(x) is the
+most that one worker can answer in batches that begin and end within x seconds: 0 for x < T(1), and
+at most mu x.
 
 *Mean, any policy.* The number of unanswered requests at t is therefore at least
 
@@ -17,10 +20,10 @@ there from its arrival to its answer. The second term is the backlog Q(t) of a f
 at R mu.
 
 *In order of arrival*, as all built-in policies serve, with nothing refused. With one worker, when
-request k is answered at t, so are all that came before it: A(s, a_k] <= h(t - s) for every s < a_k,
-a_k its arrival. So its latency is at least max(T(1), Q(a_k) / mu), Q taken just after its arrival;
-this bounds every percentile. With R > 1, up to R - 1 batches begun before may end after it, so
-(R - 1) B requests are taken off Q.
+request k is answered at t, all that came before it have been executed: A(s, a_k] <= mu (t - s) for
+every s < a_k, a_k its arrival. So its latency is at least max(T(1), Q(a_k) / mu), Q taken just
+after its arrival; this bounds every percentile. With R > 1, up to two batches that each of the
+others began before may end after it, so 2 (R - 1) B requests are taken off Q.
 """
 
 from dataclasses import dataclass
@@ -30,6 +33,9 @@ import numpy as np
 
 from bench.simulation.logs import Floats
 from bench.simulation.source import Source
+
+# Stands for no time at all, which would make the rate infinite.
+_INSTANT_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +72,15 @@ def bounds(
         max_batch_size: B; the largest that the source knows where it is not given.
     """
     largest = max_batch_size or source.max_batch_size
-    least_s = [source.least_s(size) for size in range(1, largest + 1)]
-    one_s = min(least_s)
-    rate_rps = max(size / time_s for size, time_s in enumerate(least_s, 1) if time_s > 0.0)
+    sizes = range(1, largest + 1)
+    one_s = min(source.least_s(size) for size in sizes)
+    rate_rps = max(size / max(source.least_execute_s(size), _INSTANT_S) for size in sizes)
     total_rps = replicas * rate_rps
     count = len(arrival_s)
     if not count:
         return Bounds(total_rps, 0.0, np.empty(0))
     backlog = fluid_backlog(arrival_s, total_rps)
-    slack = (replicas - 1) * largest
+    slack = 2 * (replicas - 1) * largest
     in_order_s = np.maximum(one_s, (backlog - slack) / total_rps)
     mean_s = _unanswered_integral(arrival_s, backlog, one_s, total_rps) / count
     return Bounds(total_rps, max(mean_s, one_s), np.sort(in_order_s))

@@ -70,6 +70,8 @@ def find_capacity(
     """
     limit_rps = setup.limit_rps(seed)
     trials: list[Trial] = []
+    if not limit_rps > 0.0:
+        return Capacity(0.0, None, None, ())
 
     def attempt(rate_rps: float) -> Trial:
         outcomes = tuple(
@@ -105,3 +107,10 @@ def pooled_percentile_s(outcomes: Sequence[Outcome], share: float) -> float:
     requests = sum(o.requests for o in outcomes)
     rank = -(-round(share * 1_000_000) * requests // 1_000_000)
     return float(latency_s[rank - 1]) if 0 < rank <= len(latency_s) else float("inf")
+
+
+def pooled_mean_s(outcomes: Sequence[Outcome]) -> float:
+    """Mean latency over the requests of all draws; infinite if one got no answer."""
+    if any(o.ok < o.requests for o in outcomes):
+        return float("inf")
+    return sum(float(o.latency_s.sum()) for o in outcomes) / sum(o.requests for o in outcomes)

@@ -89,15 +89,28 @@ class Setup:
             in_flight=self.knobs.in_flight,
             overheads=overheads,
         )
-        served = sum(run.size) - 1 - sum(stop - first for first, stop, _ in run.expired)
-        last_s = max((end_s for end_s in run.freed_s if end_s < NEVER_S), default=NEVER_S)
-        return served / last_s
+        early = [
+            (size, end_s)
+            for size, end_s in zip(run.size, run.freed_s, strict=True)
+            if end_s < NEVER_S
+        ]
+        if not early:
+            return 0.0  # a policy that gives everything up
+        return sum(size for size, _ in early) / max(end_s for _, end_s in early)
 
-    def outcome(self, arrivals: ResolvedTrace, seed: int = 0) -> Outcome:
-        """Serve a trace and give its numbers."""
-        arrival_s = arrivals.trace.arrival_s
-        run = self.run(arrival_s.tolist(), seed)
-        return outcome(run, np.asarray(arrival_s), arrivals.window_s, replicas=self.replicas)
+    def outcome(
+        self, arrivals: ResolvedTrace, seed: int = 0, arrival_s: list[float] | None = None
+    ) -> Outcome:
+        """Serve a trace and give its numbers.
+
+        Args:
+            arrivals: the trace.
+            seed: of the service times.
+            arrival_s: its arrivals as a list, where there is one already.
+        """
+        times_s = arrivals.trace.arrival_s
+        run = self.run(times_s.tolist() if arrival_s is None else arrival_s, seed)
+        return outcome(run, np.asarray(times_s), arrivals.window_s, replicas=self.replicas)
 
 
 def _teach(policy: BatchingPolicy, service: Service, max_batch_size: int) -> None:

@@ -52,7 +52,7 @@ def parse(texts: Sequence[str]) -> Plan:
         InputError: it is none of that, an unknown knob, one named twice, or too many cells.
     """
     axes: dict[str, tuple[Value, ...]] = {}
-    for group in (group for text in texts for group in re.split(r":(?=[a-z_]+=)", text)):
+    for group in (group for text in texts for group in re.split(r":(?=[A-Za-z_-]+=)", text)):
         name, equals, values = group.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _KNOBS:
@@ -125,19 +125,26 @@ class Cell:
     Attributes:
         offered_rps: the load.
         utilization: the load as a share of what the source can serve, if it was given so.
+        limit_rps: what this setting serves with a queue that never empties.
         knobs: what was swept.
         outcome: what came of it; None if this setting cannot carry the load.
     """
 
     offered_rps: float
     utilization: float | None
+    limit_rps: float
     knobs: dict[str, Value]
     outcome: Outcome | None
 
     def as_json(self, slo_s: float | None, window_s: float) -> dict[str, Any]:
         """The cell in numbers; times in seconds, null where a request got no answer."""
         out = self.outcome
-        named = {**self.knobs, "offered_rps": self.offered_rps, "utilization": self.utilization}
+        named = {
+            **self.knobs,
+            "offered_rps": self.offered_rps,
+            "utilization": self.utilization,
+            "limit_rps": self.limit_rps,
+        }
         if out is None:
             return named | {"able": False} | dict.fromkeys(NUMBERS)
         goodput = None if slo_s is None else out.within(slo_s) / window_s
@@ -206,58 +213,44 @@ def refuses(setup: Setup) -> bool:
 
 
 def sweep(
-    plan: Plan, settings: Settings, loaded: Loaded, loads: Sequence[float]
-) -> list[tuple[float, list[Cell]]]:
+    plan: Plan,
+    settings: Settings,
+    loaded: Loaded,
+    spec: arrivals.Spec,
+    loads: Sequence[float],
+) -> Mapping[str, Any]:
     """Try every combination at every load; all of one load meet the same arrivals.
 
-    The load is a share of what one replica can serve times the replicas asked for, whatever the
-    replicas of a cell.
+    Args:
+        plan: the combinations.
+        settings: everything that is not swept.
+        loaded: batch times.
+        spec: the trace.
+        loads: shares of what one replica can serve times the replicas asked for, whatever the
+            replicas of a cell; none: the load that the settings or the trace name.
 
     Returns:
-        For each load its window in seconds and its cells.
+        What `sweep.json` holds.
     """
     made = setups(plan, settings.batcher, loaded)
     limits = [setup.limit_rps() for _, setup in made]
-    found: list[tuple[float, list[Cell]]] = []
+    slo_ms = settings.batcher.slo_ms
+    slo_s = None if slo_ms is None else slo_ms / 1e3
+    cells: list[dict[str, Any]] = []
     for load in loads or (None,):
         replay = settings.replay
         if load is not None:
             replay = replay.model_copy(update={"utilization": load, "rate": None})
-        resolved = arrivals.resolve(replay, loaded, settings.batcher.replicas or 1)
-        seed = resolved.seed or 0
-        offered_rps = resolved.offered_rps
-        cells = [
-            Cell(
-                offered_rps,
-                resolved.utilization,
-                knobs,
-                # In overload latency says how long the trace is, not how fast the setting is.
-                setup.outcome(resolved, seed) if refuses(setup) or offered_rps < limit else None,
-            )
-            for (knobs, setup), limit in zip(made, limits, strict=True)
-        ]
-        found.append((resolved.window_s, cells))
-    return found
-
-
-def command(
-    plan: Plan,
-    settings: Settings,
-    loaded: Loaded,
-    loads: Sequence[float],
-    folder: Path,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Sweep, write `sweep.json` and `sweep.png` into the folder, say what is best."""
-    from bench.simulation.sweep_words import tables
-    from results.figures.surface import save_surfaces
-
-    found = sweep(plan, settings, loaded, loads)
-    slo_ms = settings.batcher.slo_ms
-    slo_s = None if slo_ms is None else slo_ms / 1e3
-    content: Mapping[str, Any] = {
+        resolved = arrivals.resolve(spec, replay, loaded, settings.batcher.replicas or 1)
+        arrival_s = resolved.trace.arrival_s.tolist()
+        seed, offered_rps = resolved.seed or 0, resolved.offered_rps
+        for (knobs, setup), limit_rps in zip(made, limits, strict=True):
+            # In overload latency says how long the trace is, not how fast the setting is.
+            able = refuses(setup) or offered_rps < limit_rps
+            outcome = setup.outcome(resolved, seed, arrival_s) if able else None
+            cell = Cell(offered_rps, resolved.utilization, limit_rps, knobs, outcome)
+            cells.append(cell.as_json(slo_s, resolved.window_s))
+    return {
         "simulated": True,
         "model": loaded.model,
         "device": loaded.device,
@@ -266,19 +259,30 @@ def command(
         "fixed": settings.batcher.model_dump(mode="json"),
         "trace": settings.replay.trace,
         "slo_s": slo_s,
-        "cells": [cell.as_json(slo_s, window_s) for window_s, cells in found for cell in cells],
+        "cells": cells,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "sweep.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    picture = save_surfaces(content, folder / "sweep.png")
+
+
+def keep(content: Mapping[str, Any], folder: Path) -> None:
+    """Write `sweep.png`, if there is something to draw, and `sweep.json` into the folder."""
+    from results.figures.surface import save_surfaces
+    from results.run import write_text
+
+    save_surfaces(content, folder / "sweep.png")
+    write_text(folder / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def tell(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:
+    """Say what is best and where the rest is."""
+    from bench.simulation.sweep_words import tables
+
     if as_json:
         sys.stdout.write(json.dumps(content, indent=1) + "\n")
     elif not quiet:
         console = output_console()
         for table in tables(content):
             console.print(table)
-        console.print(f"numbers: {path}", soft_wrap=True)
-        if picture is not None:
-            console.print(f"picture: {picture}", soft_wrap=True)
+        for name, path in (("numbers", folder / "sweep.json"), ("picture", folder / "sweep.png")):
+            if path.exists():
+                console.print(f"{name}: {path}", soft_wrap=True)
     return OK

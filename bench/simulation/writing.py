@@ -1,7 +1,6 @@
 """A simulation as a run on disk, labelled as what it is."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,16 +49,16 @@ def write_simulation(
                 "replicas": setup.replicas,
                 "service_seed": seed,
                 **loaded.describe(),
-                "bounds": bounds_of(setup, arrivals),
                 "command": command,
             },
             trace=arrivals.describe(),
+            bounds=bounds_of(setup, arrivals),
         )
     )
     return analyse(folder)
 
 
-def bounds_of(setup: Setup, arrivals: ResolvedTrace) -> dict[str, Any]:
+def bounds_of(setup: Setup, arrivals: ResolvedTrace) -> dict[str, float]:
     """What no setting of any policy can beat here; see `bench.simulation.bounds`."""
     inside_s = np.asarray(arrivals.trace.arrival_s[: arrivals.requests])
     found = bounds(inside_s, setup.source, replicas=setup.replicas)

@@ -15,14 +15,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from results import format as fmt
 from results.figures import style
 from results.log import FloatArray
+from results.run import replacing
 
 _PANEL_IN = (3.9, 3.1)
 _MOST_LABELS = 11
+_FOOT_IN = 0.22
 # Key in sweep.json, title, how a value is shown, and whether a low one is good.
 _PANELS = (
     ("p99_s", "p99 latency", fmt.tick, True),
     ("device_s_per_request", "Device time per request", fmt.tick, True),
     ("goodput_rps", "Goodput", fmt.rate, False),
+    ("limit_rps", "Load it can carry", fmt.rate, False),
 )
 
 
@@ -56,9 +59,14 @@ def save_surfaces(content: Mapping[str, Any], path: Path) -> Path | None:
             for row, load in enumerate(loads):
                 here = [cell for cell in cells if cell["offered_rps"] == load]
                 _draw_map(figure, grid[row][column], here, axes, panel)
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            foot = _FOOT_IN / figure.get_figheight()
+            engine.set(rect=(0.0, foot, 1.0, 1.0 - foot))  # type: ignore[call-arg]
         reading = "ring: the best; grey: cannot carry the load; " if len(axes) == 2 else ""
         figure.text(0.995, 0.002, f"{reading}simulated", ha="right", va="bottom", color=style.FAINT)
-        figure.savefig(path, dpi=style.DPI, format="png")
+        with replacing(path) as fresh:
+            figure.savefig(fresh, dpi=style.DPI, format="png")
     return path
 
 

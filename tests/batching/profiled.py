@@ -12,6 +12,7 @@ MIXED = Subject("m", "cpu", "a processor", "fp32", "eager", 1, {"python": "3.11.
 def measured(make_model, **options):
     """The profile that `make_model(clock)` gets, in virtual time."""
     clock = VirtualClock()
+    options = {"callers": False} | options
     return measure_profile(make_model(clock), Placement(), clock, **options)
 
 

@@ -1,6 +1,7 @@
 """Measuring a profile: exact on a virtual clock, adaptive, within its budget, through a batcher."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -10,24 +11,25 @@ from batching import BatchExecutionError, ConfigError, Placement, RealClock, Vir
 from batching.models import AffineModel, RooflineModel, SyntheticModel
 from batching.models.torch_model import TokenModel
 from batching.profiles import ServiceProfile, measure_profile
+from batching.profiles.callers import Callers
 from batching.profiles.plan import LEAST_SAMPLES, MOST_SAMPLES, sizes_up_to, visits_a_round
 from tests.batching.profiled import NoisyModel, affine, measured
 
 
 class TestSizes:
-    def test_are_the_powers_of_two_and_those_between_them(self):
-        assert sizes_up_to(32) == ([1, 2, 4, 8, 16, 32], [3, 6, 12, 24])
+    def test_are_the_powers_of_two_those_between_them_and_then_all_others(self):
+        assert sizes_up_to(16) == ([1, 2, 4, 8, 16], [3, 6, 12], [5, 7, 9, 10, 11, 13, 14, 15])
 
     def test_include_the_limit_itself(self):
-        assert sizes_up_to(20) == ([1, 2, 4, 8, 16, 20], [3, 6, 12])
-        assert sizes_up_to(24) == ([1, 2, 4, 8, 16, 24], [3, 6, 12])
-        assert sizes_up_to(1) == ([1], [])
+        assert sizes_up_to(10) == ([1, 2, 4, 8, 10], [3, 6], [5, 7, 9])
+        assert sizes_up_to(12) == ([1, 2, 4, 8, 12], [3, 6], [5, 7, 9, 10, 11])
+        assert sizes_up_to(1) == ([1], [], [])
 
 
 class TestExactModels:
     def test_give_exact_times_and_no_overhead(self):
         profile = measured(affine)
-        assert profile.sizes == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+        assert set(profile.sizes) > {*range(1, 50), 64, 96, 128}
         for size in range(1, 129):  # T is linear, so that interpolation is exact too
             assert profile.total_s(size) == pytest.approx(0.005 + 0.0001 * size, abs=1e-9)
             assert profile.quantile_s(size, 0.01) == profile.quantile_s(size, 0.99)
@@ -35,10 +37,22 @@ class TestExactModels:
         assert {*profile.wake_s, *profile.timer_s, *profile.turn_s} == {0.0}
 
     def test_are_certain_after_the_least_number_of_samples_and_cost_no_more(self):
-        profile = measured(affine)
+        profile = measured(affine, max_batch_size=32)
         assert {len(some) for some in profile.curve().samples.values()} == {LEAST_SAMPLES}
         assert profile.uncertain_sizes == ()
-        assert profile.spent_s < 0.25 * profile.budget_s
+        assert profile.spent_s < 0.5 * profile.budget_s
+
+    def test_that_are_jagged_are_seen_at_every_size(self):
+        class Jagged(SyntheticModel):
+            def batch_s(self, size):
+                return 0.002 + 0.0001 * size + (0.0005 if size % 4 else 0.0)
+
+        profile = measured(lambda clock: Jagged("jagged", clock), max_batch_size=32)
+        jagged = Jagged("jagged", VirtualClock())
+        assert [profile.total_s(b) for b in range(1, 33)] == pytest.approx(
+            [jagged.batch_s(b) for b in range(1, 33)]
+        )
+        assert profile.total_s(15) > profile.total_s(16)
 
     def test_agree_with_the_profile_made_without_measuring(self):
         found = measured(lambda clock: RooflineModel(0.0005, 0.004, 0.00025, clock))
@@ -107,6 +121,40 @@ class TestAdaptivity:
         assert max(means) / min(means) < 1.02
 
 
+class TestCallers:
+    def test_send_at_half_of_the_peak_and_change_nothing_of_an_exact_model(self):
+        profile = measured(affine, max_batch_size=8, callers=True)
+        assert profile.callers_rps == pytest.approx(0.5 * 8 / 0.0058)
+        assert profile.sizes == tuple(range(1, 9))
+        for size in profile.sizes:
+            assert profile.total_s(size) == pytest.approx(0.005 + 0.0001 * size, abs=1e-9)
+
+    def test_are_as_many_as_asked_for_and_stop(self):
+        clock = VirtualClock()
+        callers = Callers(clock, 2000.0, seed=1)
+        callers.start()
+        clock.sleep_until(3.0)
+        callers.stop()
+        assert callers.sent == pytest.approx(6000, abs=4 * 6000**0.5)
+        sent = callers.sent
+        clock.sleep_until(4.0)
+        assert callers.sent == sent
+
+    def test_stop_when_the_measurement_fails(self):
+        class Breaks(AffineModel):
+            batches = 0
+
+            def run(self, inputs):
+                self.batches += 1
+                if self.batches > 30:
+                    raise OSError("no disk")
+                return super().run(inputs)
+
+        with pytest.raises(BatchExecutionError):
+            measured(lambda clock: Breaks(0.001, 0.0, clock), max_batch_size=4, callers=True)
+        assert not [t for t in threading.enumerate() if t.name == "dynbatch-callers"]
+
+
 class TestBudget:
     @pytest.mark.parametrize("item_s", [0.001, 0.02, 0.1, 1.0])
     def test_is_kept(self, item_s):
@@ -163,15 +211,15 @@ class SmallMemory(AffineModel):
 class TestFailures:
     def test_the_size_that_runs_out_of_memory_ends_the_profile_below_it(self):
         profile = measured(lambda clock: SmallMemory(clock, 50), max_batch_size=128)
-        assert profile.sizes == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+        assert profile.sizes == tuple(range(1, 33))
         assert (profile.stopped, profile.stopped_at) == ("memory", 64)
         assert profile.total_s(32) == pytest.approx(0.0082)
 
     def test_memory_that_shrinks_on_the_way_takes_its_sizes_with_it(self):
         profile = measured(lambda clock: SmallMemory(clock, 99, shrinks=100), max_batch_size=32)
-        assert profile.sizes == (1, 2, 3, 4, 6, 8)
+        assert profile.sizes == tuple(range(1, 9))
         assert profile.stopped == "memory"
-        assert profile.stopped_at == 12
+        assert profile.stopped_at == 9
 
     def test_a_model_that_raises_is_an_error_that_says_what(self):
         class Broken(AffineModel):
@@ -203,7 +251,7 @@ class TestInterrupts:
         profile = self.interrupted_at(40)
         assert profile.interrupted
         assert len(profile.samples) == 40
-        assert profile.sizes == (1, 2, 3, 4, 6, 8)
+        assert profile.sizes == tuple(range(1, 9))
 
     @pytest.mark.parametrize("number", [0, 3])
     def test_before_that_nothing_is(self, number):

@@ -20,7 +20,11 @@ from batching.profiles import (
     subject_of,
 )
 from batching.profiles.draws import block_length
-from batching.profiles.samples import correlation_length, never_falling, relative_error
+from batching.profiles.samples import (
+    correlation_length,
+    falling_by_no_chance,
+    relative_error,
+)
 from tests.batching.profiled import MIXED, NoisyModel, affine, from_times, measured
 
 times = st.floats(min_value=1e-6, max_value=1e3)
@@ -45,7 +49,23 @@ class TestCurve:
         assert [profile.total_s(size) for size in range(1, 6)] == [2.0, 2.5, 3.0, 3.5, 4.0]
 
     def test_pools_sizes_that_would_make_it_fall_by_their_number_of_samples(self):
-        assert never_falling([1.0, 5.0, 2.0, 7.0], [1.0, 1.0, 2.0, 1.0]) == [1.0, 3.0, 3.0, 7.0]
+        values, weights = [1.0, 5.0, 2.0, 7.0], [1.0, 1.0, 2.0, 1.0]
+        for error in (1.0, np.inf):
+            assert falling_by_no_chance(values, weights, [error] * 4) == [1.0, 3.0, 3.0, 7.0]
+
+    def test_keeps_a_fall_that_is_no_chance(self):
+        # A batch of 15 that takes longer than one of 16, each known to 1 %.
+        values = [2.9, 3.3, 2.9, 3.4, 3.35]
+        fitted = falling_by_no_chance(values, [1.0] * 5, [0.03] * 5)
+        assert fitted == [2.9, 3.3, 2.9, 3.375, 3.375]
+
+    def test_follows_measured_times_that_fall(self):
+        rng = np.random.default_rng(0)
+        times_s = {1: 0.002, 2: 0.0015, 3: 0.0025}
+        found = from_times({n: (t * rng.normal(1, 0.02, 60)).tolist() for n, t in times_s.items()})
+        assert [found.total_s(n) for n in times_s] == pytest.approx(
+            list(times_s.values()), rel=0.02
+        )
         profile = from_times({1: [5.0], 2: [2.0, 2.0]})
         assert (profile.total_s(1), profile.total_s(2)) == (3.0, 3.0)
         assert profile.quantile_s(1, 0.5) == pytest.approx(3.0)

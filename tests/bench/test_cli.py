@@ -62,6 +62,9 @@ class TestBadInput:
             (["--preferred-batch-sizes", "16,8"], "must be strictly increasing"),
             (["--length-buckets", "64"], "length_buckets go with a model of bert-base"),
             (["--execute-timeout-ms", "0"], "execute_timeout_ms must be greater than 0"),
+            (["--slo", "p99<=50"], "the unit of p99 must be one of ns, us, µs, ms, s"),
+            (["--slo", "latency<5ms"], "the metric of an SLO must be one of mean, p50"),
+            (["--until-decided"], "until_decided must have an SLO to decide"),
             (["--client", "http"], "client must be 'thread' or 'loop', but got 'http'"),
             (["--weights", "none.pt", "--model", "mlp"], "weights must be a local file or folder"),
             (["--config", "none.toml"], "config none.toml: cannot be read"),
@@ -223,6 +226,53 @@ class TestARun:
         record = json.loads(Path("strict/run.json").read_text())
         assert record["valid"] is False
         assert "too_few_requests" in [finding["code"] for finding in record["findings"]]
+
+    def test_a_missed_slo_is_exit_code_3_and_the_first_line(self, dynbatch):
+        slos = ["--slo", "p50<=1us", "--slo", "throughput>=1"]
+        code, out, err = dynbatch("bench", *QUICK, "--duration", "1.5", *slos, "--out", "r")
+        assert code == 3, err
+        assert out.startswith("p50<=1us missed: 100 % of ")
+        assert "\nthroughput>=1 met: " in out
+        record = json.loads(Path("r/run.json").read_text())
+        assert [v["decision"] for v in record["verdicts"]] == ["missed", "met"]
+        assert record["config"]["slo"] == ["p50<=1us", "throughput>=1"]
+        assert record["metrics"]["goodput_rps"] == 0
+        assert "p50&lt;=1us missed" in Path("r/report.html").read_text()
+
+    def test_an_undecided_slo_is_exit_code_3_only_when_asked_to_be_strict(self, dynbatch):
+        run = [*QUICK, "--duration", "1.5", "--slo", "p99.9<=9s", "--json"]
+        code, out, _ = dynbatch("bench", *run)
+        assert code == 0
+        [verdict] = json.loads(out)["verdicts"]
+        assert verdict["decision"] == "undecided"
+        assert verdict["more_requests"] > 0
+        assert dynbatch("bench", *run, "--strict", "--out", "s")[0] == 3
+
+    def test_a_run_until_decided_ends_with_the_look_that_decides(self, dynbatch):
+        code, _, err = dynbatch(
+            "bench", *QUICK, "--duration", "0.5", "--slo", "p50<=1us", "--slo", "throughput>=1",
+            "--until-decided", "--max-duration", "60", "--out", "r",
+        )  # fmt: skip
+        assert code == 3, err
+        record = json.loads(Path("r/run.json").read_text())
+        assert record["partial"] is False
+        assert record["window_s"] in {0.5, 1.0, 2.0, 4.0, 8.0}
+        assert record["config"]["duration"] == record["trace"]["window_s"] == record["window_s"]
+        assert record["config"]["looks"] == 8
+        decisions = {v["slo"]: v["decision"] for v in record["verdicts"]}
+        assert decisions == {"p50<=1us": "missed", "throughput>=1": "met"}
+        counts = record["metrics"]["counts"]
+        assert counts["submitted"] == counts["ok"] == record["trace"]["requests"]
+
+    def test_a_recording_with_nothing_left_cannot_be_gone_on_with(self, dynbatch, tmp_path):
+        path = listing(tmp_path, '{"arrival_s": [0, 0.2, 0.4], "duration_s": 1.5}')
+        asked = ["--slo", "p99<=1s", "--until-decided", "--model", "affine:1,1"]
+        code, _, err = dynbatch("bench", "--trace", path, *asked)
+        assert code == 2
+        assert "must have a --duration to start with" in err
+        code, _, err = dynbatch("bench", "--trace", path, *asked, "--duration", "1.5")
+        assert code == 2
+        assert "must have more than the duration of 1.5 s to go on to, but has 1.5 s" in err
 
     def test_a_config_file_decides_what_the_command_line_leaves_open(self, dynbatch, tmp_path):
         (tmp_path / "c.toml").write_text(

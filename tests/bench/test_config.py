@@ -42,7 +42,10 @@ def test_a_rate_on_the_command_line_replaces_a_utilization_in_the_file(tmp_path)
     ("text", "message"),
     [
         ("x = ", "must be TOML"),
-        ("[server]\nport = 1\n", r"must hold the tables \[model\], \[batcher\], \[replay\]"),
+        (
+            "[server]\nport = 1\n",
+            r"must hold the tables \[model\], \[batcher\], \[replay\], \[slo\]",
+        ),
         ("model = 3\n", "but got 'model'"),
         ("[batcher]\nsize = 3\n", r"\[batcher\] takes policy, max_batch_size"),
         ("[batcher]\nmax_batch_size = 0\n", "max_batch_size must be greater than or equal to 1"),
@@ -54,6 +57,21 @@ def test_a_rate_on_the_command_line_replaces_a_utilization_in_the_file(tmp_path)
         ("[replay]\nrate = -1\n", "rate must be greater than 0, but got -1"),
         ("[replay]\nclient = 'http'\n", "client must be 'thread' or 'loop', but got 'http'"),
         ("[replay]\nrate = 1\nutilization = 0.5\n", "--rate or as --utilization, but got both"),
+        ("[slo]\nslo = ['p98<=5ms']\n", r"\[slo\] the metric of an SLO must be one of mean, p50"),
+        ("[slo]\nslo = 'p99<=5ms'\n", "slo must be a valid tuple, but got 'p99<=5ms'"),
+        ("[slo]\nuntil_decided = 'yes'\n", "until_decided must be a valid boolean"),
+        ("[slo]\nslo = ['goodput>=5']\n", "must come with one on a percentile of latency"),
+        ("[slo]\nuntil_decided = true\n", "until_decided must have an SLO to decide"),
+        ("[slo]\nmax_duration = 9\n", "max_duration goes with until_decided, but got it alone"),
+        (
+            "[slo]\nslo = ['busy_fraction<=0.9']\nuntil_decided = true\n",
+            "must have SLOs on latency, endings, .* but got busy_fraction<=0.9",
+        ),
+        (
+            "[slo]\nslo = ['p99<=5ms']\nuntil_decided = true\nmax_duration = 9\n"
+            "[replay]\nduration = 9\n",
+            "max_duration must be more than the duration of 9 s, but got 9",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_that_says_what_was_expected(tmp_path, text, message):

@@ -41,7 +41,7 @@ class TestAProfile:
         ]
         saved = load_profile(tmp_path / "profiles" / f"{NAME}.json")
         assert saved.subject.model == "affine:0.5,0.05"
-        assert saved.sizes == (1, 2, 3, 4, 6, 8)
+        assert {1, 2, 3, 4, 6, 8} <= set(saved.sizes)
         assert saved.total_s(8) >= 0.0009
         for word in ("capacity", "knee", "batching gain", "cold start", f"profiles/{NAME}.json"):
             assert word in out

@@ -293,6 +293,28 @@ class TestBounds:
             assert latency_s.mean() >= least.mean_s * (1 - 1e-9)
             assert (latency_s >= least.latency_s * (1 - 1e-9)).all()
 
+    @settings(max_examples=60, deadline=None)
+    @given(
+        arrival_s=traces(),
+        parts=st.tuples(*[st.sampled_from([0.5, 1.0, 3.0])] * 3),
+        replicas=st.integers(1, 2),
+        in_flight=st.integers(1, 2),
+    )
+    def test_no_run_is_below_them_where_copies_overlap_with_execution(
+        self, arrival_s, parts, replicas, in_flight
+    ):
+        collate_s, execute_s, deliver_s = (part * MS for part in parts)
+        samples = tuple(
+            BatchSample(0.0, n, None, 0.0, collate_s, execute_s, deliver_s) for n in range(1, 5)
+        )
+        source = ProfileSource(ServiceProfile(Subject("parts", "cpu"), samples))
+        knobs = BatcherSettings(max_batch_size=4, batch_timeout_ms=0.0, in_flight=in_flight)
+        run = Setup(knobs, source, replicas).run(arrival_s)
+        latency_s = np.sort(endings(run, np.array(arrival_s)).ended_s - arrival_s)
+        least = bounds(np.array(arrival_s), source, replicas=replicas)
+        assert latency_s.mean() >= least.mean_s * (1 - 1e-9)
+        assert (latency_s >= least.latency_s * (1 - 1e-9)).all()
+
     def test_they_are_reached_where_nothing_has_to_wait(self):
         arrival_s = np.arange(50) * 100 * MS
         source = ExactSource(AffineModel(5 * MS, 1 * MS, VirtualClock()), 8)
@@ -373,6 +395,10 @@ class TestCapacity:
         assert Setup(full.knobs, self.source, replicas=3).limit_rps() == pytest.approx(
             3 * full.limit_rps(), rel=0.02
         )
+
+    def test_a_policy_that_gives_up_what_is_late_is_measured_until_then(self):
+        knobs = BatcherSettings(policy="deadline", max_batch_size=10, slo_ms=100.0)
+        assert Setup(knobs, self.source).limit_rps() == pytest.approx(10 / 0.015, rel=0.03)
 
     def test_the_boundary_is_bracketed_from_both_sides(self):
         setup = Setup(BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0), self.source)

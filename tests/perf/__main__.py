@@ -15,6 +15,7 @@ PARTS = {
     "overhead": "tests.perf.overhead",
     "overload": "tests.perf.overload",
     "saturation": "tests.perf.saturation",
+    "simulation": "tests.perf.simulation",
     "sustained": "tests.perf.sustained",
     "peers": "tests.perf.peers.compare",
 }

@@ -1,7 +1,8 @@
-"""Fill the peers' environment: dynbatch without torch, and each peer that can be installed.
+"""Fill an environment of other packages: dynbatch without torch, and each that can be installed.
 
-Run by that environment's own interpreter. A peer that cannot be installed is reported and left
-out; the comparison then says so.
+Run by that environment's own interpreter, with the name of the extra in pyproject.toml that lists
+the packages and a file of constraints. What cannot be installed is reported and left out; whoever
+uses it then says so.
 """
 
 import subprocess
@@ -10,17 +11,16 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CONSTRAINTS = ROOT / "tests" / "perf" / "constraints-peers.txt"
-# What the parts of dynbatch that are measured import.
+# What the parts of dynbatch that are used there import.
 NEEDED = ["numpy", "pandas", "psutil", "pydantic", "rich"]
 
 
-def main():
+def main(extra, constraints):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pip("--constraint", str(CONSTRAINTS), *NEEDED).check_returncode()
-    for peer in project["optional-dependencies"]["perf"]:
-        if pip("--constraint", str(CONSTRAINTS), peer).returncode:
-            print(f"{peer} could not be installed: it is left out", file=sys.stderr)
+    pip("--constraint", constraints, *NEEDED).check_returncode()
+    for package in project["optional-dependencies"][extra]:
+        if pip("--constraint", constraints, package).returncode:
+            print(f"{package} could not be installed: it is left out", file=sys.stderr)
     # Last, because pip would complain of its missing dependencies after each of the others.
     pip("--no-deps", "--editable", str(ROOT)).check_returncode()
 
@@ -30,4 +30,4 @@ def pip(*arguments):
     return subprocess.run([*command, *arguments], check=False)
 
 
-main()
+main(*sys.argv[1:])

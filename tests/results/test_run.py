@@ -59,8 +59,8 @@ def test_a_run_can_be_read_before_its_metrics_are_computed(tmp_path):
 def test_run_json_is_plain_json_with_the_documented_keys(run):
     content = json.loads((run.path / "run.json").read_text())
     assert list(content) == [
-        "schema_version", "id", "kind", "created", "valid", "partial", "findings", "window_s",
-        "config", "environment", "trace", "prediction", "metrics",
+        "schema_version", "id", "kind", "created", "valid", "partial", "findings", "verdicts",
+        "window_s", "config", "environment", "trace", "prediction", "metrics",
     ]  # fmt: skip
     assert content["schema_version"] == 1
     assert content["kind"] == "replay"

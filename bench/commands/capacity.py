@@ -1,0 +1,181 @@
+"""`dynbatch capacity`: the highest load at which an SLO is met."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import options
+from bench.exits import INTERRUPTED, NO, OK
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.config import Settings
+    from bench.simulation.loading import Loaded
+    from bench.simulation.objective import LatencyObjective
+
+
+def capacity(  # noqa: PLR0917 - typer passes every option by name
+    slo: options.Objective,
+    trace: options.Trace = None,
+    rate_by: options.RateBy = None,
+    time_scale: options.TimeScale = None,
+    duration: options.Duration = None,
+    loop: options.Loop = None,
+    draws: options.Draws = 3,
+    seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    profile: options.Profile = None,
+    profile_budget: options.ProfileBudget = "20s",
+    force: options.Force = False,
+    policy: options.Policy = None,
+    max_batch_size: options.MaxBatchSize = None,
+    batch_timeout_ms: options.BatchTimeoutMs = None,
+    min_wait_ms: options.MinWaitMs = None,
+    preferred_batch_sizes: options.PreferredBatchSizes = None,
+    slo_ms: options.SloMs = None,
+    max_queue_size: options.MaxQueueSize = None,
+    deadline_ms: options.DeadlineMs = None,
+    replicas: options.Replicas = None,
+    in_flight: options.InFlight = None,
+    check: options.Check = False,
+    config: options.Config = None,
+    out: options.CapacityOut = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Find the highest load that meets an SLO: bracketed and bisected in simulation.
+
+    Exit code 3 if no load meets it, or if the replay of --check does not.
+    """
+    given: dict[str, Any] = {k: v for k, v in locals().items() if k != "slo"}
+    from batching import RealClock
+    from bench.config import load_settings
+    from bench.console import message_console, stdout_kept
+    from bench.durations import parse_duration_s
+    from bench.run_folder import run_folder
+    from bench.simulation import arrivals
+    from bench.simulation.finding import find
+    from bench.simulation.loading import load_source
+    from bench.simulation.objective import LatencyObjective
+    from bench.simulation.runner import Setup
+    from bench.trace_source import load_replayed
+
+    objective = LatencyObjective.parse(slo)
+    settings = load_settings(config, given)
+    messages = message_console(quiet=quiet)
+    with stdout_kept(as_json):
+        spec = load_replayed(settings.replay, messages)
+        loaded = load_source(
+            settings,
+            RealClock(),
+            messages,
+            profile=profile,
+            model_named=model is not None,
+            budget_s=parse_duration_s("profile_budget", profile_budget),
+            force=force,
+        )
+        with run_folder(out, loaded.model, settings.replay.trace, "capacity") as folder:
+            setup = Setup(settings.batcher, loaded.source, settings.batcher.replicas or 1)
+            found = find(setup, objective, arrivals.Draws(spec, settings.replay, draws), loaded)
+            content: dict[str, Any] = {
+                "simulated": True,
+                "model": loaded.model,
+                "device": loaded.device,
+                **loaded.describe(),
+                "trace": settings.replay.trace,
+                "batcher": settings.batcher.model_dump(mode="json"),
+                "metric": objective.name,
+                "slo_s": objective.limit_s,
+                **found.as_json(),
+                "check": None,
+            }
+            _keep(content, folder)
+            if check and content["rate_rps"] is not None:
+                content["check"] = _check(settings, loaded, objective, content, folder, messages)
+                if content["check"] is None:
+                    return INTERRUPTED
+                _keep(content, folder)
+    _tell(content, folder, as_json=as_json, quiet=quiet)
+    checked = content["check"]
+    return NO if content["rate_rps"] is None or (checked and not checked["met"]) else OK
+
+
+def _keep(content: dict[str, Any], folder: Path) -> None:
+    from results.figures.capacity import save_capacity_figure
+    from results.run import write_text
+
+    save_capacity_figure(content, folder / "capacity.png")
+    write_text(folder / "capacity.json", json.dumps(content, indent=1) + "\n")
+
+
+def _check(  # noqa: PLR0917 - private, and called in one place
+    settings: "Settings",
+    loaded: "Loaded",
+    objective: "LatencyObjective",
+    content: dict[str, Any],
+    folder: Path,
+    messages: "Console",
+) -> dict[str, Any] | None:
+    """Replay at the load that was found; None if that was interrupted."""
+    from batching import RealClock
+    from bench.keeping import keep
+    from bench.prediction import Known
+    from bench.recording import record
+    from bench.session import Session
+    from results.report import write_report
+
+    load = {"rate": content["rate_rps"] * settings.replay.time_scale, "utilization": None}
+    if loaded.profile is not None:
+        messages.print("checking on this machine")
+    session = Session(
+        settings.model_copy(update={"replay": settings.replay.model_copy(update=load)}),
+        RealClock(),
+        messages,
+        profiling=Known(loaded, force=bool(loaded.differences)),
+    )
+    recording = record(session)
+    if recording.partial or not len(recording.requests):
+        messages.print("interrupted: the check is not kept")
+        return None
+    run = keep(folder / "check", recording)
+    write_report(run)
+    return {
+        "run": str(run.path),
+        "valid": run.record.valid,
+        "findings": [finding.code for finding in run.record.findings],
+        **objective.judged(run),
+        "prediction_error": run.metrics.prediction_error,
+    }
+
+
+def _tell(content: dict[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.console import output_console
+    from bench.simulation.finding import rows
+
+    if as_json:
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        return
+    if quiet:
+        return
+    console = output_console()
+    console.print(Text("SIMULATED", style="bold"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in rows(content):
+        table.add_row(name, Text(text))
+    console.print(table)
+    console.print(f"numbers: {folder / 'capacity.json'}", soft_wrap=True)
+    console.print(f"picture: {folder / 'capacity.png'}", soft_wrap=True)

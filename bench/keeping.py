@@ -1,0 +1,41 @@
+"""From a recording to a run on disk."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from bench.recording import Recording
+from results.analysis import analyse
+from results.log import RunLogs
+from results.run import Run, RunDirectory, RunRecord
+
+
+def keep(folder: Path, recording: Recording) -> Run:
+    """Write the logs, then the record, then what is computed from them.
+
+    Raises:
+        RunExistsError: the folder holds a run already.
+    """
+    predicted = recording.prediction
+    directory = RunDirectory.create(folder)
+    directory.write_logs(
+        RunLogs(
+            requests=recording.requests,
+            batches=recording.batches,
+            telemetry=recording.telemetry,
+            stalls=recording.stalls,
+        )
+    )
+    directory.write_record(
+        RunRecord(
+            id=folder.resolve().name,
+            partial=recording.partial,
+            window_s=recording.window_s,
+            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
+            environment=recording.environment,
+            trace=recording.trace,
+            prediction=None if predicted is None else predicted.metrics,
+            bounds=None if predicted is None else predicted.bounds,
+        )
+    )
+    return analyse(folder)

@@ -1,0 +1,80 @@
+"""Predictions beside measurements, and how far a run is from its bounds."""
+
+import pytest
+
+from results import prediction
+from results.headroom import gaps, sentence
+from results.metrics import compute_metrics
+from results.run import SIMULATION, RunRecord
+from results.wording import standing
+from tests.results.made import answered, made_logs
+
+
+def metrics_of(latencies_s, *more):
+    batches = [{"size": 4, "taken_s": 0.0, "started_s": 0.0, "completed_s": 0.01}]
+    return compute_metrics(made_logs([*answered(latencies_s), *more], batches), 1.0)
+
+
+class TestErrors:
+    def test_are_predicted_over_measured_less_one(self):
+        metrics = metrics_of([0.010, 0.020, 0.030])
+        said = {"throughput_rps": 3.0, "latency_s.p50": 0.022, "latency_s.p99": 0.015}
+        off = prediction.errors(said | {"batch.mean_size": 5.0}, metrics)
+        assert off == pytest.approx(
+            {
+                "throughput_rps": 0.0,
+                "latency_s.p50": 0.1,
+                "latency_s.p99": -0.5,
+                "batch.mean_size": 0.25,
+            }
+        )
+
+    def test_are_none_where_either_is_missing(self):
+        metrics = metrics_of([0.010])
+        off = prediction.errors({"latency_s.p50": None, "latency_s.p99": float("inf")}, metrics)
+        assert set(off.values()) == {None}
+        assert prediction.in_percent(None) == "unknown"
+
+    def test_of_what_was_measured_are_zero(self):
+        metrics = metrics_of([0.010, 0.020])
+        assert set(prediction.errors(prediction.measured(metrics), metrics).values()) == {0.0}
+
+    def test_are_rows_of_name_predicted_measured_and_error(self):
+        metrics = metrics_of([0.010])
+        found = prediction.rows({"latency_s.p50": 0.011}, metrics)
+        assert ("latency, p50", "11.0 ms", "10.0 ms", "+10.0 %") in found
+        assert ("throughput", "not measured", "1.00 req/s", "unknown") in found
+
+
+class TestHeadroom:
+    bounds = {"capacity_rps": 900.0, "mean_s": 0.005, "p50_s": 0.004, "p99_s": 0.020}  # noqa: RUF012 - read only
+
+    def test_is_how_many_times_the_least_a_latency_is(self):
+        found = gaps(self.bounds, metrics_of([0.010] * 9 + [0.030]))
+        assert {gap.name: gap.times for gap in found} == pytest.approx(
+            {"p50": 2.5, "p99": 1.5, "mean": 2.4}
+        )
+        assert sentence(found) == (
+            "p50 is 2.50 x 4.00 ms, p99 is 1.50 x 20.0 ms, the least of any policy that keeps the "
+            "order of arrival; mean is 2.40 x 5.00 ms, the least of any policy at all"
+        )
+
+    def test_is_not_claimed_where_a_request_got_no_answer(self):
+        lost = {"status": "rejected", "enqueued_s": 0.0, "ended_s": 0.0}
+        assert gaps(self.bounds, metrics_of([0.010], lost)) == []
+
+    def test_is_not_claimed_without_bounds(self):
+        assert gaps(None, metrics_of([0.010])) == []
+        assert sentence([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "valid", "line"),
+    [
+        (SIMULATION, True, "SIMULATED, valid"),
+        (SIMULATION, False, "SIMULATED, NOT VALID"),
+        ("replay", True, "valid"),
+    ],
+)
+def test_what_was_simulated_says_so_first(kind, valid, line):
+    assert standing(RunRecord(id="r", kind=kind, window_s=1.0, valid=valid)).line == line

@@ -1,0 +1,183 @@
+"""What each statistic promises, held to it by simulation or by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from results.backlog import Steps
+from results.errors import InvalidInputError
+from results.statistics.correction import holm
+from results.statistics.correlated import (
+    batch_means,
+    block_bootstrap,
+    discount,
+    effective_number,
+    mean_of,
+)
+from results.statistics.shares import (
+    fewest_requests,
+    percentile_interval,
+    share_lower,
+    share_upper,
+)
+from results.statistics.steady import mann_kendall, mser5
+
+
+def ar1(number, correlation, rng, runs=1):
+    """Stationary sequences of standard normal values `[runs, number]`."""
+    noise = rng.standard_normal((runs, number)) * math.sqrt(1.0 - correlation**2)
+    values = np.empty((runs, number))
+    values[:, 0] = rng.standard_normal(runs)
+    for i in range(1, number):
+        values[:, i] = correlation * values[:, i - 1] + noise[:, i]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("over", "number", "accepted"),
+    [(0, 458, False), (0, 459, True), (1, 661, False), (1, 662, True), (2, 837, False),
+     (2, 838, True)],
+)  # fmt: skip
+def test_loadgens_table_of_requests_that_suffice_is_reproduced(over, number, accepted):
+    assert (share_upper(over / number, number, 0.01) <= 0.01) is accepted
+
+
+def test_the_fewest_requests_for_a_percentile_are_those_of_the_power_rule():
+    assert [fewest_requests(q, 0.01) for q in (0.5, 0.1, 0.01, 0.001)] == [7, 44, 459, 4603]
+
+
+def test_bounds_on_a_share_enclose_it_and_meet_the_ends():
+    assert share_lower(0.0, 50, 0.01) == 0.0
+    assert share_upper(1.0, 50, 0.01) == 1.0
+    assert share_upper(0.5, 0.0, 0.01) == 1.0
+    rng = np.random.default_rng(1)
+    seen = rng.binomial(300, 0.03, 4000) / 300
+    assert np.mean([share_upper(s, 300, 0.01) < 0.03 for s in seen]) <= 0.01
+    assert np.mean([share_lower(s, 300, 0.01) > 0.03 for s in seen]) <= 0.01
+
+
+@pytest.mark.parametrize(("level", "number"), [(0.5, 40), (0.9, 200), (0.99, 1500)])
+def test_an_interval_for_a_percentile_covers_it_as_often_as_it_says(level, number):
+    rng = np.random.default_rng(2)
+    truth = -math.log(1.0 - level)
+    covered = 0
+    for _ in range(1500):
+        bounds = percentile_interval(np.sort(rng.exponential(1.0, number)), level, 0.95)
+        covered += bounds.low <= truth <= bounds.high
+    assert 0.945 <= covered / 1500 <= 0.99
+
+
+def test_too_few_values_leave_a_percentile_without_an_upper_bound():
+    values = np.arange(1.0, 459.0)
+    assert percentile_interval(values, 0.99, 0.98).high is None
+    assert percentile_interval(np.append(values, 459.0), 0.99, 0.98).high == 459.0
+    assert percentile_interval(np.empty(0), 0.99, 0.98).low is None
+    with pytest.raises(InvalidInputError, match="level must be between 0 and 1, but got 1"):
+        percentile_interval(values, 1.0, 0.98)
+
+
+def test_a_smaller_effective_number_widens_the_interval():
+    values = np.sort(np.random.default_rng(3).exponential(1.0, 5000))
+    wide, narrow = (percentile_interval(values, 0.9, 0.99, number=n) for n in (300, 5000))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_independent_values_count_in_full_and_repeated_ones_once():
+    rng = np.random.default_rng(4)
+    full = [effective_number(rng.random(20_000) < 0.1) for _ in range(200)]
+    assert 0.8 * 20_000 < np.median(full) <= 20_000
+    tenfold = [effective_number(np.repeat(rng.random(2000) < 0.1, 10)) for _ in range(200)]
+    assert 1600 < np.median(tenfold) < 2500
+
+
+def test_the_discounted_number_is_too_large_in_one_run_of_twenty():
+    rng = np.random.default_rng(5)
+    # Blocks of 50 alike: 400 independent values in 20,000.
+    worth = [
+        discount() * effective_number(np.repeat(rng.random(400) < 0.3, 50)) for _ in range(3000)
+    ]
+    assert discount() == pytest.approx(0.532, abs=0.001)
+    assert 0.03 < np.mean(np.array(worth) > 400) < 0.07
+
+
+def test_nothing_over_the_limit_shows_no_variance_and_counts_in_full():
+    assert effective_number(np.zeros(1000, dtype=bool)) == 1000
+    assert effective_number(np.zeros(19, dtype=bool)) == 0
+
+
+def test_batch_means_cover_the_mean_of_correlated_values_as_often_as_they_say():
+    rng = np.random.default_rng(6)
+    values = ar1(4000, 0.9, rng, runs=1500)
+    covered = [b.low <= 0.0 <= b.high for b in (mean_of(v).bounds(0.95) for v in values)]
+    assert 0.93 <= np.mean(covered) <= 0.97
+    naive = np.abs(values.mean(axis=1)) < 1.96 * values.std(axis=1) / math.sqrt(4000)
+    assert naive.mean() < 0.5  # what taking them for independent does
+
+
+def test_batches_are_cut_from_the_end_and_need_a_value_each():
+    assert batch_means(np.arange(7.0), 3).tolist() == [1.5, 3.5, 5.5]
+    with pytest.raises(InvalidInputError, match="values must be 20 or more, but got 19"):
+        mean_of(np.zeros(19))
+
+
+def test_a_block_bootstrap_covers_mean_and_percentile_of_correlated_values():
+    rng = np.random.default_rng(7)
+    values = ar1(2000, 0.8, rng, runs=200)
+    for level, truth in ((None, 0.0), (0.9, 1.2816)):
+        bounds = [block_bootstrap(v, level, 0.95, draws=200, seed=1) for v in values]
+        covered = np.mean([b.low <= truth <= b.high for b in bounds])
+        assert 0.86 <= covered <= 0.98  # 20 blocks undercover somewhat, as is known of it
+    again = block_bootstrap(values[0], 0.9, 0.95, draws=200, seed=1)
+    assert again == block_bootstrap(values[0], 0.9, 0.95, draws=200, seed=1)
+
+
+def test_mser_cuts_a_transient_and_leaves_a_steady_sequence_alone():
+    rng = np.random.default_rng(8)
+    steady = rng.standard_normal(1000)
+    transient = steady + 8.0 * np.exp(-np.arange(1000) / 40.0)
+    assert 50 <= mser5(transient) <= 250
+    assert np.median([mser5(rng.standard_normal(1000)) for _ in range(50)]) < 200
+    assert mser5(np.ones(19)) == 0
+
+
+def test_a_trend_is_found_and_its_rise_measured():
+    rng = np.random.default_rng(9)
+    trend = mann_kendall(np.linspace(1.0, 3.0, 20) + 0.1 * rng.standard_normal(20))
+    assert trend.p_value < 1e-6
+    assert trend.rise == pytest.approx(2.0, abs=0.2)
+    assert trend.level == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "level", "most"),
+    [(0.0, 0.05, 0.05), (0.4, 0.05, 0.1), (0.7, 0.05, 0.15), (0.4, 0.001, 0.004),
+     (0.7, 0.001, 0.015)],
+)  # fmt: skip
+def test_autocorrelation_is_seldom_taken_for_a_trend(correlation, level, most):
+    values = ar1(20, correlation, np.random.default_rng(10), runs=1500)
+    assert np.mean([mann_kendall(v).p_value < level for v in values]) <= most
+
+
+def test_equal_values_have_no_trend():
+    assert mann_kendall(np.ones(20)).p_value == 1.0
+
+
+def test_holm_keeps_the_error_of_all_answers_together():
+    rng = np.random.default_rng(11)
+    p_values = rng.random((4000, 5))
+    wrong = [any(holm(row, lambda p, a: p <= a, bool, 0.05)) for row in p_values]
+    assert np.mean(wrong) <= 0.055
+
+
+def test_holm_relaxes_the_level_once_a_question_is_decided():
+    # 0.03 fails at 0.05 / 2 and passes at 0.05, once the other is out of the way.
+    assert holm([0.001, 0.03], lambda p, a: p <= a, bool, 0.05) == [True, True]
+    assert holm([0.03, 0.04], lambda p, a: p <= a, bool, 0.05) == [False, False]
+    assert holm([], lambda p, a: p <= a, bool, 0.05) == []
+
+
+def test_the_mean_of_steps_is_their_integral():
+    steps = Steps(np.array([1.0, 2.0, 4.0]), np.array([2, 1, 0]))
+    assert steps.means(np.array([0.0, 1.0, 2.0, 5.0])).tolist() == [0.0, 2.0, pytest.approx(2 / 3)]
+    assert Steps(np.empty(0), np.empty(0, int)).means(np.array([0.0, 1.0])).tolist() == [0.0]

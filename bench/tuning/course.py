@@ -33,7 +33,7 @@ from bench.tuning.device import (
 )
 from bench.tuning.evaluation import Traffic
 from bench.tuning.objectives import CapacityWithin, Limit, Statistic
-from bench.tuning.question import CURRENT, DEFAULT, Question
+from bench.tuning.question import CURRENT, DEFAULT, WINDOW, Question
 from bench.tuning.search import PATIENCE, TRIALS
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
 from bench.tuning.space import Whole, parse_search
@@ -224,7 +224,8 @@ def carry_out(
         load = traffic.describe()
         console.print(
             f"searching for {settings.model.model} under {load['name']} at "
-            f"{load['offered_rps']:,.0f} req/s, in simulation"
+            f"{load['offered_rps']:,.0f} req/s, in simulation",
+            soft_wrap=True,
         )
         findings = SimulatedSearch(
             question,
@@ -340,6 +341,9 @@ def _verify(
         if candidate.facts["limit_rps"] > offered_rps or objective.name == "goodput"
     }
     profiled_s = 0.0 if loaded.profile is None or request.profile else loaded.profile.spent_s
+    for name in ("best simulated", WINDOW):  # the first to stay behind where time is short
+        if not _affordable(request.budget_s - profiled_s, len(arms)):
+            arms.pop(name, None)
 
     def run(folder: Path, clock: Clock, console: Console) -> Verified:
         def make_runner(named: list[Arm]) -> RunArm:
@@ -364,11 +368,20 @@ def _verify(
         window_s = verification.window_s()
         console.print(
             f"racing {', '.join(arms)} on {loaded.device}: draws of {window_s:.1f} s at "
-            f"{offered_rps:,.0f} req/s, {request.budget_s - profiled_s:.0f} s at most"
+            f"{offered_rps:,.0f} req/s, {request.budget_s - profiled_s:.0f} s at most",
+            soft_wrap=True,
         )
         return verification.run()
 
     return run
+
+
+def _affordable(budget_s: float, arms: int) -> bool:
+    try:
+        affordable_window_s(budget_s, arms)
+    except InputError:
+        return False
+    return True
 
 
 def references_beaten(result: Result) -> dict[str, float]:

@@ -113,7 +113,7 @@ def _statistic_of(
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The recommended setting against another, over fresh draws: a ratio of the yardstick.
+    """The recommended setting against another over fresh draws: a ratio of the yardstick.
 
     Attributes:
         over: the other one's name.
@@ -131,14 +131,9 @@ class Gain:
         """Better, worse, no difference worth having, or not known."""
         if self.effect is None:
             return "better" if self.unable else "not known"
-        low, high = (
-            (-self.effect.high, -self.effect.low)
-            if maximise
-            else (
-                self.effect.low,
-                self.effect.high,
-            )
-        )
+        low, high = self.effect.low, self.effect.high
+        if maximise:
+            low, high = -high, -low
         if high < 0.0:
             return "better"
         if low > 0.0:
@@ -391,6 +386,13 @@ class Verification:
         return {
             "value": race.typical(name),
             "draws": len(race.of(name)),
+            "slo_excess": _mean_excess(race.of(name)),
             "dropped_after": race.dropped.get(name),
             "values": [one.value for one in race.of(name)],
         }
+
+
+def _mean_excess(measured: list[Measured]) -> float | None:
+    """The mean log of statistic / limit over draws; None where a draw had no value."""
+    excess = sum(one.excess for one in measured) / max(1, len(measured))
+    return excess if excess < inf else None

@@ -1,14 +1,14 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
 from collections.abc import Iterator
-from math import isfinite
+from math import exp, isfinite
 from typing import Any
 
 from rich.table import Table
 
 from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE, Candidate
-from bench.tuning.course import Result, references_beaten
+from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput
 from bench.tuning.question import CURRENT, DEFAULT
@@ -67,6 +67,8 @@ def sentence(result: Result) -> str:
     if chosen is None:
         return f"no setting was found that carries {load}"
     name = name_of(chosen.settings)
+    if not result.met and findings.asked.chosen is not None:
+        return _unmet_on_device(result)
     if not result.met:
         if limit is None:
             return f"no setting carries {load}; {name} comes nearest"
@@ -84,6 +86,27 @@ def sentence(result: Result) -> str:
     if kept is not None:
         return f"no measurable gain: keep the {kept} setting, {name}"
     return f"use {name}: {_value(result, chosen)}{_against(result)}"
+
+
+def _unmet_on_device(result: Result) -> str:
+    """What is said when settings meet the SLO in simulation, and none does when it is measured."""
+    verified, limit = result.verified, result.question.limit
+    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    said = f"no setting that was raced met {limit or 'the load'} at {fmt.rate(verified.rate_rps)}"
+    known = {
+        name: told["slo_excess"]
+        for name, told in verified.race.items()
+        if told["slo_excess"] is not None
+    }
+    if limit is None or not known:
+        return said
+    nearest = min(known, key=lambda name: known[name])
+    over = fmt.percent(exp(known[nearest]) - 1.0)
+    settings = finalists(result.findings)[nearest].settings
+    return (
+        f"{said}, though simulation has some that do: the nearest, {name_of(settings)}, "
+        f"is {over} over"
+    )
 
 
 def _value(result: Result, chosen: Candidate) -> str:

@@ -1,6 +1,7 @@
 """A tuning from its question to its recommendation, in simulation and against a stand-in device."""
 
 import json
+from dataclasses import replace
 from math import inf
 
 import optuna
@@ -57,6 +58,7 @@ def request(*, slo=(), **asked):
 
 
 def tuned(tmp_path, **asked):
+    tmp_path.mkdir(exist_ok=True)
     return carry_out(request(**asked), tmp_path, VirtualClock(), QUIET, effort=QUICK)
 
 
@@ -255,3 +257,19 @@ def test_a_budget_that_holds_no_race_says_what_would():
     assert affordable_window_s(600.0, 5) > affordable_window_s(300.0, 5)
     with pytest.raises(InputError, match="budget must leave"):
         affordable_window_s(60.0, 5)
+
+
+def test_an_slo_that_is_met_in_simulation_only_is_not_met(tmp_path):
+    simulated = tuned(tmp_path / "tune", slo=("p99<=30ms",))
+    limit = p99(12)  # batches of the device take 15 ms and more
+    verified = verification(
+        tmp_path / "device",
+        StandIn(base_ms=15.0),
+        {"recommended": ARMS["recommended"]},
+        limit=limit,
+    ).run()
+    result = replace(simulated, verified=verified)
+    assert verified.winner is None
+    assert not result.met
+    assert "no setting that was raced met p99 <= 30 ms" in sentence(result)
+    assert write_config(result, tmp_path, "dynbatch tune") is None

@@ -27,7 +27,7 @@ def test_regret_against_an_exhaustive_grid_is_at_most_two_percent(source, object
         window_s=2.0,
         first=4,
         sizes=8,
-        timeouts=10,
+        timeouts=3 if objective == "capacity" else 10,
         effort=SMALL,
     )
     assert found.regret <= 0.02

@@ -8,7 +8,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate clean
+.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,8 +66,12 @@ check-exports: $(SERVERS)/.servers ## what dynbatch export writes, against the s
 soak: $(VENV)/.tests ## a million requests with everything going wrong at once
 	$(BIN)/python -m tests.soak
 
-calibrate: $(VENV)/.tests ## how often verdicts are wrong, on simulated queues whose truth is known
+calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on simulated queues whose truth is known
 	$(BIN)/python -m tests.calibration
+	$(BIN)/python -m tests.calibration.paired
+
+search-quality: $(VENV)/.tests ## how far what tune recommends is from the best of a grid, on draws it never saw
+	$(BIN)/python -m tests.search_quality
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(PEERS) $(SERVERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -34,18 +34,22 @@ def burstiness(scales: "tuple[Scale, ...]") -> str | None:
     ]
     if len(runs) == 1:
         kind, spans = runs[0]
-        return f"{kind} from {fmt.tick(spans[0])} to {fmt.tick(spans[-1])}"
+        return f"{kind} {_where(spans)}"
     texts = []
     for number, (kind, spans) in enumerate(runs):
         if number == 0:
             texts.append(f"{kind} up to {fmt.tick(spans[-1])}")
         elif number == len(runs) - 1:
             texts.append(f"{kind} at {fmt.tick(spans[0])} and above")
-        elif len(spans) == 1:
-            texts.append(f"{kind} at {fmt.tick(spans[0])}")
         else:
-            texts.append(f"{kind} from {fmt.tick(spans[0])} to {fmt.tick(spans[-1])}")
+            texts.append(f"{kind} {_where(spans)}")
     return ", ".join(texts)
+
+
+def _where(spans: list[float]) -> str:
+    if len(spans) == 1:
+        return f"at {fmt.tick(spans[0])}"
+    return f"from {fmt.tick(spans[0])} to {fmt.tick(spans[-1])}"
 
 
 def _kind(scale: "Scale") -> str | None:

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("batching", "bench", "results", "workloads")
-HEAVY = ("torch", "transformers", "pandas", "numpy", "matplotlib", "pydantic", "pyarrow", "jinja2")
+HEAVY = (
+    "jinja2", "matplotlib", "numpy", "optuna", "pandas", "pyarrow", "pydantic", "torch",
+    "transformers",
+)  # fmt: skip
 
 
 def modules_after(code):

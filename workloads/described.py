@@ -10,7 +10,7 @@ from workloads import schema
 from workloads.errors import TraceFileError, WorkloadError
 from workloads.processes import PROCESSES, ArrivalProcess, Part, Superposition, as_json
 from workloads.specs import DescribedTrace
-from workloads.writing import replacing
+from workloads.writing import check_folder, replacing
 
 
 def parse(values: Mapping[str, Any]) -> DescribedTrace:
@@ -63,6 +63,7 @@ def save_described(spec: DescribedTrace, path: str | Path) -> None:
     if path.suffix != ".json":
         got = path.suffix or "no suffix"
         raise TraceFileError(f"{path}: a description's name must end in .json, but got {got}")
+    check_folder(path)
     with replacing(path) as draft:
         draft.write_text(json.dumps(content(spec), indent=2) + "\n", encoding="utf-8")
 

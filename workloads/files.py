@@ -19,7 +19,7 @@ from workloads.importers.parquet import METADATA, NATIVE
 from workloads.importers.stream import Stream
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
-from workloads.writing import replacing
+from workloads.writing import check_folder, replacing
 
 STDIN = "-"
 _COMPRESSIONS = (".gz", ".zst")
@@ -93,7 +93,7 @@ def check_writable(path: str | Path) -> tuple[str, str]:
     """The form and the compression that a file's name asks for, as suffixes.
 
     Raises:
-        TraceFileError: There is no such form.
+        TraceFileError: There is no such form, or no file can be made in its folder.
     """
     path = Path(path)
     compression = path.suffix if path.suffix in _COMPRESSIONS else ""
@@ -103,6 +103,7 @@ def check_writable(path: str | Path) -> tuple[str, str]:
             f"{path}: a trace's name must end in .json, .csv or .parquet, the first two also with "
             f".gz or .zst, but got {form + compression or 'no suffix'}"
         )
+    check_folder(path)
     return form, compression
 
 

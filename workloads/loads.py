@@ -66,7 +66,7 @@ def _own_rate(spec: ListedTrace) -> float:
     trace = spec.trace
     if not trace.duration_s > 0:
         raise TraceError(
-            f"{trace.name} must span some time to have a rate, but all its arrivals are at 0 s: "
-            "give it a duration_s"
+            f"{trace.name} must span some time to have a rate, but its requests all arrive at the "
+            f"same instant ({len(trace)}), and nothing says how long it lasts"
         )
     return trace.rate_rps

@@ -18,6 +18,8 @@ Rows: TypeAlias = NDArray[np.int64]
 
 MOST_TOKENS = int(np.iinfo(np.int32).max)
 MOST_ARRIVALS = 50_000_000
+# What nobody records or waits for, and where arithmetic on times would lose its sense.
+SHORTEST_S, LONGEST_S = 1e-9, 1e12
 # Two spans this close (relative) are one span that went through some arithmetic.
 SAME = 1e-9
 
@@ -55,6 +57,10 @@ class Trace:
             if given is not None:
                 _put(self, name, _tokens(name, given, len(arrival_s)))
         not_negative("duration_s", self.duration_s, TraceError)
+        if self.duration_s > LONGEST_S:
+            raise TraceError(
+                f"duration_s must be at most {LONGEST_S:g} s, but got {self.duration_s:.12g}"
+            )
         if len(arrival_s) and arrival_s[-1] > self.duration_s:
             raise TraceError(
                 f"duration_s must reach the last arrival at {arrival_s[-1]:.12g} s, "
@@ -241,11 +247,7 @@ class Trace:
         if time_scale == 1:
             return self
         duration_s = self.duration_s * time_scale
-        if not math.isfinite(duration_s):
-            raise TraceError(
-                f"time_scale must keep the duration finite, but got {time_scale:.12g} "
-                f"for {self.duration_s:.12g} s"
-            )
+        self._check_span("time_scale", time_scale, duration_s)
         return replace(
             self,
             arrival_s=self.arrival_s * time_scale,
@@ -261,7 +263,16 @@ class Trace:
                 f"only a trace with requests and a duration has a rate to change, but got "
                 f"{len(self)} requests over {self.duration_s:.12g} s"
             )
+        self._check_span("rate_rps", rate_rps, len(self) / rate_rps)
         return self.scaled(self.rate_rps / rate_rps)
+
+    def _check_span(self, name: str, value: float, duration_s: float) -> None:
+        """Raise TraceError for a `value` that makes this trace absurdly short or long."""
+        if self.duration_s > 0 and not SHORTEST_S <= duration_s <= LONGEST_S:
+            raise TraceError(
+                f"{name} must keep the duration of {self.duration_s:.12g} s between {SHORTEST_S:g} "
+                f"and {LONGEST_S:g} s, but got {value:.12g}"
+            )
 
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of the columns; the same requests, the same print."""

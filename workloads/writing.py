@@ -8,6 +8,15 @@ from pathlib import Path
 from workloads.errors import TraceFileError
 
 
+def check_folder(path: Path) -> None:
+    """Raise TraceFileError unless a file can be made in the folder of `path`."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise TraceFileError(f"{path} cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise TraceFileError(f"{path} cannot be written: {folder} lets nothing be made in it")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file to write to; it takes the place of `path` once all is written.

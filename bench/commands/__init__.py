@@ -12,12 +12,14 @@ from bench.commands import (
     report,
     simulate,
     trace,
+    tune,
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add every subcommand to the application, in the order that `--help` lists them."""
     app.command("bench")(bench.bench)
+    app.command("tune")(tune.tune)
     app.command("compare")(compare.compare)
     app.command("report")(report.report)
     app.command("profile")(profile.profile)

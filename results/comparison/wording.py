@@ -230,7 +230,8 @@ def notes(outcome: Outcome) -> list[str]:
     else:
         said.append(
             f"Intervals ({confidence}) are of these two runs: what another draw of the arrivals "
-            "would give, and what changed in the machine between the runs, they do not know."
+            "would give, and what changed in the machine between the runs, they do not know. Runs "
+            "of less than 30 s get no verdict."
         )
     if len(outcome.challengers) > 1:
         a = letter(outcome.control)

@@ -74,8 +74,8 @@ def mean_of(values: npt.ArrayLike, batches: int = BATCHES) -> Mean:
     SE = sqrt(S^2 / m), S^2 the sample variance of the m batch means. It assumes a stationary
     sequence whose batches are long against its correlation, so that their means are near
     independent and normal (Law, Simulation Modeling and Analysis, 5th ed. 2015, section 9.5.3).
-    Where they are not, the error comes out too small: on 60 s of strongly bursty arrivals the 99 %
-    interval covers less (`make calibrate` prints how much).
+    Where they are not, the error comes out too small: with rare slow phases the one-sided 99 %
+    bound on 60 s fails far more often than in 1 % of runs (docs/verdicts.md has the table).
 
     Raises:
         InvalidInputError: There are fewer values than batches.

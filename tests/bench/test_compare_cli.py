@@ -164,7 +164,8 @@ def test_recorded_runs_are_compared_by_their_folders(
     code, out, err = dynbatch(
         "compare", "c/draw-01/a", "c/draw-01/b", "--out", "z", "--fail-if", "worse"
     )
-    assert code == 3, err
+    assert code == 0, err
+    assert "less than 30 s get no verdict" in " ".join(out.split())
     assert "paired by blocks of time" in " ".join(out.split())
     assert record_of("z")["outcome"]["design"] == "blocks"
     assert (tmp_path / "z" / "report.html").exists()

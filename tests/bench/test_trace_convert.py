@@ -86,7 +86,7 @@ def test_a_recording_may_come_through_a_pipe(dynbatch, monkeypatch):
         (["spoilt.csv", "o.json"], "spoilt.csv: line 3: TIMESTAMP must be a date and time, but go"),
         (["day.csv", "o.txt"], "o.txt: a trace's name must end in .json, .csv or .parquet"),
         (["day.csv", "o.parquet.gz"], "but got .parquet.gz"),
-        (["day.csv", "no/o.json"], "cannot be written: No such file or directory"),
+        (["day.csv", "no/o.json"], "no/o.json cannot be written: there is no folder no"),
         (["none.csv", "o.json"], "none.csv does not exist"),
         (["bursty.json", "o.json"], "bursty.json must list its arrivals, but describes a process"),
         (["day.csv", "o.json", "--time-unit", "h"], "time_unit must be one of s, ms, us, ns"),

@@ -162,7 +162,7 @@ def test_the_list_names_every_process_and_says_what_each_parameter_is(make):
         (["poisson", "--rate", "-5"], "rate_rps must be > 0 and finite, but got -5"),
         (["poisson", "--rate", "5", "--duration", "0"], "duration_s must be > 0 and finite, but"),
         (["poisson", "--rate", "5", "--seed", "-1"], "seed must be >= 0, but got -1"),
-        (["poisson", "--rate", "1e9"], "must stay at 5e+07 arrivals or fewer in one draw"),
+        (["poisson", "--rate", "1e9"], "must stay at 50,000,000 arrivals or fewer"),
         (["poisson", "--rate", "5", "--out", "no/p.json"], "no/p.json cannot be written"),
         (["poisson", "--rate", "5", "--describe", "--out", "no/p.json"], "no/p.json cannot be wri"),
     ],

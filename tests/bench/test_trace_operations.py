@@ -69,8 +69,8 @@ class TestWindow:
             "--json",
         )  # fmt: skip
         windows = only(out)["windows"]
-        assert (code, [w["path"] for w in windows]) == (0, ["w-1.json", "w-2.json", "w-3.json"])
-        assert [w["requests"] for w in windows] == [len(read(w["path"])) for w in windows]
+        assert (code, [w["out"] for w in windows]) == (0, ["w-1.json", "w-2.json", "w-3.json"])
+        assert [w["requests"] for w in windows] == [len(read(w["out"])) for w in windows]
         assert min(np.diff(sorted(w["start_s"] for w in windows))) >= 10.0
 
     def test_a_window_may_be_named_by_its_start(self, dynbatch, files):
@@ -155,6 +155,41 @@ class TestMerge:
         assert made.arrival_s[-1] == 34.75
 
 
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        (["window", "log.csv", "--length", "1", "--start", "0"], 10),
+        (["scale", "log.csv", "--rate", "20"], 40),
+        (["merge", "log.csv", "log.csv"], 80),
+    ],
+)
+def test_recordings_are_read_by_the_options_given_and_notes_are_said_once(
+    dynbatch, files, arguments, made
+):
+    lines = [f"{i * 100},{i}" for i in range(40)]
+    (files / "log.csv").write_text("\n".join(["at,n", *lines[:9], "x,y", *lines[9:]]))
+    how = ["--time-column", "at", "--time-unit", "ms", "--skip-bad", 1]
+    code, _, err = dynbatch("trace", *arguments, *how, "--out", "made.json")
+    assert (code, len(read("made.json"))) == (0, made)
+    assert err.count("log.csv: 1 bad line of 41 skipped; the first: line 11") == 1
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["window", "none.json", "--length", "1"],
+        ["scale", "none.json", "--rate", "2"],
+        ["merge", "none.json", "tea.json"],
+        ["make", "poisson", "--rate", "2"],
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_read(dynbatch, files, arguments):
+    assert dynbatch("trace", *arguments, "--out", "no/made.json") == (
+        2, "", "dynbatch: no/made.json cannot be written: there is no folder no\n",
+    )  # fmt: skip
+
+
 def test_a_file_keeps_how_it_came_about_and_who_plays_it_is_told(dynbatch, files):
     dynbatch("trace", "window", "tea.json", "--length", 10, "--start", 2, "--out", "w.json")
     dynbatch("trace", "scale", "w.json", "--rate", 3, "--rate-by", "superpose", "--out", "s.json")
@@ -196,6 +231,9 @@ def test_a_file_keeps_how_it_came_about_and_who_plays_it_is_told(dynbatch, files
         (["scale", "lunch.json", "--rate", "20", "--rate-by", "thin"], "below the 10 req/s of lun"),
         (["scale", "lunch.json", "--rate", "0"], "rate_rps must be > 0 and finite, but got 0"),
         (["scale", "lunch.json", "--time-scale", "-1"], "time_scale must be > 0"),
+        (["scale", "lunch.json", "--time-scale", "1e300"], "must keep the duration of 60 s"),
+        (["scale", "lunch.json", "--rate", "1e300"], "rate_rps must keep the duration of 60 s"),
+        (["scale", "lunch.json", "--rate", "5", "--time-unit", "ms"], "time_unit must go with one"),
         (["scale", "lunch.json", "--rate", "5", "--seed", "-1", "--rate-by", "thin"],
          "seed must be >= 0"),
         (["merge", "lunch.json"], "traces must be at least two to be merged, but got 1"),

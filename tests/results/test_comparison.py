@@ -27,7 +27,7 @@ from results.log import RunLogs
 from results.paired import Plan, Verdict
 from results.validity import Finding, FindingCode
 from tests.results.made import answered, made_logs, written_run
-from tests.results.queues import Server, poisson, serve
+from tests.results.queues import Server, bursty, poisson, serve
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ class TestReport:
         assert "No ratio of p99 latency is given" in html
 
 
-def recorded(path, arrivals, server, *, rng=None, sha256="x", noise=0.0):
+def recorded(path, arrivals, server, *, rng=None, sha256="x", noise=0.0, window_s=30.0):
     """A run of a queue whose latencies were stretched a little at random."""
     logs = serve(arrivals, server)
     if rng is not None:
@@ -352,7 +352,7 @@ def recorded(path, arrivals, server, *, rng=None, sha256="x", noise=0.0):
             requests["scheduled_s"] + stretched, requests["completed_s"]
         )
         logs = RunLogs(requests, logs.batches, logs.telemetry, logs.stalls)
-    return written_run(path, logs, window_s=10.0, trace={"sha256": sha256})
+    return written_run(path, logs, window_s=window_s, trace={"sha256": sha256})
 
 
 class TestRecordedRuns:
@@ -360,7 +360,7 @@ class TestRecordedRuns:
     fast = Server(base_s=0.0032, per_request_s=0.00016, max_batch_size=16)
 
     def test_of_the_same_arrivals_are_paired_by_blocks_of_time(self, tmp_path):
-        arrivals = poisson(1200.0, 11.0, np.random.default_rng(1))
+        arrivals = poisson(700.0, 31.0, np.random.default_rng(1))
         runs = [
             recorded(tmp_path / "a", arrivals, self.slow),
             recorded(tmp_path / "b", arrivals, self.fast),
@@ -377,7 +377,7 @@ class TestRecordedRuns:
 
     def test_of_different_arrivals_are_unpaired_and_less_is_known(self, tmp_path):
         rng = np.random.default_rng(2)
-        one, other = (poisson(1200.0, 11.0, rng) for _ in range(2))
+        one, other = (bursty(700.0, 31.0, rng) for _ in range(2))
         control = recorded(tmp_path / "a", one, self.slow)
         same = compare_runs([control, recorded(tmp_path / "b", one, self.fast)])
         unlike = compare_runs([control, recorded(tmp_path / "c", other, self.fast, sha256="y")])
@@ -393,7 +393,7 @@ class TestRecordedRuns:
         rng = np.random.default_rng(3)
         called = 0
         for i in range(8):
-            arrivals = poisson(400.0, 11.0, rng)
+            arrivals = poisson(200.0, 31.0, rng)
             pair = [
                 recorded(tmp_path / f"{name}{i}", arrivals, self.slow, rng=rng, noise=0.3)
                 for name in "ab"
@@ -402,8 +402,19 @@ class TestRecordedRuns:
             called += verdict in (Verdict.BETTER, Verdict.WORSE)
         assert called <= 2
 
+    def test_that_were_short_get_an_interval_but_no_verdict(self, tmp_path):
+        arrivals = poisson(700.0, 11.0, np.random.default_rng(1))
+        runs = [
+            recorded(tmp_path / "a", arrivals, self.slow, window_s=10.0),
+            recorded(tmp_path / "b", arrivals, self.fast, window_s=10.0),
+        ]
+        outcome = compare_runs(runs).outcome
+        assert outcome.challengers[0].judged.high < 1.0
+        assert outcome.challengers[0].verdict is Verdict.INCONCLUSIVE
+        assert any("less than 30 s get no verdict" in note for note in notes(outcome))
+
     def test_that_were_saturated_get_no_ratio_of_latencies(self, tmp_path):
-        arrivals = poisson(1500.0, 11.0, np.random.default_rng(4))
+        arrivals = poisson(1000.0, 31.0, np.random.default_rng(4))
         weak = Server(base_s=0.004, per_request_s=0.0002, max_batch_size=2)
         runs = [
             recorded(tmp_path / "a", arrivals, self.slow),

@@ -97,7 +97,7 @@ def test_a_description_that_was_saved_is_the_same_trace(write, tmp_path, content
 
 
 def test_a_description_is_not_saved_where_there_is_no_folder(tmp_path):
-    with pytest.raises(TraceFileError, match="cannot be written: No such file or directory"):
+    with pytest.raises(TraceFileError, match="cannot be written: there is no folder"):
         save_described(load("bursty"), tmp_path / "missing" / "trace.json")
     with pytest.raises(TraceFileError, match=r"name must end in \.json, but got \.csv"):
         save_described(load("bursty"), tmp_path / "trace.csv")
@@ -380,7 +380,7 @@ def test_a_failed_save_keeps_what_was_there(tmp_path, monkeypatch):
 
 
 def test_a_trace_is_not_saved_where_there_is_no_folder(tmp_path):
-    with pytest.raises(TraceFileError, match="cannot be written: No such file or directory"):
+    with pytest.raises(TraceFileError, match="cannot be written: there is no folder"):
         save(Trace(np.array([1.0]), 1.0), tmp_path / "missing" / "trace.json")
 
 

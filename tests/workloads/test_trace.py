@@ -155,9 +155,14 @@ def test_time_and_rate_scale_by_positive_finite_factors_only(factor):
         trace(1.0).at_rate(factor)
 
 
-def test_scaling_beyond_the_largest_number_is_refused():
-    with pytest.raises(TraceError, match="time_scale must keep the duration finite"):
-        trace(duration_s=1e300).scaled(1e300)
+def test_spans_that_nobody_waits_for_are_refused():
+    with pytest.raises(TraceError, match=r"duration_s must be at most 1e\+12 s, but got 1e\+300"):
+        trace(duration_s=1e300)
+    for factor in (1e300, 1e-300):
+        with pytest.raises(TraceError, match="time_scale must keep the duration of 10 s between 1"):
+            trace(1.0).scaled(factor)
+        with pytest.raises(TraceError, match="rate_rps must keep the duration of 10 s between 1"):
+            trace(1.0).at_rate(factor)
 
 
 def test_a_trace_without_a_rate_cannot_be_given_another():

@@ -35,7 +35,8 @@ class Profile:
         lengths, start, end = (
             np.asarray(row, dtype=np.float64) for row in (lengths_s, starts, ends)
         )
-        real = lengths > 0
+        # What is shorter than the rounding of the edges is a jump.
+        real = lengths > 1e-15 * lengths.sum()
         self.lengths_s, start, end = lengths[real], start[real], end[real]
         self.edges_s = np.concatenate(([0.0], np.cumsum(self.lengths_s)))
         self.period_s = float(self.edges_s[-1])

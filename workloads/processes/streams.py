@@ -94,7 +94,7 @@ def check_count(expected: float) -> None:
     """Raise ProcessError for a draw that could not be held in memory."""
     if expected > MOST_ARRIVALS:
         raise ProcessError(
-            f"rate_rps x duration_s must stay at {MOST_ARRIVALS:.0e} arrivals or fewer in one "
+            f"rate_rps x duration_s must stay at {MOST_ARRIVALS:,} arrivals or fewer in one "
             f"draw, but got {expected:.3g}"
         )
 

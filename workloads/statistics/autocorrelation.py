@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.statistics.counts import EDGE
+from workloads.statistics.counts import EDGE, occupied, power_of_ten
 from workloads.trace import Times, Trace
 
 FEWEST_WINDOWS = 100
@@ -49,13 +49,14 @@ def autocorrelation(trace: Trace) -> Autocorrelation | None:
     if not trace.rate_rps > 0:
         return None
     shortest_s = max(MEAN_COUNT / trace.rate_rps, trace.duration_s / MOST_WINDOWS)
-    power = math.ceil(math.log10(shortest_s) - 1e-9)
-    span_s = float(f"1e{power}")
+    span_s = float(f"1e{power_of_ten(shortest_s)}")
     windows = math.floor(trace.duration_s / span_s * EDGE)
     if windows < FEWEST_WINDOWS:
         return None
-    index = np.floor(trace.arrival_s * (EDGE / span_s)).astype(np.int64)
-    counts = np.bincount(index[: np.searchsorted(index, windows)], minlength=windows)
+    index, occupied_counts = occupied(trace.arrival_s, span_s)
+    inside = np.searchsorted(index, windows)
+    counts = np.zeros(windows)
+    counts[index[:inside]] = occupied_counts[:inside]
     away = counts - counts.mean()
     if not away.any():
         return None

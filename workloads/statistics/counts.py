@@ -141,7 +141,7 @@ def _ladder(trace: Trace) -> Iterator[tuple[float, Counts, Counts]]:
     if not len(trace) or not longest_s > 0:
         return
     shortest_s = max(SHORTEST_SPAN_S, SPARSEST_MEAN / trace.rate_rps)
-    power = math.ceil(math.log10(shortest_s) - 1e-9)
+    power = power_of_ten(shortest_s)
     if 10.0**power > longest_s * EDGE:
         return
     index, counts = occupied(trace.arrival_s, 10.0**power)
@@ -151,6 +151,11 @@ def _ladder(trace: Trace) -> Iterator[tuple[float, Counts, Counts]]:
             yield _decimal(factor, power), *_merged(index // factor, counts)
         index, counts = _merged(index // 10, counts)
         power += 1
+
+
+def power_of_ten(at_least_s: float) -> int:
+    """The exponent of the first power of ten that is `at_least_s` or, but for rounding, more."""
+    return math.ceil(math.log10(at_least_s) - 1e-9)
 
 
 def _decimal(digit: int, power: int) -> float:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 def convert(  # noqa: PLR0917 - typer passes every option by name
-    source: Annotated[str, typer.Argument(help="The recording; - is standard input.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The recording; - is standard input.")
+    ],
     target: Annotated[
         Path,
         typer.Argument(
-            help="What to write: .parquet, .json or .csv, the last two also with .gz or .zst."
+            metavar="TARGET",
+            help="What to write: .parquet, .json or .csv, the last two also with .gz or .zst.",
         ),
     ],
     trace_format: options.TraceFormat = None,

@@ -77,7 +77,7 @@ def make(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import output_console
     from bench.errors import InputError
     from bench.exits import OK
-    from workloads import save, save_described
+    from workloads import check_writable, save, save_described
     from workloads.described import content
 
     console = output_console()
@@ -103,6 +103,8 @@ def make(  # noqa: PLR0917 - typer passes every option by name
         elif not quiet:
             console.print(f"written to {out}", soft_wrap=True, markup=False)
         return OK
+    if out is not None:
+        check_writable(out)
     drawn = _draw(spec)
     if out is not None:
         save(drawn.trace, out)

@@ -47,7 +47,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
-    from workloads import concatenated, merged, without_tokens
+    from workloads import check_writable, concatenated, merged, without_tokens
 
     if len(traces) < 2:
         raise InputError(f"traces must be at least two to be merged, but got {len(traces)}")
@@ -57,6 +57,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         raise InputError(
             f"offset must be given once for each of the {len(traces)} traces, but got {len(offset)}"
         )
+    check_writable(out)  # before long files are read for nothing
     messages = message_console(quiet=quiet)
     how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
     each = {p: trace_source.load_listed(p, how, messages).trace for p in dict.fromkeys(traces)}

@@ -39,12 +39,13 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
-    from workloads import rate_method, to_rate
+    from workloads import check_writable, rate_method, to_rate
 
     if rate is None and time_scale is None:
         raise InputError("a scale must be given as --rate, --time-scale or both, but got neither")
     if rate is None and rate_by is not None:
         raise InputError(f"rate_by must come with a --rate, but got {rate_by!r} alone")
+    check_writable(out)  # before a long file is read for nothing
     reading = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
     before = trace_source.load_listed(trace, reading, message_console(quiet=quiet)).trace
     after, said, notes = before, [], []

@@ -24,6 +24,7 @@ _READING = (
     "the number of requests in a window, over its mean, which is 1 for Poisson at every length; "
     "how long counts stay correlated."
 )
+_READING_TOKENS = "At the bottom: how large the requests are."
 
 
 def show(  # noqa: PLR0917 - typer passes every option by name
@@ -64,7 +65,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         picture, page = folder / _PICTURE, folder / _PAGE
         with writing(folder):
             save_arrivals(_arrivals(spec, resolved, statistics), picture)
-            write_trace_page(_page(statistics, picture), page)
+            write_trace_page(_page(statistics, picture, getattr(spec, "notes", ())), page)
     if as_json:
         facts = statistics.as_json() | {
             "sha256": resolved.trace.fingerprint(),
@@ -174,7 +175,7 @@ def _dispersion(
     )
 
 
-def _page(statistics: "TraceStatistics", picture: Path) -> Any:
+def _page(statistics: "TraceStatistics", picture: Path, notes: tuple[str, ...]) -> Any:
     from bench import trace_words as words
     from results import format as fmt
     from results.trace_report import Table, TracePage
@@ -203,10 +204,10 @@ def _page(statistics: "TraceStatistics", picture: Path) -> Any:
     return TracePage(
         name=statistics.name,
         headline=words.headline(statistics),
-        remarks=[],
+        remarks=[f"{note[0].upper()}{note[1:]}." for note in notes],
         key_numbers=key_numbers,
         picture=picture,
-        reading=_READING,
+        reading=f"{_READING} {_READING_TOKENS}" if statistics.tokens else _READING,
         tables=[
             Table("Counts in windows", *words.scale_table(statistics)),
             Table("Gaps and tokens", *words.quantile_table(statistics)),

@@ -52,7 +52,7 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
-    from workloads import WindowRule, pick_windows, window_at
+    from workloads import WindowRule, check_writable, pick_windows, window_at
 
     given = {"--pick": pick, "--percentile": percentile, "--start": start}
     named = [name for name, value in given.items() if value is not None]
@@ -60,6 +60,7 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         raise InputError(f"a window must be chosen in one way, but got {' and '.join(named)}")
     if start is not None and count != 1:
         raise InputError(f"count must be 1 with --start, but got {count}")
+    check_writable(out)  # before a long file is read for nothing
     how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
     whole = trace_source.load_listed(trace, how, message_console(quiet=quiet)).trace
     if start is not None:
@@ -72,7 +73,7 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         start_s, stop_s = _span(part, whole)
         write(part.of(whole), path, f"a window of {trace}, from {start_s} s to {stop_s} s")
     if as_json:
-        found = [w.as_json() | {"path": str(p)} for w, p in zip(windows, paths, strict=True)]
+        found = [w.as_json() | {"out": str(p)} for w, p in zip(windows, paths, strict=True)]
         sys.stdout.write(json.dumps({"trace": trace, "windows": found}, indent=2) + "\n")
     elif not quiet:
         console = output_console()

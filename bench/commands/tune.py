@@ -1,0 +1,283 @@
+"""`dynbatch tune`: find the setting, prove it, hand it over."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import options
+from bench.exits import INTERRUPTED, NO, OK
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.tuning.course import Request, Result
+
+_SEARCH = "Search"
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What to look for: latency (default without an SLO), capacity (default with one), "
+        "device-time or goodput.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        help="What a setting has to meet: 'p99<=50ms'.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Percentile = Annotated[
+    str | None,
+    typer.Option(
+        "--percentile",
+        help="Of latency: 50, 90, 95, 99 (default), 99.9 or mean.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Search = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KNOB=LOW:HIGH",
+        help="What is searched, beside or in place of max_batch_size and batch_timeout_ms: "
+        "policy=timeout,deadline, in_flight=1,2, replicas=1:4, max_queue_size=16:256; repeatable.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Current = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="TOML file with the \\[batcher] settings that you have now, to be compared with.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option(help="Most settings to simulate; default 200.", rich_help_panel=_SEARCH),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="End after so many settings without progress; default 60.", rich_help_panel=_SEARCH
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Device time in all, profile, race and confirmation: 45, 45s or 5m.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Race = Annotated[
+    bool,
+    typer.Option(
+        "--race/--no-race",
+        help="Race the best settings on the device, or end after the simulation.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Keep the trials in this database (sqlite:///trials.db, postgresql://...). "
+        "Default: a journal in the run's folder.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume", help="Go on with the tuning in this folder.", rich_help_panel=_SEARCH),
+]
+
+# What may be given again on resuming; all else is as it was asked for first.
+_ON_RESUME = frozenset(("resume", "budget", "race", "storage", "trials", "as_json", "quiet"))
+
+
+def tune(  # noqa: PLR0917 - typer passes every option by name
+    trace: options.Trace = None,
+    trace_format: options.TraceFormat = None,
+    time_column: options.TimeColumn = None,
+    time_unit: options.TimeUnit = None,
+    skip_bad: options.SkipBad = None,
+    rate: options.Rate = None,
+    utilization: options.Utilization = None,
+    rate_by: options.RateBy = None,
+    time_scale: options.TimeScale = None,
+    duration: options.Duration = None,
+    loop: options.Loop = None,
+    seed: options.Seed = None,
+    match_load: options.MatchLoad = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    weights: options.Weights = None,
+    length_buckets: options.LengthBuckets = None,
+    profile: options.Profile = None,
+    profile_budget: options.ProfileBudget = "20s",
+    force: options.Force = False,
+    objective: Objective = None,
+    slo: Slo = None,
+    percentile: Percentile = None,
+    search: Search = None,
+    current: Current = None,
+    trials: Trials = None,
+    patience: Patience = None,
+    budget: Budget = "5m",
+    race: Race = True,
+    storage: Storage = None,
+    resume: Resume = None,
+    policy: options.Policy = None,
+    preferred_batch_sizes: options.PreferredBatchSizes = None,
+    max_queue_size: options.MaxQueueSize = None,
+    deadline_ms: options.DeadlineMs = None,
+    replicas: options.Replicas = None,
+    in_flight: options.InFlight = None,
+    config: options.Config = None,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Find the batcher's setting for a model and its traffic, and write it as a config file.
+
+    Hundreds of settings are simulated with batch times measured here; the best of them race against
+    the default, the current and the plain setting on the device, and the winner is confirmed on
+    fresh arrivals. Exit code 3: no setting meets the SLO.
+    """
+    given: dict[str, Any] = dict(locals())
+    from batching import RealClock
+    from bench.console import message_console, stdout_kept
+    from bench.run_folder import run_folder
+    from bench.tuning.course import read_request
+
+    messages = message_console(quiet=quiet)
+    with stdout_kept(as_json):
+        if resume is not None:
+            _check_resumed(given)
+            request = _again(read_request(resume), given)
+            result = _carry_out(request, resume, RealClock(), messages)
+        else:
+            request = _request(given)
+            request.question()
+            model_name = request.settings.model.model
+            with run_folder(out, model_name, request.settings.replay.trace, "tune") as folder:
+                result = _carry_out(request, folder, RealClock(), messages)
+    return INTERRUPTED if result is None else _tell(result, as_json=as_json, quiet=quiet)
+
+
+def _request(given: dict[str, Any]) -> "Request":
+    """What the command line asks for.
+
+    Raises:
+        InputError: an option, or a value in a file, is not usable.
+    """
+    from bench.config import load_settings
+    from bench.durations import parse_duration_s
+    from bench.errors import InputError
+    from bench.tuning.course import Request
+    from bench.tuning.search import PATIENCE, TRIALS
+
+    settings = load_settings(given["config"], given)
+    if settings.slo.until_decided:
+        raise InputError("until_decided must be of a single run, but a tuning makes many")
+    current = given["current"]
+    return Request(
+        settings=settings,
+        current=None if current is None else load_settings(current, {}).batcher,
+        objective=given["objective"],
+        percentile=given["percentile"],
+        search=tuple(given["search"] or ()),
+        trials=TRIALS if given["trials"] is None else given["trials"],
+        patience=PATIENCE if given["patience"] is None else given["patience"],
+        seed=given["seed"] or 0,
+        budget_s=parse_duration_s("budget", given["budget"]),
+        race=given["race"],
+        storage=given["storage"],
+        profile=given["profile"],
+        profile_budget_s=parse_duration_s("profile_budget", given["profile_budget"]),
+        force=given["force"],
+        model_named=given["model"] is not None or given["config"] is not None,
+    )
+
+
+def _check_resumed(given: dict[str, Any]) -> None:
+    from bench.errors import InputError
+
+    usual = {"profile_budget": "20s", "force": False}
+    for name, value in given.items():
+        if name not in _ON_RESUME and value != usual.get(name):
+            raise InputError(
+                f"{name} must not be given with --resume, which goes on as it was begun, "
+                f"but got {value!r}"
+            )
+
+
+def _again(request: "Request", given: dict[str, Any]) -> "Request":
+    from bench.durations import parse_duration_s
+    from bench.errors import InputError
+
+    if request.storage is not None and given["storage"] is None and "***" in request.storage:
+        raise InputError(
+            f"storage must be given again, as its password is not kept: it was {request.storage}"
+        )
+    changed: dict[str, Any] = {
+        "race": given["race"],
+        "budget_s": parse_duration_s("budget", given["budget"]),
+    }
+    for name in ("storage", "trials"):
+        if given[name] is not None:
+            changed[name] = given[name]
+    return request.model_copy(update=changed)
+
+
+def _carry_out(
+    request: "Request", folder: Path, clock: Any, messages: "Console"
+) -> "Result | None":
+    """Tune and write what was found; None if it was interrupted."""
+    import json
+
+    from bench.tuning.course import carry_out
+    from bench.tuning.progress import SearchLine
+    from bench.tuning.recommending import write_config
+    from bench.tuning.telling import RECORD, as_json
+    from results.run import write_text
+
+    command = shlex.join(["dynbatch", *sys.argv[1:]])
+    try:
+        with SearchLine(messages) as line:
+            result = carry_out(request, folder, clock, messages, watch=line.show)
+    except KeyboardInterrupt:
+        messages.print(f"interrupted; to go on: dynbatch tune --resume {folder}", soft_wrap=True)
+        return None
+    write_text(folder / RECORD, json.dumps(as_json(result), indent=1, allow_nan=False) + "\n")
+    write_config(result, folder, command)
+    return result
+
+
+def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
+    """Print what came out and choose the exit code."""
+    from bench.console import output_console
+    from bench.tuning.recommending import RECOMMENDED
+    from bench.tuning.telling import RECORD, lines
+
+    folder = result.folder
+    if as_json:
+        sys.stdout.write((folder / RECORD).read_text(encoding="utf-8"))
+    elif not quiet:
+        console = output_console()
+        for line in lines(result):
+            console.print(line, soft_wrap=isinstance(line, str))
+        if (folder / RECOMMENDED).exists():
+            console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
+        console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
+    return OK if result.met else NO

@@ -1,0 +1,337 @@
+"""What a tuning found, for people and for programs: a sentence, tables, JSON."""
+
+from collections.abc import Iterator
+from math import exp, isfinite
+from typing import Any
+
+from rich.table import Table
+
+from bench.config import BatcherSettings
+from bench.tuning.choosing import TIE, Candidate
+from bench.tuning.course import Result, finalists, references_beaten
+from bench.tuning.device import Gain
+from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput
+from bench.tuning.question import CURRENT, DEFAULT
+from results import format as fmt
+
+RECORD = "tune.json"
+
+
+def name_of(settings: BatcherSettings) -> str:
+    """A setting in short: timeout 32 / 10 ms, in_flight 2."""
+    usual = BatcherSettings().model_dump()
+    shown = {"policy", "max_batch_size", "batch_timeout_ms", "slo_ms"}
+    further = [
+        f"{key} {value}"
+        for key, value in settings.model_dump().items()
+        if key not in shown and value != usual[key]
+    ]
+    first = f"{settings.policy} {settings.max_batch_size} / {settings.batch_timeout_ms:g} ms"
+    return ", ".join([first, *further])
+
+
+def keeps(result: Result) -> str | None:
+    """The reference that should be kept, because nothing better was shown; None if there is one.
+
+    Measured, if it was: then a gain has to be shown over it. Otherwise simulated: then it has to be
+    more than the settings that count as ties differ by.
+    """
+    if not result.met:
+        return None
+    name = CURRENT if CURRENT in result.findings.references else DEFAULT
+    verified = result.verified
+    if verified is not None and verified.winner == name:
+        return name
+    gain = _gain_over(result, name)
+    if gain is not None:
+        maximise = maximised(result)
+        return None if gain.verdict(maximise=maximise) == "better" else name
+    ratio = references_beaten(result).get(name)
+    if ratio is None:
+        return None
+    better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
+    return name if better < 1.0 + TIE else None
+
+
+def final(result: Result) -> Candidate | None:
+    """The setting to use in the end: the recommended one, or the one that is there already."""
+    kept = keeps(result)
+    return result.recommended if kept is None else result.findings.references[kept]
+
+
+def sentence(result: Result) -> str:
+    """The recommendation in one sentence."""
+    findings, limit = result.findings, result.question.limit
+    chosen = final(result)
+    load = fmt.rate(findings.load["offered_rps"])
+    if chosen is None:
+        return f"no setting was found that carries {load}"
+    name = name_of(chosen.settings)
+    if not result.met and findings.asked.chosen is not None:
+        return _unmet_on_device(result)
+    if not result.met:
+        if limit is None:
+            return f"no setting carries {load}; {name} comes nearest"
+        value_s = chosen.facts.get(f"{limit.statistic}_s")
+        if value_s is None:
+            return f"no setting meets {limit} at {load}; {name} comes nearest"
+        over = value_s / limit.limit_s - 1.0
+        missing = f"{limit.statistic} {fmt.duration(value_s)}"
+        if over > 0:
+            missing += f", {fmt.percent(over)} over"
+        if chosen.facts["late_share"] is not None:
+            missing += f", {fmt.percent(chosen.facts['late_share'])} of requests too late"
+        return f"no setting meets {limit} at {load}: the nearest, {name}, has {missing}"
+    kept = keeps(result)
+    if kept is not None:
+        return f"no measurable gain: keep the {kept} setting, {name}"
+    return f"use {name}: {_value(result, chosen)}{_against(result)}"
+
+
+def _unmet_on_device(result: Result) -> str:
+    """What is said when settings meet the SLO in simulation, and none does when it is measured."""
+    verified, limit = result.verified, result.question.limit
+    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    said = f"no setting that was raced met {limit or 'the load'} at {fmt.rate(verified.rate_rps)}"
+    known = {
+        name: told["slo_excess"]
+        for name, told in verified.race.items()
+        if told["slo_excess"] is not None
+    }
+    if limit is None or not known:
+        return said
+    nearest = min(known, key=lambda name: known[name])
+    over = fmt.percent(exp(known[nearest]) - 1.0)
+    settings = finalists(result.findings)[nearest].settings
+    return (
+        f"{said}, though simulation has some that do: the nearest, {name_of(settings)}, "
+        f"is {over} over"
+    )
+
+
+def _value(result: Result, chosen: Candidate) -> str:
+    objective = result.findings.asked.objective
+    load = fmt.rate(result.findings.load["offered_rps"])
+    if isinstance(objective, CapacityWithin):
+        times = chosen.score.value / (chosen.facts["offered_rps"] or 1.0)
+        return (
+            f"meets {objective.limit} up to {fmt.rate(chosen.score.value)} by simulation, "
+            f"{times:.2f} times the trace's load"
+        )
+    if isinstance(objective, DeviceTime):
+        cost = fmt.duration(chosen.facts["device_s_per_request"])
+        return f"{cost} of device time a request within {objective.limit} at {load}, by simulation"
+    if isinstance(objective, Goodput):
+        return f"{fmt.rate(chosen.score.value)} in time of {load} offered, by simulation"
+    return (
+        f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, by simulation"
+    )
+
+
+def _against(result: Result) -> str:
+    name = CURRENT if CURRENT in result.findings.references else DEFAULT
+    gain, verified = _gain_over(result, name), result.verified
+    if gain is not None and verified is not None:
+        if gain.effect is None:
+            return f"; measured: the {name} setting left requests unanswered"
+        low, high = gain.effect.interval
+        return (
+            f"; measured: {verified.label} x {gain.effect.ratio:.3f} of the {name} setting's "
+            f"({low:.3f} to {high:.3f}) at {fmt.rate(verified.rate_rps)}"
+        )
+    ratio = references_beaten(result).get(name)
+    return "" if ratio is None else f", x {ratio:.3f} of the {name} setting's"
+
+
+def _gain_over(result: Result, name: str) -> Gain | None:
+    gains = () if result.verified is None else result.verified.gains
+    return next((gain for gain in gains if gain.over == name), None)
+
+
+def maximised(result: Result) -> bool:
+    """Whether more of what the device is measured by is better."""
+    return isinstance(result.findings.asked.objective, Goodput)
+
+
+def lines(result: Result) -> Iterator[str | Table]:
+    """The result for a terminal, the sentence first."""
+    yield sentence(result)
+    yield table(result)
+    flat = result.findings.asked.flat
+    if flat.tried:
+        near = ", ".join(f"{count} within {fmt.percent(tie)}" for tie, count in flat.within.items())
+        yield f"of {flat.tried} settings tried that qualify, {near} of the best; the worst is " + (
+            f"x {flat.worst:.3g} away"
+        )
+    verified = result.verified
+    if verified is None:
+        yield result.unverified
+        return
+    yield race_table(result)
+    for gain in verified.gains:
+        yield _gain_line(result, gain)
+    yield from verified.remarks
+    yield f"device time: {verified.spent_s:.0f} s for race and confirmation"
+
+
+def _gain_line(result: Result, gain: Gain) -> str:
+    verified = result.verified
+    label = "" if verified is None else verified.label
+    verdict = gain.verdict(maximise=maximised(result))
+    if gain.effect is None:
+        return f"against {gain.over}: {verdict}; {gain.unable} of its runs left requests unanswered"
+    low, high = gain.effect.interval
+    return (
+        f"against {gain.over}: {label} x {gain.effect.ratio:.3f} ({low:.3f} to {high:.3f}), "
+        f"{verdict}, {gain.draws} fresh draws"
+    )
+
+
+def table(result: Result) -> Table:
+    """The named settings and those to be beaten, in simulation."""
+    findings = result.findings
+    statistic = str(result.question.statistic)
+    shown = Table(
+        title=f"{result.loaded.model} on {result.loaded.device}, simulated under "
+        f"{findings.load['name']} at {fmt.rate(findings.load['offered_rps'])}",
+        title_justify="left",
+    )
+    shown.add_column("", no_wrap=True)
+    shown.add_column("setting", no_wrap=True)
+    for name in (statistic, "device time", "batch", "capacity"):
+        shown.add_column(name, justify="right")
+    named = {name: goal.answer for name, goal in findings.goals.items()}
+    capacities = _capacities(result)
+    for name, candidate in {**named, **findings.references}.items():
+        if candidate is None:
+            continue
+        facts = candidate.facts
+        able = facts["device_s_per_request"] is not None
+        shown.add_row(
+            name,
+            name_of(candidate.settings),
+            *(
+                (
+                    fmt.duration(facts[f"{statistic}_s"]),
+                    fmt.duration(facts["device_s_per_request"]),
+                    fmt.number(facts["mean_batch_size"]),
+                )
+                if able
+                else ("overload", "", "")
+            ),
+            capacities.get(candidate.settings.model_dump_json(), ""),
+        )
+    return shown
+
+
+def _capacities(result: Result) -> dict[str, str]:
+    """By setting, the load at which it just meets the SLO, where that was worked out."""
+    found: dict[str, str] = {}
+    for goal in result.findings.goals.values():
+        if isinstance(goal.objective, CapacityWithin):
+            for candidate in goal.candidates:
+                known = fmt.rate(candidate.score.value) if candidate.score.value else "none"
+                found[candidate.settings.model_dump_json()] = known
+    return found
+
+
+def race_table(result: Result) -> Table:
+    """What was measured and what had been predicted of the same arrivals."""
+    verified = result.verified
+    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    shown = Table(
+        title=f"raced on {result.loaded.device} at {fmt.rate(verified.rate_rps)}, "
+        f"draws of {verified.window_s:.1f} s",
+        title_justify="left",
+    )
+    shown.add_column("")
+    for name in (verified.label, "predicted", "off by", "draws"):
+        shown.add_column(name, justify="right")
+    number = fmt.rate if maximised(result) else fmt.duration
+    for name, told in verified.race.items():
+        value, predicted = told["value"], verified.predicted[name]
+        known = value is not None and isfinite(predicted)
+        dropped = told["dropped_after"]
+        shown.add_row(
+            name + (" (won)" if name == verified.winner else ""),
+            number(value) if value is not None else "unanswered requests",
+            number(predicted) if isfinite(predicted) else "unanswered requests",
+            f"{100.0 * (predicted / value - 1.0):+.0f} %" if known else "",
+            f"{told['draws']}" + ("" if dropped is None else ", dropped"),
+        )
+    return shown
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Everything that was found, JSON-able; times in seconds."""
+    findings, verified = result.findings, result.verified
+    chosen = final(result)
+    return {
+        "kind": "tuning",
+        "sentence": sentence(result),
+        "met": result.met,
+        "objective": findings.asked.objective.name,
+        "statistic": str(result.question.statistic),
+        "slo": None if result.question.limit is None else str(result.question.limit),
+        "model": result.loaded.model,
+        "device": result.loaded.device,
+        "recommended": None if chosen is None else chosen.settings.model_dump(mode="json"),
+        "keeps": keeps(result),
+        "load": dict(findings.load),
+        "bound": dict(findings.bound),
+        "goals": {
+            name: {
+                "objective": goal.objective.name,
+                "trials": len(goal.trials),
+                "best": None if goal.answer is None else _candidate(goal.answer),
+                "within": {f"{tie:g}": number for tie, number in goal.flat.within.items()},
+                "worst_ratio": goal.flat.worst,
+                "candidates": [_candidate(candidate) for candidate in goal.candidates],
+            }
+            for name, goal in findings.goals.items()
+        },
+        "references": {name: _candidate(c) for name, c in findings.references.items()},
+        "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
+        "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
+        "unverified": result.unverified or None,
+        "verified": None
+        if verified is None
+        else {
+            "label": verified.label,
+            "rate_rps": verified.rate_rps,
+            "window_s": verified.window_s,
+            "winner": verified.winner,
+            "race": dict(verified.race),
+            "predicted": {k: _known(v) for k, v in verified.predicted.items()},
+            "confirmation": verified.measured,
+            "gains": [_gain(gain, result) for gain in verified.gains],
+            "spent_s": verified.spent_s,
+            "remarks": list(verified.remarks),
+        },
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "settings": candidate.settings.model_dump(mode="json"),
+        "value": _known(candidate.score.value),
+        "violations": dict(candidate.score.violations),
+        **candidate.facts,
+    }
+
+
+def _gain(gain: Gain, result: Result) -> dict[str, Any]:
+    effect = gain.effect
+    return {
+        "over": gain.over,
+        "verdict": gain.verdict(maximise=maximised(result)),
+        "ratio": None if effect is None else effect.ratio,
+        "low": None if effect is None else effect.interval[0],
+        "high": None if effect is None else effect.interval[1],
+        "draws": gain.draws,
+        "unable": gain.unable,
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,163 @@
+"""From trials to a recommendation, and the race that it has to win."""
+
+from math import inf
+
+import numpy as np
+import pytest
+
+from bench.config import BatcherSettings
+from bench.tuning.choosing import Candidate, choose, flatness, pareto
+from bench.tuning.objectives import CapacityWithin, Latency, Score
+from bench.tuning.racing import Measured, Race
+from bench.tuning.search import Finished
+from bench.tuning.simulated import ranked
+from bench.tuning.space import Space, Steps, Whole
+from tests.bench.tuned import p99
+
+SPACE = Space(
+    BatcherSettings(),
+    {"max_batch_size": Whole(1, 256, log=True), "batch_timeout_ms": Steps(0.0, 50.0, 0.5)},
+)
+
+
+def candidate(size, value, *, timeout_ms=0.0, per_draw=(), violation=0.0):
+    settings = BatcherSettings(max_batch_size=size, batch_timeout_ms=timeout_ms)
+    return Candidate(settings, Score(value, {"slo": violation}), tuple(per_draw), {})
+
+
+def spread(middle, scatter, *, seed=0, draws=8):
+    return middle * np.exp(scatter * np.random.default_rng(seed).standard_normal(draws))
+
+
+@pytest.mark.parametrize(
+    ("simple", "size", "why"),
+    [
+        (candidate(8, 1.008, per_draw=[1.008] * 8), 8, "surely within 1 %: simpler is better"),
+        (candidate(8, 1.03, per_draw=[1.03] * 8), 64, "3 % are 3 %"),
+        (candidate(8, 1.008, per_draw=spread(1.008, 0.2)), 64, "within 1 % only by luck"),
+        (candidate(8, 0.5, per_draw=[0.5] * 8, violation=0.1), 64, "it violates the SLO"),
+    ],
+)
+def test_a_simpler_setting_is_preferred_if_it_is_surely_as_good(simple, size, why):
+    best = candidate(64, 1.0, timeout_ms=5.0, per_draw=[1.0] * 8)
+    assert choose([best, simple], Latency()).settings.max_batch_size == size, why
+
+
+def test_of_capacities_the_larger_is_better():
+    found = choose(
+        [candidate(64, 100.0), candidate(8, 99.5), candidate(4, 50.0)], CapacityWithin(p99(5))
+    )
+    assert found.settings.max_batch_size == 8
+
+
+def test_nothing_is_chosen_where_all_violate_something():
+    assert choose([candidate(8, 1.0, violation=0.1)], Latency()) is None
+
+
+def test_the_front_holds_those_that_none_beats_in_both_respects():
+    points = [(1, 9), (2, 5), (3, 6), (4, 1), (4, 2), (None, 0)]
+    assert pareto(points, lambda p: p[0], lambda p: p[1]) == [(1, 9), (2, 5), (4, 1)]
+
+
+def test_flatness_counts_who_comes_near_the_best():
+    found = flatness([1.0, 1.01, 1.04, 2.0, inf], maximise=False)
+    assert (found.within[0.02], found.within[0.05], found.tried) == (2, 3, 4)
+    assert found.worst == pytest.approx(2.0)
+    assert flatness([100.0, 99.0, 50.0], maximise=True).within[0.02] == 2
+
+
+def test_the_best_and_the_simplest_of_those_near_it_are_looked_at_in_turn():
+    def trial(number, size, timeout_ms, value):
+        knobs = {"max_batch_size": size, "batch_timeout_ms": timeout_ms}
+        return Finished(number, knobs, Score(value, {"load": -1.0}), {})
+
+    trials = [
+        trial(0, 64, 5.0, 1.00),
+        trial(1, 64, 4.0, 1.01),
+        trial(2, 4, 0.0, 1.02),
+        trial(3, 2, 0.0, 1.50),
+    ]
+    sizes = [(s.max_batch_size, s.batch_timeout_ms) for s in ranked(trials, Latency(), SPACE)]
+    assert sizes[:2] == [(64, 5.0), (4, 0.0)]
+    assert len(sizes) == len(set(sizes)) == 4
+
+
+# The race.
+
+
+def raced(means, *, scatter=0.05, draws=6, seed=0, excess=None, **kwargs):
+    """Race arms whose values are lognormal about a mean, with a draw's luck common to all."""
+    rng = np.random.default_rng(seed)
+    luck = rng.standard_normal(draws)
+    race = Race(list(means), draws, **kwargs)
+    runs = 0
+    while (run := race.ask()) is not None:
+        value = means[run.arm]
+        if value is not None:
+            value *= float(np.exp(0.3 * luck[run.draw] + scatter * rng.standard_normal()))
+        race.tell(run, Measured(value, (excess or {}).get(run.arm, 0.0)))
+        runs += 1
+    return race, runs
+
+
+def test_a_clear_loser_is_dropped_as_soon_as_it_is_looked_at():
+    race, runs = raced({"a": 1.0, "b": 1.03, "slow": 3.0})
+    assert race.dropped["slow"] == 3
+    assert runs < 3 * 6
+
+
+def test_what_all_draws_have_in_common_does_not_matter():
+    race, _ = raced({"a": 1.0, "b": 1.4}, scatter=0.01)
+    assert race.leader == "a"
+    assert race.dropped == {"b": 3}
+
+
+def test_the_best_setting_is_dropped_in_five_races_of_a_hundred_at_most():
+    lost = sum(
+        "best" in raced({"best": 1.0, **{str(i): 1.0 for i in range(4)}}, seed=seed)[0].dropped
+        for seed in range(300)
+    )
+    assert lost / 120 <= 0.05
+
+
+def test_ties_end_the_race_and_the_simplest_wins():
+    race, runs = raced({"long": 1.0, "short": 1.005}, scatter=0.001)
+    assert runs == 6  # three draws of two
+    assert race.winner(len) == "long"
+    assert race.winner(lambda name: -len(name)) == "short"
+
+
+def test_a_setting_that_leaves_requests_unanswered_is_dropped():
+    race, _ = raced({"a": 1.0, "b": None})
+    assert race.winner(len) == "a"
+    assert "b" in race.dropped
+
+
+def test_a_setting_that_misses_the_slo_cannot_win_however_good_it_is():
+    race, _ = raced({"late": 0.1, "in time": 1.0}, excess={"late": 0.2, "in time": -0.1})
+    assert race.winner(len) == "in time"
+
+
+def test_nobody_wins_where_all_miss_the_slo():
+    race, _ = raced({"a": 1.0, "b": 1.1}, excess={"a": 0.2, "b": 0.2})
+    assert race.winner(len) is None
+
+
+def test_of_goodput_the_larger_wins():
+    race, _ = raced({"a": 1.0, "b": 2.0}, maximise=True)
+    assert race.winner(len) == "b"
+
+
+def test_every_draw_is_served_by_all_in_an_order_and_then_in_its_reverse():
+    race = Race(["a", "b", "c"], 2, drop=False)
+    order = []
+    while (run := race.ask()) is not None:
+        order.append(run.arm)
+        race.tell(run, Measured(1.0))
+    assert order[:3] == order[3:][::-1]
+
+
+def test_a_confirmation_drops_nobody():
+    race, runs = raced({"a": 1.0, "b": 5.0}, drop=False)
+    assert runs == 12
+    assert not race.dropped

@@ -1,0 +1,275 @@
+"""A tuning from its question to its recommendation, in simulation and against a stand-in device."""
+
+import json
+from dataclasses import replace
+from math import inf
+
+import optuna
+import pytest
+from rich.console import Console
+
+from batching import VirtualClock
+from bench.config import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+    SloSettings,
+    load_settings,
+)
+from bench.errors import InputError
+from bench.simulation.loading import Loaded
+from bench.simulation.runner import Setup
+from bench.simulation.writing import write_simulation
+from bench.tuning.course import Request, carry_out, read_request
+from bench.tuning.device import Verification, Yardstick, affordable_window_s
+from bench.tuning.objectives import DeviceTime, Latency, Statistic
+from bench.tuning.question import Question
+from bench.tuning.recommending import write_config
+from bench.tuning.simulated import SimulatedSearch
+from bench.tuning.studies import open_storage
+from bench.tuning.telling import as_json, keeps, lines, sentence
+from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
+
+QUIET = Console(quiet=True)
+
+
+def searched(source=None, *, arrivals=None, **asked):
+    source = source or roofline()
+    question = Question(**{"trials": 40, "patience": 20, **asked})
+    return SimulatedSearch(
+        question,
+        source,
+        arrivals or traffic(source),
+        optuna.storages.InMemoryStorage(),
+        "test",
+        effort=QUICK,
+    ).run()
+
+
+def request(*, slo=(), **asked):
+    settings = Settings(
+        slo=SloSettings(slo=slo),
+        model=ModelSettings(model="roofline:0.5,4,0.25"),
+        replay=ReplaySettings(trace="poisson.json", utilization=0.3, duration=2.0),
+    )
+    usual = {"settings": settings, "trials": 30, "patience": 15, "race": False}
+    return Request(**{**usual, **asked})
+
+
+def tuned(tmp_path, **asked):
+    tmp_path.mkdir(exist_ok=True)
+    return carry_out(request(**asked), tmp_path, VirtualClock(), QUIET, effort=QUICK)
+
+
+def trials_in(folder):
+    storage = open_storage(folder, None)
+    return [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
+
+
+def test_waiting_buys_device_time_and_the_slo_says_how_much():
+    found = searched(objective="device-time", limit=p99(30))
+    cheapest = found.goals["cheapest"].chosen
+    plain = found.references["plain"]
+    assert cheapest.settings.batch_timeout_ms > 10.0
+    assert cheapest.facts["p99_s"] <= 0.030
+    assert cheapest.facts["device_s_per_request"] < 0.4 * plain.facts["device_s_per_request"]
+
+
+def test_no_setting_is_much_faster_than_not_waiting_at_all():
+    found = searched()
+    fastest, plain = found.goals["fastest"].chosen, found.references["plain"]
+    assert fastest.score.value == pytest.approx(plain.score.value, rel=0.03)
+    assert fastest.settings.batch_timeout_ms == 0.0
+
+
+def test_the_front_runs_from_fast_to_cheap_and_nothing_beats_the_bound():
+    found = searched(limit=p99(30))
+    latency_s = [trial.facts["p99_s"] for trial in found.front]
+    device_s = [trial.facts["device_s_per_request"] for trial in found.front]
+    assert latency_s == sorted(latency_s)
+    assert device_s == sorted(device_s, reverse=True)
+    assert found.bound["latency_s"] <= latency_s[0]
+    assert found.asked.chosen.score.value <= found.bound["capacity_rps"]
+
+
+def test_a_setting_carries_its_load_with_a_fifth_less_and_a_fifth_more():
+    found = searched()
+    assert found.at_load[0.8]["offered_rps"] == pytest.approx(0.8 * found.load["offered_rps"])
+    assert found.at_load[1.2]["p99_s"] is not None
+
+
+def test_when_every_setting_is_equally_good_it_says_so(tmp_path):
+    # T does not depend on the batch, and one request at a time is served long before the next.
+    result = tuned(
+        tmp_path,
+        settings=Settings(
+            model=ModelSettings(model="affine:1,0"),
+            replay=ReplaySettings(trace="steady.json", rate=20.0, duration=4.0),
+        ),
+        current=BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
+    )
+    assert keeps(result) == "current"
+    assert sentence(result).startswith("no measurable gain: keep the current setting")
+
+
+def test_an_slo_that_nothing_meets_gives_what_comes_nearest_and_by_how_much(tmp_path):
+    result = tuned(tmp_path, slo=("p99<=3ms",))  # a lone request takes 4.5 ms
+    assert not result.met
+    assert "no setting meets p99 <= 3 ms" in sentence(result)
+    assert "over" in sentence(result)
+    assert "too late" in sentence(result)
+    assert write_config(result, tmp_path, "dynbatch tune") is None
+
+
+def test_what_was_found_goes_into_a_config_file_that_a_run_takes(tmp_path):
+    result = tuned(tmp_path, slo=("p99<=30ms",), objective="device-time", trials=50, patience=40)
+    path = write_config(result, tmp_path, "dynbatch tune")
+    settings = load_settings(path, {})
+    assert settings.batcher == result.recommended.settings
+    assert settings.model.model == "roofline:0.5,4,0.25"
+    assert settings.replay.rate == pytest.approx(result.findings.load["rate_rps"])
+    assert json.loads(json.dumps(as_json(result), allow_nan=False))["met"] is True
+    assert next(lines(result)).startswith("use timeout")
+
+
+def test_a_tuning_that_is_resumed_tries_nothing_again_and_finds_the_same(tmp_path):
+    first = tuned(tmp_path)
+    tried = trials_in(tmp_path)
+    again = carry_out(read_request(tmp_path), tmp_path, VirtualClock(), QUIET, effort=QUICK)
+    assert again.recommended.settings == first.recommended.settings
+    assert trials_in(tmp_path) == tried
+
+
+def test_resuming_with_another_trace_is_refused(tmp_path):
+    tuned(tmp_path)
+    other = request()
+    replay = other.settings.replay.model_copy(update={"utilization": 0.5})
+    changed = other.settings.model_copy(update={"replay": replay})
+    with pytest.raises(InputError, match="load was"):
+        tuned(tmp_path, settings=changed)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"slo": ("p99<=30ms", "p50<=3ms")}, "single"),
+        ({"slo": ("rejected<=1%",)}, "on latency"),
+        ({"objective": "device-time"}, "with an SLO"),
+        ({"percentile": "98"}, "percentile must be one of"),
+        ({"trials": 0}, "trials must be >= 1"),
+        ({"race": True, "budget_s": 30.0}, "budget must leave"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused(asked, said):
+    with pytest.raises(InputError, match=said):
+        request(**asked).question()
+
+
+def test_a_folder_without_a_tuning_cannot_be_resumed(tmp_path):
+    with pytest.raises(InputError, match="must name the folder of a tuning"):
+        read_request(tmp_path)
+
+
+# The device, with simulated runs in place of measured ones.
+
+
+class StandIn:
+    """A device whose runs are simulations, slower than the profile says by a factor."""
+
+    def __init__(self, base_ms=5.0, *, fail_after=inf):
+        self.source = affine(base_ms)
+        self.runs = []
+        self.fail_after = fail_after
+
+    def __call__(self, arm, arrivals, folder):
+        if len(self.runs) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.runs.append((arm.name, arrivals.trace.fingerprint()))
+        setup = Setup(arm.settings.batcher, self.source)
+        loaded = Loaded(self.source, "affine", "stand-in")
+        return write_simulation(setup, arm.settings, loaded, arrivals, folder)
+
+
+def verification(tmp_path, device, arms, *, objective=None, limit=None, base_ms=5.0):
+    source = affine(base_ms)
+    return Verification(
+        arms={name: Settings(batcher=batcher) for name, batcher in arms.items()},
+        yardstick=Yardstick(objective or Latency(), Statistic(), limit),
+        traffic=traffic(source, utilization=0.3, duration=1.0),
+        source=source,
+        folder=tmp_path,
+        budget_s=600.0,
+        first=20,
+        make_runner=lambda _: device,
+    )
+
+
+ARMS = {
+    "recommended": BatcherSettings(max_batch_size=64, batch_timeout_ms=0.0),
+    "default": BatcherSettings(max_batch_size=32, batch_timeout_ms=10.0),
+    "current": BatcherSettings(max_batch_size=32, batch_timeout_ms=30.0),
+}
+
+
+def test_the_winner_is_confirmed_against_the_default_and_the_current_on_fresh_draws(tmp_path):
+    device = StandIn()
+    found = verification(tmp_path, device, ARMS).run()
+    assert found.winner == "recommended"
+    assert [gain.over for gain in found.gains] == ["default", "current"]
+    assert all(gain.verdict(maximise=False) == "better" for gain in found.gains)
+    assert all(gain.effect.interval[1] < 1.0 for gain in found.gains)
+    raced = {sha for _, sha in device.runs[: sum(r["draws"] for r in found.race.values())]}
+    confirmed = {sha for _, sha in device.runs} - raced
+    assert len(confirmed) == found.gains[0].draws
+
+
+def test_what_was_measured_is_compared_with_what_was_predicted_of_the_same_arrivals(tmp_path):
+    found = verification(tmp_path, StandIn(), ARMS).run()
+    for name, told in found.race.items():
+        assert found.predicted[name] == pytest.approx(told["value"])
+    assert not found.remarks or "requests only" in found.remarks[0]
+
+
+def test_a_prediction_that_ranks_wrongly_is_said_not_to_be_trusted(tmp_path):
+    found = verification(tmp_path, StandIn(base_ms=15.0), ARMS).run()
+    assert any("settings that were not raced may be better" in text for text in found.remarks)
+
+
+def test_an_interrupted_race_goes_on_without_repeating_a_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        verification(tmp_path, StandIn(fail_after=5), ARMS).run()
+    device = StandIn()
+    found = verification(tmp_path, device, ARMS).run()
+    whole = StandIn()
+    undisturbed = verification(tmp_path / "again", whole, ARMS).run()
+    assert len(device.runs) == len(whole.runs) - 5
+    assert found.race == undisturbed.race
+
+
+def test_the_cheapest_setting_does_not_win_if_it_misses_the_slo(tmp_path):
+    limit = p99(20)
+    found = verification(tmp_path, StandIn(), ARMS, objective=DeviceTime(limit), limit=limit).run()
+    assert found.winner == "default"
+
+
+def test_a_budget_that_holds_no_race_says_what_would():
+    assert affordable_window_s(600.0, 5) > affordable_window_s(300.0, 5)
+    with pytest.raises(InputError, match="budget must leave"):
+        affordable_window_s(60.0, 5)
+
+
+def test_an_slo_that_is_met_in_simulation_only_is_not_met(tmp_path):
+    simulated = tuned(tmp_path / "tune", slo=("p99<=30ms",))
+    limit = p99(12)  # batches of the device take 15 ms and more
+    verified = verification(
+        tmp_path / "device",
+        StandIn(base_ms=15.0),
+        {"recommended": ARMS["recommended"]},
+        limit=limit,
+    ).run()
+    result = replace(simulated, verified=verified)
+    assert verified.winner is None
+    assert not result.met
+    assert "no setting that was raced met p99 <= 30 ms" in sentence(result)
+    assert write_config(result, tmp_path, "dynbatch tune") is None

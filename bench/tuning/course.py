@@ -308,7 +308,7 @@ def _why_not(
     if not request.race:
         return "not raced on a device, as asked"
     if findings.asked.chosen is None:
-        return "nothing to race: no setting meets the SLO in simulation"
+        return "nothing to race: in simulation no setting does what is asked"
     if request.profile is not None and loaded.profile is not None:
         try:
             model, placement = load_subject(settings.model, clock)

@@ -10,12 +10,14 @@ from bench.config import BatcherSettings, ReplaySettings
 from bench.simulation.arrivals import tail_s
 from bench.simulation.capacity import STABLE
 from bench.simulation.runner import Setup
-from bench.simulation.source import Source
+from bench.simulation.source import ExactSource, Source
 from bench.simulation.sweeping import refuses
 from bench.trace_source import replay_reading
 from bench.tuning.ladder import Ladder
 from bench.tuning.objectives import Evidence, Limit
 from workloads import DescribedTrace, ListedTrace, ResolvedTrace, load, resolve_draws
+
+LIMIT_DRAWS = 12
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Simulator:
         """
         setup = Setup(settings, self.source, settings.replicas or 1)
         offered_rps = self.draws[0].offered_rps
-        limit_rps = setup.limit_rps()
+        limit_rps = self._limit_rps(setup)
         able = self.overload or refuses(setup) or offered_rps <= STABLE * limit_rps
         outcomes = [
             setup.outcome(draw, self.first + i) for i, draw in enumerate(self.draws) if able
@@ -177,8 +179,21 @@ class Simulator:
     def begin_at(self, settings: BatcherSettings, limit: Limit) -> None:
         """Let the search for each capacity begin where that of this setting ends."""
         setup = Setup(settings, self.source, settings.replicas or 1)
-        self._ladder.start = self._ladder.rung_of(0.5 * setup.limit_rps())
-        self._ladder.start = self._ladder.highest(setup, setup.limit_rps(), limit) or 0
+        limit_rps = self._limit_rps(setup)
+        self._ladder.start = self._ladder.rung_of(0.5 * limit_rps)
+        self._ladder.start = self._ladder.highest(setup, limit_rps, limit) or 0
+
+    def _limit_rps(self, setup: Setup) -> float:
+        """What a setting serves with a queue that never empties, over several draws of batch times.
+
+        One draw may fall into a slow phase of the machine and be nothing but that: the harmonic
+        mean is that of all the time they take together.
+        """
+        if isinstance(self.source, ExactSource):
+            return setup.limit_rps()
+        seeds = range(self.first, self.first + LIMIT_DRAWS)
+        limits_rps = [setup.limit_rps(seed) for seed in seeds]
+        return LIMIT_DRAWS / sum(1.0 / rps for rps in limits_rps) if all(limits_rps) else 0.0
 
     @cached_property
     def _ladder(self) -> Ladder:

@@ -71,7 +71,11 @@ def sentence(result: Result) -> str:
         return _unmet_on_device(result)
     if not result.met:
         if limit is None:
-            return f"no setting carries {load}; {name} comes nearest"
+            most = fmt.rate(chosen.facts["limit_rps"])
+            return (
+                f"no setting carries {load}: the nearest, {name}, serves {most} at most; "
+                "give a lower --rate or --utilization, or --replicas"
+            )
         value_s = chosen.facts.get(f"{limit.statistic}_s")
         if value_s is None:
             return f"no setting meets {limit} at {load}; {name} comes nearest"

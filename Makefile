@@ -66,8 +66,9 @@ check-exports: $(SERVERS)/.servers ## what dynbatch export writes, against the s
 soak: $(VENV)/.tests ## a million requests with everything going wrong at once
 	$(BIN)/python -m tests.soak
 
-calibrate: $(VENV)/.tests ## how often verdicts are wrong, on simulated queues whose truth is known
+calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on simulated queues whose truth is known
 	$(BIN)/python -m tests.calibration
+	$(BIN)/python -m tests.calibration.paired
 
 search-quality: $(VENV)/.tests ## how far what tune recommends is from the best of a grid, on draws it never saw
 	$(BIN)/python -m tests.search_quality

@@ -258,6 +258,7 @@ def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
         **settings.replay.model_dump(mode="json"),
         "slo": [str(slo) for slo in settings.slo.parsed],
         "until_decided": settings.slo.until_decided,
+        "max_duration": session.looks_s[-1] if session.looks_s else None,
         "looks": len(session.looks_s) or None,
         "rate": arrivals.rate_rps,
         "utilization": arrivals.utilization,

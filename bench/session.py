@@ -19,11 +19,11 @@ from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.probe import Probe, probe
-from bench import trace_source
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
 from bench.prediction import Known, Prediction, Profiling, predict
+from bench.trace_source import load_replayed
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
 _PAYLOADS = 64
@@ -65,7 +65,7 @@ class Session:
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
-        self._spec = self._read_trace()
+        self._spec = load_replayed(settings.replay, console)
         model = settings.model
         placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
         self.model: Model = load_model(
@@ -169,10 +169,6 @@ class Session:
         self.console.print(f"loading {self.model.name}{where}")
         with self._model_code("could not be loaded"):
             self.executor.prepare()
-
-    def _read_trace(self) -> workloads.DescribedTrace | workloads.ListedTrace:
-        replay = self.settings.replay
-        return trace_source.load(replay.trace, trace_source.replay_reading(replay), self.console)
 
     def _resolve(self) -> workloads.ResolvedTrace:
         """The arrivals; with --until-decided as many as may be needed, and when it is looked."""

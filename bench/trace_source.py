@@ -43,6 +43,11 @@ def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | L
     return spec
 
 
+def load_replayed(replay: "ReplaySettings", messages: "Console") -> "DescribedTrace | ListedTrace":
+    """As `load`, of the trace that these settings name."""
+    return load(replay.trace, replay_reading(replay), messages)
+
+
 def load_listed(trace: str, how: "Reading", messages: "Console") -> "ListedTrace":
     """As `load`, of a file that lists arrivals.
 

@@ -67,12 +67,13 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
     from bench.simulation.loading import load_source
     from bench.simulation.objective import LatencyObjective
     from bench.simulation.runner import Setup
+    from bench.trace_source import load_replayed
 
     objective = LatencyObjective.parse(slo)
     settings = load_settings(config, given)
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
-        spec = arrivals.read(settings.replay, messages)
+        spec = load_replayed(settings.replay, messages)
         loaded = load_source(
             settings,
             RealClock(),

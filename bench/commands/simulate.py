@@ -66,6 +66,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     from bench.run_folder import run_folder
     from bench.simulation import arrivals, sweeping
     from bench.simulation.loading import load_source
+    from bench.trace_source import load_replayed
 
     loads = arrivals.utilizations(utilization)
     plan = sweeping.parse(sweep) if sweep else None
@@ -75,7 +76,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         plan = sweeping.Plan(())
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
-        spec = arrivals.read(settings.replay, messages)
+        spec = load_replayed(settings.replay, messages)
         loaded = load_source(
             settings,
             RealClock(),

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-
 from bench.config import ReplaySettings
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
-from bench.trace_source import replay_reading
-from workloads import DescribedTrace, ListedTrace, ResolvedTrace, load
+from workloads import DescribedTrace, ListedTrace, ResolvedTrace
 from workloads import resolve as resolve_trace
 from workloads import resolve_draws as resolve_draws_of_trace
 
@@ -48,23 +45,11 @@ def utilizations(text: str | None) -> tuple[float, ...]:
     return shares
 
 
-def read(replay: ReplaySettings, console: Console) -> Spec:
-    """The trace file, read once; what there is to know of how goes to the console.
-
-    Raises:
-        WorkloadError: there is no such trace.
-    """
-    spec = load(replay.trace, replay_reading(replay))
-    for note in getattr(spec, "notes", ()):
-        console.print(f"{replay.trace}: {note}", markup=False, soft_wrap=True)
-    return spec
-
-
 def resolve(spec: Spec, replay: ReplaySettings, loaded: Loaded, replicas: int) -> ResolvedTrace:
     """Draw or cut the arrivals; a utilization is of what the source's replicas can serve.
 
     Args:
-        spec: what `read` gave.
+        spec: what the trace file holds.
         replay: the load.
         loaded: where the peak rate is from.
         replicas: how many share it.
@@ -86,7 +71,7 @@ class Draws:
     """Several draws of one workload at any load.
 
     Args:
-        spec: what `read` gave.
+        spec: what the trace file holds.
         replay: how it is played; its rate and utilization are left aside.
         count: draws at each load, >= 1.
     """

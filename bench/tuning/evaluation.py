@@ -12,9 +12,10 @@ from bench.simulation.capacity import STABLE
 from bench.simulation.runner import Setup
 from bench.simulation.source import ExactSource, Source
 from bench.simulation.sweeping import refuses
+from bench.trace_source import replay_reading
 from bench.tuning.ladder import Ladder
 from bench.tuning.objectives import Evidence, Limit
-from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace, load, resolve_draws
+from workloads import DescribedTrace, ListedTrace, ResolvedTrace, load, resolve_draws
 
 LIMIT_DRAWS = 12
 
@@ -46,13 +47,7 @@ class Traffic:
         Raises:
             WorkloadError: the trace cannot be played as asked.
         """
-        reading = Reading(
-            format=replay.trace_format,
-            time_column=replay.time_column,
-            time_unit=replay.time_unit,
-            skip_bad=replay.skip_bad,
-        )
-        spec = load(replay.trace, reading)
+        spec = load(replay.trace, replay_reading(replay))
         own_seed = spec.seed if isinstance(spec, DescribedTrace) else 0
         traffic = cls(spec, replay, 1.0, own_seed if replay.seed is None else replay.seed)
         first = traffic._draws(1, replay.rate, replay.utilization, None, peak_rps)[0]

@@ -259,6 +259,7 @@ class TestARun:
         assert record["window_s"] in {0.5, 1.0, 2.0, 4.0, 8.0}
         assert record["config"]["duration"] == record["trace"]["window_s"] == record["window_s"]
         assert record["config"]["looks"] == 8
+        assert record["config"]["max_duration"] == 60
         decisions = {v["slo"]: v["decision"] for v in record["verdicts"]}
         assert decisions == {"p50<=1us": "missed", "throughput>=1": "met"}
         counts = record["metrics"]["counts"]

@@ -110,6 +110,18 @@ def test_a_failed_conversion_keeps_what_was_there(dynbatch, tmp_path):
     assert (tmp_path / "o.parquet").read_bytes() == kept
 
 
+def test_an_interrupt_while_it_writes_leaves_what_was_there(dynbatch, tmp_path, monkeypatch):
+    def interrupted(_, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    dynbatch("trace", "convert", "day.csv", "o.parquet")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("workloads.files._write_parquet", interrupted)
+    assert dynbatch("trace", "convert", "day.csv", "o.parquet")[0] == 130
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_recording_is_benched_as_it_is_and_the_run_says_how_it_was_read(dynbatch, tmp_path):
     code, _, err = dynbatch(
         "bench", "--trace", "spoilt.csv", "--skip-bad", 1, "--model", "affine:1,0.05",

@@ -81,6 +81,19 @@ def test_show_draws_a_described_trace_with_the_seed_asked_for(dynbatch):
     assert (said["source"]["seed"], said["sha256"]) == (3, drawn.trace.fingerprint())
 
 
+@pytest.mark.parametrize("command", ["show", "fit"])
+def test_an_interrupt_while_it_draws_leaves_no_picture(dynbatch, tmp_path, monkeypatch, command):
+    def interrupted(_, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", interrupted)
+    assert dynbatch(command, *BURSTY)[0] == 130
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ([] if command == "show" else ["fitted.json"])
+    assert (tmp_path / "traces").exists() == (command == "fit")
+
+
 def test_fit_writes_a_trace_that_any_command_takes(dynbatch, tmp_path):
     code, out, err = dynbatch("fit", *BURSTY, "--out", tmp_path / "fitted.json")
     assert (code, err) == (0, "")

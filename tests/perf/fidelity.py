@@ -96,6 +96,7 @@ def run_cell(cell, loaded, arguments):
     limit_rps = Setup(probe.batcher, loaded.source).limit_rps()
     settings = cell.settings(cell.load * limit_rps, arguments.seconds)
     session = Session(settings, RealClock(), quiet, profiling=Known(loaded))
+    predicted = session.predict(session.arrivals).metrics
     others = Others()
     runs = [replay(session) for _ in range(arguments.repeats)]
     taken = others.cores()
@@ -106,9 +107,9 @@ def run_cell(cell, loaded, arguments):
         values = [one[key] for one in runs]
         middle = median(values)
         row["metrics"][key] = {
-            "predicted": session.prediction.metrics[key],
+            "predicted": predicted[key],
             "measured": values,
-            "error": session.prediction.metrics[key] / middle - 1.0,
+            "error": predicted[key] / middle - 1.0,
             "spread": (max(values) - min(values)) / middle,
         }
     return row

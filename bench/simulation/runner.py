@@ -114,7 +114,13 @@ class Setup:
 
 
 def _teach(policy: BatchingPolicy, service: Service, max_batch_size: int) -> None:
-    """What a policy learns while a live batcher warms up: one batch of each power of two."""
-    for size in (2**i for i in range(max_batch_size.bit_length())):
-        collate_s, execute_s, _ = service.next(size)
-        policy.observe(FinishedBatch(0, size, size, 0.0, 0.0, collate_s + execute_s, ok=True))
+    """What a policy learns while a live batcher warms up: one batch of each power of two.
+
+    They run one after the other and before the first arrival, at negative times: those of batches
+    that overlap on one worker would be read as one waiting for the other.
+    """
+    sizes = [2**i for i in range(max_batch_size.bit_length())]
+    seconds = [sum(service.next(size)[:2]) for size in sizes]
+    ends_s = np.cumsum(seconds) - sum(seconds)
+    for size, batch_s, end_s in zip(sizes, seconds, ends_s.tolist(), strict=True):
+        policy.observe(FinishedBatch(0, size, size, end_s - batch_s, end_s - batch_s, end_s, True))

@@ -166,6 +166,30 @@ def run_example(source=None, seed=0, **knobs):
     return setup.run(EXAMPLE["arrival_s"].tolist(), seed), setup
 
 
+@pytest.mark.parametrize("policy", ["deadline", "adaptive", "timeout"])
+def test_a_simulated_policy_starts_with_what_warming_up_teaches_the_live_one(policy):
+    arrival_s = np.cumsum(np.random.default_rng(3).exponential(0.8 * MS, 2000))
+    clock, sizes = VirtualClock(), []
+    model = AffineModel(5 * MS, 0.1 * MS, clock)
+    knobs = BatcherSettings(max_batch_size=32, batch_timeout_ms=2.0, policy=policy, slo_ms=40.0)
+    batcher = DynamicBatcher(
+        model,
+        max_batch_size=32,
+        policy=Setup(knobs, ExactSource(model, 64)).policy(),
+        observer=lambda record, _: sizes.append(record.size),
+        clock=clock,
+    )
+    batcher.start()
+    sizes.clear()
+    ready_s = clock.now()
+    for at_s in arrival_s:
+        clock.sleep_until(ready_s + at_s)
+        batcher.submit(0)
+    batcher.stop()
+    run = Setup(knobs, ExactSource(model, 64)).run(arrival_s.tolist())
+    assert sizes == list(run.size)
+
+
 class TestLogsAndNumbers:
     @pytest.mark.parametrize(
         "knobs",

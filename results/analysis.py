@@ -13,8 +13,8 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
     """Compute a run's metrics, findings and verdicts from its logs and write them to run.json.
 
     It can be repeated at any time: what it computes depends on nothing but the logs, and on
-    `config.replicas`, `config.slo`, `config.looks`, `trace.process`, `trace.pass_s` and
-    `environment.cores` of run.json.
+    `config.replicas`, `config.replica_devices`, `config.slo`, `config.looks`, `trace.process`,
+    `trace.pass_s`, `environment.cores`, `environment.devices` and `environment.flops` of run.json.
 
     Args:
         path: The run's folder, with its logs and run.json.
@@ -31,7 +31,7 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
         run.logs,
         record.window_s,
         replicas=run.replicas,
-        cores=whole_number(record.environment, "cores"),
+        hardware=run.hardware,
         slo_latency_s=run.slo_latency_s if slo_latency_s is None else slo_latency_s,
     )
     if record.prediction is not None:
@@ -44,6 +44,7 @@ def analyse(path: str | Path, *, slo_latency_s: float | None = None) -> Run:
         run.slos,
         record.window_s,
         replicas=run.replicas,
+        devices=run.devices,
         looks=whole_number(record.config, "looks") or 1,
         pass_s=pass_s,
         population="this process" if record.trace.get("process") else "this recording",

@@ -5,6 +5,7 @@ import math
 NOT_MEASURED = "not measured"
 
 _DURATION_UNITS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
+_FLOPS_UNITS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -79,6 +80,27 @@ def size(size_bytes: float | None) -> str:
 def watts(power_w: float | None) -> str:
     """Return a power: 312 W."""
     return NOT_MEASURED if _unknown(power_w) else f"{number(power_w)} W"
+
+
+def flops(flops_per_s: float | None) -> str:
+    """Return a rate of floating-point operations: 38.2 TFLOP/s."""
+    if flops_per_s is None or math.isnan(flops_per_s):
+        return NOT_MEASURED
+    scale, unit = next(
+        ((scale, unit) for scale, unit in _FLOPS_UNITS if abs(flops_per_s) >= 0.9995 * scale),
+        (1.0, "FLOP/s"),
+    )
+    return f"{number(flops_per_s / scale)} {unit}"
+
+
+def megahertz(clock_mhz: float | None) -> str:
+    """Return a clock rate: 1,980 MHz."""
+    return NOT_MEASURED if _unknown(clock_mhz) else f"{count(clock_mhz)} MHz"
+
+
+def celsius(temperature_c: float | None) -> str:
+    """Return a temperature: 54 °C."""
+    return NOT_MEASURED if _unknown(temperature_c) else f"{count(temperature_c)} °C"
 
 
 def joules(energy_j: float | None) -> str:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from results.breakdown import breakdown
-from results.intervals import by_worker
+from results.busy import Devices, busy_between
 from results.log import BoolArray, FloatArray, RunLogs, floats, has_status, inside
-from results.metrics import execution_ends
 from results.slo import Kind, Slo, goodput_limit_s
 from results.statistics.correlated import BATCHES
 from results.verdict import (
@@ -124,6 +123,7 @@ def judge_run(
     window_s: float,
     *,
     replicas: int = 1,
+    devices: Devices | None = None,
     looks: int = 1,
     pass_s: float | None = None,
     population: str = "this process",
@@ -135,6 +135,7 @@ def judge_run(
         slos: The objectives.
         window_s: Its window [0, window_s), seconds.
         replicas: How many workers served.
+        devices: Which device each of them worked on; if not given, each counts as one of its own.
         looks: How many times the run was planned to be looked at until it was decided; each look
             has its part of the error (Bonferroni).
         pass_s: Of a looped recording, how long one pass lasts; only the first is evidence.
@@ -143,7 +144,7 @@ def judge_run(
     if not slos:
         return []
     evident_s = window_s if pass_s is None else min(window_s, pass_s)
-    other = _Other(logs, evident_s, replicas)
+    other = _Other(logs, evident_s, replicas, devices or Devices.apart(replicas))
     verdicts = judge_answers(
         answers_of(logs),
         slos,
@@ -157,8 +158,9 @@ def judge_run(
 class _Other:
     """Judges what needs the batches, or the times inside a request."""
 
-    def __init__(self, logs: RunLogs, window_s: float, replicas: int) -> None:
+    def __init__(self, logs: RunLogs, window_s: float, replicas: int, devices: Devices) -> None:
         self._logs = logs
+        self._devices = devices
         self._window_s = window_s
         self._replicas = replicas
 
@@ -180,13 +182,11 @@ class _Other:
         return judge_values(values, slo, window_s=window_s, confidence=confidence)
 
     def _busy(self) -> FloatArray | None:
-        batches = self._logs.batches
-        if not np.isfinite(floats(batches, "started_s")).any():
-            return None
         edges_s = np.linspace(0.0, self._window_s, BATCHES + 1)
-        workers = by_worker(batches, "started_s", execution_ends(batches))
-        busy_s = sum((np.diff(worker.before(edges_s)) for worker in workers), np.zeros(BATCHES))
-        return busy_s * BATCHES / (self._replicas * self._window_s)
+        busy_s = busy_between(self._logs.batches, self._devices, edges_s)
+        if busy_s is None:
+            return None
+        return busy_s * BATCHES / (len(self._devices.names) * self._window_s)
 
 
 def _rates(times_s: FloatArray, window_s: float) -> FloatArray:

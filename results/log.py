@@ -177,6 +177,14 @@ TELEMETRY = LogSchema(
         Column("gpu_sm_clock_mhz", "float64", "clock of the multiprocessors"),
         Column("gpu_throttle_reasons", "float64", "NVML's bit mask of reasons for a lower clock"),
         Column("gpu_other_processes", "float64", "other processes that compute on the device"),
+        Column(
+            "device", "str", 'the device that the gpu_ columns are of; "" for none', optional=True
+        ),
+        Column("gpu_memory_clock_mhz", "float64", "clock of the memory", optional=True),
+        Column("gpu_temperature_c", "float64", "temperature, degrees Celsius", optional=True),
+        Column(
+            "gpu_other_bytes", "float64", "device memory that other processes hold", optional=True
+        ),
     ),
 )
 
@@ -215,6 +223,11 @@ class RunLogs:
 def floats(frame: pd.DataFrame, name: str) -> FloatArray:
     """Return a column as float64 `[rows]`."""
     return np.asarray(frame[name], dtype=np.float64)
+
+
+def floats_if_any(frame: pd.DataFrame, name: str) -> FloatArray:
+    """Return an optional column as float64 `[rows]`, NaN where the log does not have it."""
+    return floats(frame, name) if name in frame else np.full(len(frame), np.nan)
 
 
 def has_status(requests: pd.DataFrame, *statuses: str) -> BoolArray:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from results.breakdown import PARTS, breakdown
+from results.busy import Devices
+from results.devices import DeviceMetrics, Hardware, device_metrics
 from results.errors import InvalidInputError
-from results.intervals import by_worker
 from results.log import BoolArray, FloatArray, RunLogs, floats, has_status, inside
 
 
@@ -73,32 +74,13 @@ class Counts(_Part):
     retried: int
 
 
-class DeviceMetrics(_Part):
-    """What the device and the process did during the window.
-
-    `busy_fraction`: union of the batches' execution intervals / window, mean over the replicas;
-    `busy_s_per_request`: that time over all replicas / requests completed ok in the window;
-    `nvml_utilization`: mean of what the driver says, which is another thing;
-    `memory_bytes`: peak, of the GPU where it is measured and of the process otherwise;
-    `power_w`: mean; `energy_j_per_request`: of the energy counter;
-    `cpu_utilization`: mean CPU use of the process / cores of the machine.
-    """
-
-    busy_fraction: float | None = None
-    busy_s_per_request: float | None = None
-    nvml_utilization: float | None = None
-    memory_bytes: float | None = None
-    power_w: float | None = None
-    energy_j_per_request: float | None = None
-    cpu_utilization: float | None = None
-
-
 class Metrics(_Part):
     """All metrics of a run; None is "not measured".
 
     Latencies and counts are of the requests scheduled inside the window [0, W); throughput and
     goodput count the ok completions inside it, whenever those were scheduled. `prediction_error` is
-    predicted / measured - 1, where the run was predicted.
+    predicted / measured - 1, where the run was predicted. `device` is of all devices together,
+    `devices` of each by its name, where there are several.
     """
 
     offered_rps: float
@@ -111,6 +93,7 @@ class Metrics(_Part):
     batch: BatchMetrics
     counts: Counts
     device: DeviceMetrics
+    devices: dict[str, DeviceMetrics] = Field(default_factory=dict)
     prediction_error: dict[str, float | None] | None = None
 
 
@@ -150,6 +133,7 @@ def compute_metrics(
     replicas: int = 1,
     cores: int | None = None,
     slo_latency_s: float | None = None,
+    hardware: Hardware | None = None,
 ) -> Metrics:
     """Compute a run's metrics.
 
@@ -159,6 +143,7 @@ def compute_metrics(
         replicas: How many workers served, >= 1.
         cores: Cores of the machine; without it CPU utilisation is not measured.
         slo_latency_s: The latency limit of goodput, > 0; without it goodput is not measured.
+        hardware: What is known of the devices; without it each replica counts as one of its own.
 
     Raises:
         InvalidInputError: An argument is out of its range.
@@ -174,6 +159,8 @@ def compute_metrics(
     if slo_latency_s is not None:
         goodput_rps = float((completed_inside & (latency <= slo_latency_s)).sum()) / window_s
     stalls_inside = inside(floats(logs.stalls, "at_s"), window_s)
+    known = hardware or Hardware(Devices.apart(replicas), cores)
+    device, devices = device_metrics(logs, window_s, known, completed_inside)
     return Metrics(
         offered_rps=float(scheduled_inside.sum()) / window_s,
         throughput_rps=completed / window_s,
@@ -186,7 +173,8 @@ def compute_metrics(
         stall_s=_spread(floats(logs.stalls, "late_s")[stalls_inside]),
         batch=_batches(logs.batches, window_s),
         counts=_counts(requests[scheduled_inside]),
-        device=_device(logs, window_s, replicas, cores, completed),
+        device=device,
+        devices=devices,
     )
 
 
@@ -228,11 +216,6 @@ def _mean(values: FloatArray) -> float | None:
     return float(measured.mean()) if len(measured) else None
 
 
-def _peak(values: FloatArray) -> float | None:
-    measured = values[np.isfinite(values)]
-    return float(measured.max()) if len(measured) else None
-
-
 def _mean_parts(logs: RunLogs, rows: BoolArray, replicas: int) -> Breakdown:
     parts = breakdown(logs.requests, logs.batches, replicas)[rows]
     return Breakdown(**{name: _mean(floats(parts, name)) for name in PARTS})
@@ -264,46 +247,4 @@ def _counts(requests: pd.DataFrame) -> Counts:
         failed=int(ended.get("failed", 0)),
         cancelled=int(ended.get("cancelled", 0)),
         retried=int((requests["attempts"] > 1).sum()),
-    )
-
-
-def execution_ends(batches: pd.DataFrame) -> FloatArray:
-    """Return when each batch's execution ended: its interval is [started, this], seconds.
-
-    The device's own time is used if every batch that ran has one, host stamps otherwise.
-    """
-    device = floats(batches, "device_s")
-    ran = np.asarray(batches["ok"], dtype=np.bool_)
-    if ran.any() and np.isfinite(device[ran]).all():
-        return floats(batches, "started_s") + device
-    return floats(batches, "completed_s")
-
-
-def _busy_s(batches: pd.DataFrame, window_s: float) -> float | None:
-    """Return the execution time of all workers inside the window; None if no batch was logged."""
-    if not np.isfinite(floats(batches, "started_s")).any():
-        return None
-    workers = by_worker(batches, "started_s", execution_ends(batches))
-    return sum(worker.between(0.0, window_s) for worker in workers)
-
-
-def _device(
-    logs: RunLogs, window_s: float, replicas: int, cores: int | None, completed: int
-) -> DeviceMetrics:
-    busy_s = _busy_s(logs.batches, window_s)
-    samples = logs.telemetry[inside(floats(logs.telemetry, "t_s"), window_s)]
-    cpu_cores = _mean(floats(samples, "process_cpu_cores"))
-    gpu_memory = _peak(floats(samples, "gpu_memory_bytes"))
-    energy = floats(samples, "gpu_energy_j")
-    energy = energy[np.isfinite(energy)]
-    return DeviceMetrics(
-        busy_fraction=None if busy_s is None else busy_s / (replicas * window_s),
-        busy_s_per_request=None if busy_s is None or not completed else busy_s / completed,
-        nvml_utilization=_mean(floats(samples, "gpu_utilization")),
-        memory_bytes=_peak(floats(samples, "rss_bytes")) if gpu_memory is None else gpu_memory,
-        power_w=_mean(floats(samples, "gpu_power_w")),
-        energy_j_per_request=(
-            float(energy[-1] - energy[0]) / completed if len(energy) > 1 and completed else None
-        ),
-        cpu_utilization=None if cpu_cores is None or cores is None else cpu_cores / cores,
     )

@@ -12,6 +12,8 @@ from results.figures import FIGURES, save_figures
 from results.headroom import gaps
 from results.run import REPORT, SIMULATION, Run, write_text
 from results.wording import (
+    compute_words,
+    device_table,
     free_form_rows,
     headline,
     metric_rows,
@@ -50,8 +52,9 @@ def write_report(run: Run) -> Path:
         repetition=repetition(run.record),
         rulings=rulings(run.record),
         key_numbers=_key_numbers(run),
-        figures=[(spec, images[spec.name]) for spec in FIGURES],
+        figures=[(spec, images[spec.name]) for spec in FIGURES if spec.name in images],
         metrics=metric_rows(metrics),
+        devices=device_table(metrics),
         prediction=None
         if run.record.prediction is None
         else prediction.rows(run.record.prediction, metrics),
@@ -105,7 +108,8 @@ def _key_numbers(run: Run) -> list[tuple[str, str, str]]:
         (
             "device busy",
             fmt.percent(metrics.device.busy_fraction),
-            f"{fmt.duration(metrics.device.busy_s_per_request)} a request",
+            compute_words(metrics)
+            or f"{fmt.duration(metrics.device.busy_s_per_request)} a request",
         ),
         ("answered ok", fmt.percent(answered), f"of {fmt.count(counts.submitted)} requests"),
     ]

@@ -17,6 +17,8 @@ from typing import Any
 import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from results.busy import Devices
+from results.devices import Hardware
 from results.errors import (
     InvalidInputError,
     LogError,
@@ -209,6 +211,30 @@ class Run:
         return configured or max(1, int(self.batches["worker"].nunique()))
 
     @property
+    def devices(self) -> Devices:
+        """Which device each replica worked on; each on its own where that was not noted."""
+        noted = self.record.config.get("replica_devices")
+        if not isinstance(noted, list | tuple) or len(noted) != self.replicas:
+            return Devices.apart(self.replicas)
+        return Devices(tuple(str(name) for name in noted))
+
+    @property
+    def hardware(self) -> Hardware:
+        """What `environment` says of the devices and of the model's work."""
+        environment = self.record.environment
+        peaks: dict[str, float] = {}
+        for name, facts in mapping(environment, "devices").items():
+            peak = positive_number(facts, "peak_flops_per_s") if isinstance(facts, dict) else None
+            if peak is not None:
+                peaks[str(name)] = peak
+        return Hardware(
+            self.devices,
+            whole_number(environment, "cores"),
+            positive_number(mapping(environment, "flops"), "per_request"),
+            peaks,
+        )
+
+    @property
     def slos(self) -> tuple[Slo, ...]:
         """The configured SLOs.
 
@@ -237,6 +263,12 @@ class Run:
         if self.record.metrics is None:
             raise NotAnalysedError(f"{self.path} has no metrics yet; analyse it first")
         return self.record.metrics
+
+
+def mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return a mapping within free-form values; empty if it is not there or not one."""
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def whole_number(values: Mapping[str, object], key: str) -> int | None:

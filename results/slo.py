@@ -11,8 +11,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal, get_args
 
+from results.devices import DeviceMetrics
 from results.errors import InvalidInputError
-from results.metrics import Breakdown, Counts, DeviceMetrics, Latency, Metrics, Spread
+from results.metrics import Breakdown, Counts, Latency, Metrics, Spread
 
 Operator = Literal["<=", "<", ">=", ">"]
 

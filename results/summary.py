@@ -11,7 +11,7 @@ from results.headroom import gaps, sentence
 from results.metrics import Metrics
 from results.run import SIMULATION, Run
 from results.verdict import Decision
-from results.wording import repetition, rulings, standing, text_of
+from results.wording import compute_words, gpu_words, repetition, rulings, standing, text_of
 
 _SMALLEST_SHARE = 0.01
 
@@ -26,7 +26,7 @@ def summary(run: Run) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, text in _rows(run.metrics):
+    for name, text in _rows(run):
         table.add_row(name, Text(text))
     far = gaps(run.record.bounds, run.metrics)
     if far:
@@ -70,7 +70,9 @@ def _subject(run: Run) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _rows(metrics: Metrics) -> list[tuple[str, str]]:
+def _rows(run: Run) -> list[tuple[str, str]]:
+    metrics = run.metrics
+    gpu, compute = gpu_words(run), compute_words(metrics)
     latency, batch, device = metrics.latency_s, metrics.batch, metrics.device
     load = f"offered {fmt.rate(metrics.offered_rps)}, answered {fmt.rate(metrics.throughput_rps)}"
     if metrics.goodput_rps is not None:
@@ -103,6 +105,8 @@ def _rows(metrics: Metrics) -> list[tuple[str, str]]:
             f"busy {fmt.percent(device.busy_fraction)}, "
             f"{fmt.duration(device.busy_s_per_request)} a request",
         ),
+        *([] if compute is None else [("compute", compute)]),
+        *([] if gpu is None else [("gpu", gpu)]),
         ("requests", _counts(metrics)),
     ]
 

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from results import format as fmt
 from results.backlog import saturation
-from results.log import FloatArray, RunLogs, floats, inside
+from results.devices import sampled_devices
+from results.log import FloatArray, RunLogs, floats, floats_if_any, inside
 from results.metrics import Metrics, counted
 from results.steadiness import drift
+from results.throttling import LIMITING, words
 
 FEWEST_FOR_P99 = 459
 """Below this many independent requests, no p99 holds at 99 % confidence: 0.99^459 < 0.01."""
@@ -20,13 +22,6 @@ SLIP_BUDGET = 0.1
 """The p99 of slip may be this share of the p99 of latency."""
 
 _LEAST_THROTTLED = 0.01
-_THROTTLE_REASONS = {
-    0x04: "its power limit",
-    0x08: "a hardware slowdown",
-    0x20: "its temperature (software)",
-    0x40: "its temperature (hardware)",
-    0x80: "the power supply's brake",
-}
 
 
 class FindingCode(StrEnum):
@@ -78,11 +73,18 @@ class Evidence:
             return self.metrics.counts.ok
         return int(counted(self.logs.requests, self.pass_s).sum())
 
-    def samples(self, name: str) -> FloatArray:
-        """Return the measured values of a telemetry column inside the window."""
-        values = floats(self.logs.telemetry, name)
-        within = inside(floats(self.logs.telemetry, "t_s"), self.window_s)
-        return values[within & np.isfinite(values)]
+    def samples_by_device(self, name: str) -> dict[str, FloatArray]:
+        """Return the measured values of a telemetry column inside the window, by device.
+
+        The device is "" where there is only one.
+        """
+        found: dict[str, FloatArray] = {}
+        for device, rows in sampled_devices(self.logs.telemetry).items():
+            values = floats_if_any(rows, name)
+            within = inside(floats(rows, "t_s"), self.window_s)
+            found[device] = values[within & np.isfinite(values)]
+        gpus = [device for device in found if device]
+        return {"": found[gpus[0]]} if len(gpus) == 1 else found
 
 
 def check(evidence: Evidence) -> list[Finding]:
@@ -213,30 +215,40 @@ def _slip_over_budget(evidence: Evidence) -> Finding | None:
 
 
 def _gpu_throttled(evidence: Evidence) -> Finding | None:
-    masks = evidence.samples("gpu_throttle_reasons").astype(np.int64)
-    throttled = masks[(masks & sum(_THROTTLE_REASONS)) != 0]
-    if len(throttled) == 0 or len(throttled) < _LEAST_THROTTLED * len(masks):
+    worst: tuple[float, str, FloatArray] = (0.0, "", np.empty(0))
+    for name, values in evidence.samples_by_device("gpu_throttle_reasons").items():
+        masks = values.astype(np.int64)
+        throttled = masks[(masks & LIMITING) != 0]
+        if len(throttled) and len(throttled) / len(masks) > worst[0]:
+            worst = (len(throttled) / len(masks), name, throttled)
+    share, name, throttled = worst
+    if share < _LEAST_THROTTLED:
         return None
-    seen = int(np.bitwise_or.reduce(throttled))
-    reasons = " and ".join(text for bit, text in _THROTTLE_REASONS.items() if seen & bit)
+    reasons = " and ".join(words(int(np.bitwise_or.reduce(throttled)), limiting=True))
     return Finding(
         code=FindingCode.GPU_THROTTLED,
-        message=f"the GPU lowered its clock in {fmt.percent(len(throttled) / len(masks))} of the "
-        f"samples, because of {reasons}",
+        message=f"the GPU {name} lowered its clock".replace("  ", " ")
+        + f" in {fmt.percent(share)} of the samples, because of {reasons}",
         remedy="Let it cool down or raise its power limit, or fix its clocks at a rate it can "
         "hold (nvidia-smi --lock-gpu-clocks), and run again.",
     )
 
 
 def _competing_processes(evidence: Evidence) -> Finding | None:
-    others = evidence.samples("gpu_other_processes")
-    if not (others > 0.0).any():
+    most: tuple[int, str] = (0, "")
+    for name, others in evidence.samples_by_device("gpu_other_processes").items():
+        if len(others) and int(others.max()) > most[0]:
+            most = (int(others.max()), name)
+    number, name = most
+    if not number:
         return None
-    most = int(others.max())
-    processes = "1 other process" if most == 1 else f"{most} other processes"
+    held = evidence.samples_by_device("gpu_other_bytes")[name]
+    memory = f", holding {fmt.size(float(held.max()))} of its memory" if len(held) else ""
+    processes = "1 other process" if number == 1 else f"{number} other processes"
+    gpu = f"the same GPU ({name})" if name else "the same GPU"
     return Finding(
         code=FindingCode.COMPETING_PROCESSES,
-        message=f"{processes} computed on the same GPU",
+        message=f"{processes} computed on {gpu}{memory}",
         remedy="End them (nvidia-smi lists them) or choose another GPU with --device, and run "
         "again.",
     )

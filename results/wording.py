@@ -1,13 +1,18 @@
 """What a run says in words: its headline, its validity, its metrics by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from results import format as fmt
 from results.metrics import Metrics
-from results.run import SIMULATION, Run, RunRecord, positive_number
+from results.run import SIMULATION, Run, RunRecord, mapping, positive_number
 from results.slo import Kind, Slo
 from results.verdict import Decision, Verdict
+
+NVML_PERIOD = "1/6 to 1 s"
+"""The sampling period of NVML's utilisation by its reference (nvmlUtilization_t), where the driver
+does not tell its own."""
 
 
 def headline(run: Run) -> str:
@@ -152,7 +157,20 @@ class Row:
     key: str
 
 
-_SHOWN = (
+def _energy_source(source: str | None) -> str:
+    return fmt.NOT_MEASURED if source is None else ENERGY_SOURCES[source]
+
+
+def _reasons(reasons: Sequence[str] | None) -> str:
+    if reasons is None:
+        return fmt.NOT_MEASURED
+    return " and ".join(reasons) or "nothing"
+
+
+ENERGY_SOURCES = {"counter": "the energy counter", "power": "power readings, integrated"}
+"""Where energy is from, in words."""
+
+_SHOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("offered load", "offered_rps", fmt.rate),
     ("throughput (answered ok)", "throughput_rps", fmt.rate),
     ("goodput (answered within the SLO)", "goodput_rps", fmt.rate),
@@ -193,7 +211,16 @@ _SHOWN = (
     ("NVML utilisation", "device.nvml_utilization", fmt.percent),
     ("memory, peak", "device.memory_bytes", fmt.size),
     ("power, mean", "device.power_w", fmt.watts),
+    ("energy", "device.energy_j", fmt.joules),
     ("energy per request", "device.energy_j_per_request", fmt.joules),
+    ("energy is from", "device.energy_source", _energy_source),
+    ("clock, mean", "device.sm_clock_mhz", fmt.megahertz),
+    ("clock, lowest", "device.sm_clock_min_mhz", fmt.megahertz),
+    ("temperature, highest", "device.temperature_c", fmt.celsius),
+    ("time with the clock held down", "device.throttled_fraction", fmt.percent),
+    ("clock held down by", "device.throttle_reasons", _reasons),
+    ("floating-point operations per busy second", "device.flops_per_s", fmt.flops),
+    ("share of the published peak (MFU)", "device.mfu", fmt.percent),
     ("process CPU utilisation", "device.cpu_utilization", fmt.percent),
 )
 
@@ -201,11 +228,65 @@ _SHOWN = (
 def metric_rows(metrics: Metrics) -> list[Row]:
     """Return every metric with its name and value in words, but for the histogram."""
     values = dict(_flat(metrics.model_dump()))
-    return [Row(name, show(_measured(values[key])), key) for name, key, show in _SHOWN]
+    return [Row(name, show(values[key]), key) for name, key, show in _SHOWN]
 
 
-def _measured(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+@dataclass(frozen=True, slots=True)
+class DeviceTable:
+    """What each of several devices did: their names, and a row for every metric that one has."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def device_table(metrics: Metrics) -> DeviceTable | None:
+    """Return the metrics by device; None where there are not several."""
+    if not metrics.devices:
+        return None
+    each = [one.model_dump() for one in metrics.devices.values()]
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    for name, key, show in _SHOWN:
+        section, _, field = key.partition(".")
+        if section == "device" and any(values[field] is not None for values in each):
+            rows.append((name, tuple(show(values[field]) for values in each)))
+    return DeviceTable(tuple(metrics.devices), tuple(rows))
+
+
+def gpu_words(run: Run) -> str | None:
+    """Return what the driver said of the GPU, in one line; None where it said nothing."""
+    device = run.metrics.device
+    said = [
+        (device.nvml_utilization, _nvml_words(run)),
+        (device.sm_clock_mhz, fmt.megahertz(device.sm_clock_mhz)),
+        (device.power_w, fmt.watts(device.power_w)),
+        (
+            device.energy_j_per_request,
+            f"{fmt.joules(device.energy_j_per_request)} a request by "
+            f"{_energy_source(device.energy_source)}",
+        ),
+        (device.temperature_c, f"at most {fmt.celsius(device.temperature_c)}"),
+    ]
+    return ", ".join(text for value, text in said if value is not None) or None
+
+
+def compute_words(metrics: Metrics) -> str | None:
+    """Return how much was computed while busy, in one line; None where that was not counted."""
+    device = metrics.device
+    if device.flops_per_s is None:
+        return None
+    text = f"{fmt.flops(device.flops_per_s)} while busy"
+    return text if device.mfu is None else f"{text}, {fmt.percent(device.mfu)} of the peak (MFU)"
+
+
+def _nvml_words(run: Run) -> str:
+    periods = [
+        facts.get("nvml_utilization_period_s")
+        for facts in mapping(run.record.environment, "devices").values()
+        if isinstance(facts, Mapping)
+    ]
+    known = [period for period in periods if isinstance(period, int | float)]
+    over = fmt.duration(max(known)) if known else NVML_PERIOD
+    return f"NVML utilisation {fmt.percent(run.metrics.device.nvml_utilization)} (over {over} each)"
 
 
 def free_form_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:

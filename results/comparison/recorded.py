@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results import paired
+from results.busy import busy_between
 from results.comparison.metrics import METRICS, metric_named
 from results.comparison.observation import Observation, latency_column, observe
 from results.comparison.outcome import (
@@ -40,9 +41,7 @@ from results.comparison.outcome import (
     from_effect,
 )
 from results.errors import InvalidInputError
-from results.intervals import by_worker
 from results.log import FloatArray, floats, has_status, inside
-from results.metrics import execution_ends
 from results.paired import Effect, Plan, Verdict
 from results.run import Run
 
@@ -242,7 +241,7 @@ class _Blocks:
             latency_s=_tally(block, latency[counted]),
             answers=_tally(_block_of(ended[answered], edges)),
             good=None if limit_s is None else _tally(_block_of(ended[within], edges)),
-            busy_s=_busy_s(run, edges),
+            busy_s=busy_between(run.batches, run.devices, edges),
             batches=_tally(batch_block),
             batched=_tally(batch_block, floats(run.batches, "size")[dispatched]),
         )
@@ -298,10 +297,3 @@ def _counts(latency_s: FloatArray, block: npt.NDArray[np.int64]) -> tuple[FloatA
         np.searchsorted(np.sort(latency_s[block == b]), grid, "right") for b in range(BLOCKS)
     ]
     return grid, np.array(per_block, dtype=np.float64)
-
-
-def _busy_s(run: Run, edges_s: FloatArray) -> FloatArray | None:
-    if not np.isfinite(floats(run.batches, "started_s")).any():
-        return None
-    workers = by_worker(run.batches, "started_s", execution_ends(run.batches))
-    return sum((np.diff(worker.before(edges_s)) for worker in workers), np.zeros(BLOCKS))

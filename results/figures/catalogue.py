@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.figures.batches import draw_batch_sizes
+from results.figures.gpu import draw_gpu, was_sampled
 from results.figures.latency import draw_distribution, draw_parts
 from results.figures.style import DPI, FAINT, RC
 from results.figures.timeline import draw_arrivals_and_latency, draw_in_system, draw_utilization
@@ -16,6 +17,10 @@ from results.run import FIGURES as FOLDER
 from results.run import SIMULATION, Run
 
 _WIDTH_IN = 7.6
+
+
+def _always(_: Run) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,14 @@ class FigureSpec:
         height_in: Its height, inches; all have the same width.
         reading: One line on how to read it.
         draw: Draws it.
+        applies: Whether a run has what it shows; else it is left out.
     """
 
     name: str
     height_in: float
     reading: str
     draw: Callable[[Run, Figure], None]
+    applies: Callable[[Run], bool] = _always
 
     def save(self, run: Run, path: Path) -> None:
         """Draw the figure and write it as a PNG."""
@@ -88,14 +95,23 @@ FIGURES = (
         "things and need not agree with it.",
         draw_utilization,
     ),
+    FigureSpec(
+        "gpu",
+        4.4,
+        "A clock that falls as power or temperature reach their limit makes the figures those of a "
+        "slower GPU.",
+        draw_gpu,
+        was_sampled,
+    ),
 )
 
 
 def save_figures(run: Run) -> dict[str, Path]:
-    """Write every figure to `figures/<name>.png` in the run's folder; return where, by name."""
+    """Write the figures to `figures/<name>.png` in the run's folder; return where, by name."""
     folder = run.path / FOLDER
     folder.mkdir(exist_ok=True)
-    paths = {spec.name: folder / f"{spec.name}.png" for spec in FIGURES}
-    for spec in FIGURES:
+    drawn = [spec for spec in FIGURES if spec.applies(run)]
+    paths = {spec.name: folder / f"{spec.name}.png" for spec in drawn}
+    for spec in drawn:
         spec.save(run, paths[spec.name])
     return paths

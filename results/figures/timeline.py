@@ -1,15 +1,17 @@
 """Figures over time: arrivals and latency, requests in the system, use of the device."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results import format as fmt
 from results.backlog import in_system, waiting
+from results.busy import busy_between
+from results.devices import sampled_devices
 from results.figures import style
-from results.intervals import by_worker
 from results.log import FloatArray, floats, has_status, inside
-from results.metrics import counted, execution_ends, latencies
+from results.metrics import counted, latencies
 from results.run import Run, whole_number
 
 _MOST_POINTS = 4000
@@ -123,9 +125,10 @@ def draw_utilization(run: Run, figure: Figure) -> None:
     if cores is not None:
         name = f"process CPU, of {cores} cores" if cores > 1 else "process CPU, of 1 core"
         use = floats(run.telemetry, "process_cpu_cores") / cores
-        _sampled_line(run, axes, use, label=name, color=style.ORANGE)
-    nvml = floats(run.telemetry, "gpu_utilization")
-    _sampled_line(run, axes, nvml, label="NVML utilisation", color=style.GREEN)
+        _sampled_line(run.telemetry, axes, use, label=name, color=style.ORANGE)
+    for name, rows in sampled_devices(run.telemetry).items():
+        label = f"NVML utilisation, {name}" if len(run.devices.names) > 1 else "NVML utilisation"
+        _sampled_line(rows, axes, floats(rows, "gpu_utilization"), label=label, color=style.GREEN)
     axes.set_title("Use of the device")
     if not axes.get_legend_handles_labels()[0]:
         style.say(axes, "not measured")
@@ -137,15 +140,14 @@ def draw_utilization(run: Run, figure: Figure) -> None:
 
 
 def _busy_per_bin(run: Run, edges: FloatArray) -> FloatArray | None:
-    if not np.isfinite(floats(run.batches, "started_s")).any():
-        return None
-    workers = by_worker(run.batches, "started_s", execution_ends(run.batches))
-    covered = sum((np.diff(worker.before(edges)) for worker in workers), np.zeros(len(edges) - 1))
-    return covered / (np.diff(edges) * run.replicas)
+    covered = busy_between(run.batches, run.devices, edges)
+    return None if covered is None else covered / (np.diff(edges) * len(run.devices.names))
 
 
-def _sampled_line(run: Run, axes: Axes, share: FloatArray, *, label: str, color: str) -> None:
+def _sampled_line(
+    samples: pd.DataFrame, axes: Axes, share: FloatArray, *, label: str, color: str
+) -> None:
     measured = np.isfinite(share)
     if measured.any():
-        at = floats(run.telemetry, "t_s")[measured]
+        at = floats(samples, "t_s")[measured]
         axes.plot(at, np.clip(share[measured], 0.0, 1.0), color=color, label=label)

@@ -34,7 +34,7 @@ def _frame(schema: LogSchema, rows: Rows, defaults: dict[str, Any]) -> pd.DataFr
     if not rows:
         return schema.empty()
     key = schema.columns[0].name
-    columns = [column.name for column in schema.columns if not column.optional]
+    columns = [c.name for c in schema.columns if not c.optional or any(c.name in r for r in rows)]
     filled = [{key: i} | defaults | row for i, row in enumerate(rows)]
     frame = pd.DataFrame({name: [row.get(name, np.nan) for row in filled] for name in columns})
     return schema.validated(frame)

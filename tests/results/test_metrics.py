@@ -131,8 +131,11 @@ def test_metrics_serialise_to_exactly_the_documented_keys():
         ),
         "device": sorted(
             ["busy_fraction", "busy_s_per_request", "nvml_utilization", "memory_bytes", "power_w",
-             "energy_j_per_request", "cpu_utilization"]
+             "energy_j", "energy_j_per_request", "energy_source", "sm_clock_mhz",
+             "sm_clock_min_mhz", "temperature_c", "throttled_fraction", "throttle_reasons",
+             "flops_per_s", "mfu", "cpu_utilization"]
         ),
+        "devices": [],
     }  # fmt: skip
     assert [key for key, part in shape.items() if not isinstance(part, dict)] == [
         "offered_rps",
@@ -213,7 +216,8 @@ def test_gpu_readings_are_means_peaks_and_differences_inside_the_window():
         {"t_s": 9.0, "gpu_power_w": 300.0, "gpu_energy_j": 180.0, "rss_bytes": 5e9},
     ]
     device = compute_metrics(made_logs(answered([1.0] * 4), (), samples), 10.0, cores=2).device
-    assert device.energy_j_per_request == 20.0
+    assert device.energy_j == pytest.approx(80.0 / 0.9)  # the samples cover 9 of 10 s
+    assert device.energy_j_per_request == pytest.approx(20.0 / 0.9)
     assert device.memory_bytes == 2e9
     assert device.nvml_utilization == 0.75
     assert device.power_w == 300.0

@@ -71,13 +71,28 @@ def png_size(path):
 
 def test_every_figure_is_written_as_a_png_of_some_substance(good):
     paths = save_figures(good)
-    assert set(paths) == {spec.name for spec in FIGURES}
+    assert set(paths) == {spec.name for spec in FIGURES} - {"gpu"}
     for name, path in paths.items():
         assert path == good.path / "figures" / f"{name}.png"
         (width, height), size = png_size(path)
         assert width == 1094
         assert height > 350
         assert size > 12_000
+
+
+def test_the_state_of_the_gpus_is_drawn_where_there_were_any(tmp_path):
+    rows = [
+        {"t_s": 0.1 * i, "device": device, "gpu_power_w": 300.0, "gpu_sm_clock_mhz": 1980.0 - i,
+         "gpu_throttle_reasons": 4.0 * (i > 20), "gpu_utilization": 0.5}
+        for i in range(40) for device in ("cuda:0", "cuda:1")
+    ]  # fmt: skip
+    logs = made_logs(answered([0.1], 1.0), [BATCH], rows)
+    config = {"replicas": 2, "replica_devices": ["cuda:0", "cuda:1"]}
+    run = written_run(tmp_path / "gpus", logs, config=config)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert png_size(run.path / "figures" / "gpu.png")[1] > 12_000
+    assert html.count("data:image/png;base64,") == len(FIGURES)
+    assert "<h2>By device</h2>" in html
 
 
 @pytest.mark.parametrize("case", ODD_RUNS)
@@ -124,7 +139,7 @@ def test_the_report_is_one_file_that_loads_nothing(good):
     assert "url(" not in html
     assert "@import" not in html
     assert not re.search(r"https?://", html)
-    assert html.count("data:image/png;base64,") == len(FIGURES)
+    assert html.count("data:image/png;base64,") == len(FIGURES) - 1  # no GPU, no figure of it
 
 
 def test_the_report_says_what_ran_and_how_to_run_it_again(good):

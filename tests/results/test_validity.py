@@ -138,5 +138,22 @@ def test_throttling_is_reported_with_its_share_and_reasons():
     assert message.endswith("because of its power limit and its temperature (software)")
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"t_s": 0.1, "gpu_other_processes": 2.0, "gpu_other_bytes": 3.0 * 2**30}],
+         "2 other processes computed on the same GPU, holding 3.00 GiB of its memory"),
+        # a driver in a container does not tell which process holds what
+        ([{"t_s": 0.1, "gpu_other_processes": 1.0, "gpu_other_bytes": np.nan}],
+         "1 other process computed on the same GPU"),
+        ([{"t_s": 0.1, "device": "cuda:0", "gpu_other_processes": 0.0},
+          {"t_s": 0.1, "device": "cuda:1", "gpu_other_processes": 1.0}],
+         "1 other process computed on the same GPU (cuda:1)"),
+    ],
+)  # fmt: skip
+def test_competing_processes_are_counted_with_the_memory_they_hold(rows, said):
+    assert only(made_logs(ENOUGH, (), rows)).message == said
+
+
 def test_a_realistic_run_below_its_capacity_is_valid():
     assert codes(served_logs(), window_s=4.0) == []

@@ -23,7 +23,7 @@ from batching.lanes import NEVER, LaneQueue
 from batching.models.contract import Model
 from batching.options import Admission, ArrivalRecorder, FaultTolerance
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
-from batching.replicas import executors_for, lane_key_of
+from batching.replicas import Copies, executors_for, lane_key_of
 from batching.request import BatchRecord, Request
 from batching.statistics import Statistics, snapshot
 from batching.switching import quick_switching
@@ -44,7 +44,8 @@ class DynamicBatcher:
 
     Args:
         run: a `batching.Model`, a function that takes a list of payloads and returns as many
-            results in the same order, or an `Executor` made before (one replica only).
+            results in the same order, or an `Executor` made before (one replica only). The
+            `Copies` of a model are for a program that makes several batchers on several devices.
         max_batch_size: most requests in a batch.
         batch_timeout_ms: longest a request is held for company while a worker is free, in ms.
         min_wait_ms: shortest it is held, unless the batch is full.
@@ -78,7 +79,7 @@ class DynamicBatcher:
 
     def __init__(
         self,
-        run: Model | Executor | Callable[[list[Any]], Sequence[Any]],
+        run: Model | Copies | Executor | Callable[[list[Any]], Sequence[Any]],
         *,
         max_batch_size: int = 32,
         batch_timeout_ms: float = 10.0,

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from batching.errors import ConfigError, DeviceError
@@ -35,6 +36,43 @@ def resolve_placement(device: str = "auto", dtype: str = "fp32") -> Placement:
         have = f"it has {count} CUDA device(s)" if count else "it has no CUDA device"
         raise DeviceError(f"device must exist on this machine, but got {device!r} and {have}")
     return Placement(f"cuda:{index}", dtype)
+
+
+def resolve_placements(device: str = "auto", dtype: str = "fp32") -> list[Placement]:
+    """The devices that `device` asks for, one or several with commas between, in their order.
+
+    Raises:
+        DeviceError: one of them is not here, or is named twice.
+        ConfigError: no such dtype.
+    """
+    placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
+    names = [placement.device for placement in placements]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DeviceError(
+            f"device must name each device once, but got {device!r}, which has {twice} twice: "
+            "replicas is how several workers share one"
+        )
+    return placements
+
+
+def require_one_kind(placements: Sequence[Placement]) -> None:
+    """Check that what is measured on one of these devices holds for all of them.
+
+    Raises:
+        DeviceError: they are different devices.
+    """
+    kinds = {placement.device: device_name(placement) for placement in placements}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{device} ({kind})" for device, kind in kinds.items())
+        raise DeviceError(f"devices must be of one kind, but got {listed}")
+
+
+def device_name(placement: Placement) -> str:
+    """The device's own name for itself."""
+    if placement.is_cuda:
+        return gpu_name(int(placement.device.partition(":")[2]))
+    return cpu_name()
 
 
 def cpu_name() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from batching.clock import Clock
-from batching.devices import resolve_placement
+from batching.devices import resolve_placements
 from batching.errors import ConfigError
 from batching.execution import Executor, make_executor
 from batching.models.contract import Placement
@@ -18,6 +18,28 @@ def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
     return key
 
 
+class Copies:
+    """A model, and a copy of it for each further device, made once and kept.
+
+    Give it to several batchers in turn in place of the model, and each device loads it only once.
+    Made before the model is loaded, a copy holds no memory of the first one's device.
+
+    Args:
+        model: what the first device runs.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._of_device: dict[str, Any] = {}
+
+    def on(self, device: str) -> Any:
+        """The model of that device."""
+        if device not in self._of_device:
+            first = not self._of_device
+            self._of_device[device] = self.model if first else copy.deepcopy(self.model)
+        return self._of_device[device]
+
+
 def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     run: Any,
     device: str,
@@ -28,11 +50,13 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
 ) -> list[list[Executor]]:
     """For each replica, one executor for each of its slots.
 
-    Replicas on one device share the model; each further device gets a copy of it.
+    Replicas on one device share the model; each further device gets a copy of it. Replicas are
+    dealt out to the devices in turn. `run` is a model, its `Copies`, a function of a list of
+    payloads, or an executor.
 
     Raises:
         ConfigError: `replicas` or `in_flight` is out of its range.
-        DeviceError: no such device here.
+        DeviceError: no such device here, or one named twice.
     """
     if in_flight not in (1, 2):
         raise ConfigError(f"in_flight must be 1 or 2, but got {in_flight}")
@@ -43,13 +67,11 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
             raise ConfigError("replicas need a model, but got an executor, which is one replica")
         further = [make_executor(run.model, run.placement, clock) for _ in range(in_flight - 1)]
         return [[run, *further]]
-    if getattr(run, "uses_torch", False):
-        placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
-    else:
-        placements = [Placement("cpu", dtype)]
-    models: dict[Placement, Any] = {}
-    for placement in placements:
-        models[placement] = copy.deepcopy(run) if models else run
+    copies = run if isinstance(run, Copies) else Copies(run)
+    placements = [Placement("cpu", dtype)]
+    if getattr(copies.model, "uses_torch", False):
+        placements = resolve_placements(device, dtype)
+    models = {placement: copies.on(placement.device) for placement in placements}
     count = replicas or len(placements)
     chosen = [placements[i % len(placements)] for i in range(count)]
     return [

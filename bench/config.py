@@ -136,6 +136,7 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
             # Another trace than the file's is not to be read by the file's rules for its own.
             of_file = {key: value for key, value in of_file.items() if key not in _READING}
         merged[name] = {**of_file, **overrides}
+    _one_replica_a_device(merged)
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
@@ -144,6 +145,13 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         raise InputError("load must be given as --rate or as --utilization, but got both")
     _check_slos(settings, "" if config is None or "slo" in given else f"config {config}: [slo] ")
     return settings
+
+
+def _one_replica_a_device(tables: dict[str, dict[str, Any]]) -> None:
+    """Fill in how many workers several devices get, so that a simulation has as many."""
+    device = tables["model"].get("device")
+    if isinstance(device, str) and "," in device and tables["batcher"].get("replicas") is None:
+        tables["batcher"]["replicas"] = device.count(",") + 1
 
 
 def _check_slos(settings: Settings, source: str) -> None:

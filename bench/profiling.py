@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from batching import Clock, load_model
-from batching.devices import resolve_placement
+from batching.devices import require_one_kind, resolve_placements
 from batching.models import Model, Placement
 from batching.profiles import ServiceProfile, Step, measure_profile
 from bench.config import ModelSettings
@@ -21,13 +21,16 @@ _REFRESH_S = 0.25
 
 
 def load_subject(settings: ModelSettings, clock: Clock) -> tuple[Model, Placement]:
-    """The model that the settings name, not loaded yet, and where it is to run: one device.
+    """The model that the settings name, not loaded yet, and where it is to run.
+
+    Of several devices it is the first: they must be of one kind, and its times are those of each.
 
     Raises:
-        ConfigError: there is no such model, device or dtype.
+        ConfigError: there is no such model, device or dtype, or devices of different kinds.
     """
-    placement = resolve_placement(settings.device, settings.dtype)
-    return load_model(settings.model, clock=clock, weights=settings.weights), placement
+    placements = resolve_placements(settings.device, settings.dtype)
+    require_one_kind(placements)
+    return load_model(settings.model, clock=clock, weights=settings.weights), placements[0]
 
 
 def measure_quietly(

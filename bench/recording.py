@@ -14,6 +14,7 @@ import pandas as pd
 from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, RequestError
 from batching.errors import describe
 from bench.environment import describe_environment
+from bench.hardware import DeviceWatch
 from bench.logs import batch_log, request_log
 from bench.looks import Looks
 from bench.prediction import Prediction
@@ -82,8 +83,9 @@ def record(session: Session) -> Recording:
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
     looks = _looks(session)
+    devices = DeviceWatch(session)
     with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
-        with Telemetry(clock, target.statistics, session.gpu_index) as telemetry:
+        with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
             sent.start_s = clock.now() + _LEAD_S
             error = _play(session, target, sent, arrival_s, looks)
             _drain(session, target, sent)
@@ -110,7 +112,7 @@ def record(session: Session) -> Recording:
         partial=played_s < window_s,
         first_error=first_error,
         config=_config(session, arrivals),
-        environment=_environment(session, target, first_error),
+        environment=_environment(session, devices, target, first_error),
         trace=arrivals.describe(),
         prediction=session.predict(arrivals),
     )
@@ -265,17 +267,23 @@ def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
         "duration": arrivals.window_s,
         "seed": arrivals.seed,
         "replicas": session.replicas,
+        "replica_devices": session.replica_devices,
         **({} if session.profile is None else session.profile.describe()),
         "probe_batch_s": None if session.probe is None else session.probe.batch_s,
     }
 
 
 def _environment(
-    session: Session, target: DynamicBatcher, error: BaseException | None
+    session: Session,
+    devices: DeviceWatch,
+    target: DynamicBatcher,
+    error: BaseException | None,
 ) -> dict[str, Any]:
     cold = target.cold_start
     return {
-        **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
+        **describe_environment(torch_threads=session.torch_threads, devices=devices.facts),
+        "devices": devices.facts,
+        "flops": devices.flops,
         "cold_start_s": {
             "load": session.executor.load_s,
             "warm_up": cold.warm_up_s,

@@ -15,10 +15,12 @@ from rich.console import Console
 import workloads
 from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, load_model
 from batching.core import BatchObserver
-from batching.devices import reserve_batcher_core, resolve_placement
+from batching.devices import require_one_kind, reserve_batcher_core, resolve_placements
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
+from batching.flops import FlopCount, count_flops
 from batching.probe import Probe, probe
+from batching.replicas import Copies
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
@@ -67,16 +69,18 @@ class Session:
         self.torch_threads: int | None = None
         self._spec = load_replayed(settings.replay, console)
         model = settings.model
-        placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
+        placements = resolve_placements(model.device, model.dtype)
+        require_one_kind(placements)
         self.model: Model = load_model(
             model.model,
             clock=clock,
             weights=model.weights,
             length_buckets=model.length_buckets,
         )
-        self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
-        self._devices = len(placements) if self.model.uses_torch else 1
-        self.replicas = settings.batcher.replicas or self._devices
+        self.placements = placements if self.model.uses_torch else [Placement("cpu", model.dtype)]
+        self._copies = Copies(self.model)
+        self._flops: list[FlopCount | None] = []
+        self.replicas = self._replicas(settings)
         self.batcher(None)  # a knob out of range is found before anything is loaded
         for other in also:
             self.serving(other).batcher(None)
@@ -93,7 +97,7 @@ class Session:
         """A batcher of the session's model with the settings' knobs, not started."""
         knobs = self.settings.batcher.model_dump(exclude={"replicas", "execute_timeout_ms"})
         return DynamicBatcher(
-            self.model,
+            self._copies,
             **knobs,
             faults=FaultTolerance(execute_timeout_ms=self.settings.batcher.execute_timeout_ms),
             replicas=self.replicas,
@@ -126,7 +130,7 @@ class Session:
         """
         other = copy.copy(self)
         other.settings = settings
-        other.replicas = settings.batcher.replicas or self._devices
+        other.replicas = self._replicas(settings)
         other._predicted = None  # noqa: SLF001 - its own: that prediction was of these knobs
         if arrivals is not None:
             other.arrivals = arrivals
@@ -150,16 +154,40 @@ class Session:
         ]
 
     @property
-    def device(self) -> str:
-        """The device as reports call it; a synthetic model runs on none."""
-        return self.placement.device if self.model.uses_torch else "synthetic"
+    def placement(self) -> Placement:
+        """The device, or the first of several: what is measured apart is measured there."""
+        return self.placements[0]
 
     @property
-    def gpu_index(self) -> int | None:
-        """The CUDA device's index; None where the model runs on no GPU."""
-        if self.model.uses_torch and self.placement.is_cuda:
-            return int(self.placement.device.partition(":")[2])
-        return None
+    def device(self) -> str:
+        """The device, or the devices, as reports call them; a synthetic model runs on none."""
+        if not self.model.uses_torch:
+            return "synthetic"
+        return ",".join(placement.device for placement in self.placements)
+
+    @property
+    def replica_devices(self) -> list[str] | None:
+        """The device of each replica; None where they are on none that they could share."""
+        if not self.model.uses_torch:
+            return None
+        names = [placement.device for placement in self.placements]
+        return [names[i % len(names)] for i in range(self.replicas)]
+
+    def flops(self) -> FlopCount | None:
+        """The work of a request, counted when it is first asked for; None if it cannot be."""
+        if not self._flops:
+            counted = count_flops(self.model, self.placement, self.payloads, self.clock)
+            self._flops.append(counted)
+        return self._flops[0]
+
+    def _replicas(self, settings: Settings) -> int:
+        devices = len(self.placements)
+        asked = settings.batcher.replicas
+        if asked is not None and asked < devices:
+            raise InputError(
+                f"replicas must be at least 1 for each of the {devices} devices, but got {asked}"
+            )
+        return asked or devices
 
     def _load(self) -> None:
         where = "" if self.device == "synthetic" else f" on {self.device}"

@@ -315,6 +315,8 @@ def text_of(key: str, value: object) -> str:
     if not isinstance(value, int | float):
         return str(value)
     parts = key.split(".")
+    if parts[-1].endswith("flops_per_s"):
+        return fmt.flops(value)
     if any(part.endswith("_s") for part in parts):
         return fmt.duration(value)
     if parts[-1].endswith("_rps"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from batching.devices import cpu_name, gpu_name
+from batching.devices import cpu_name, device_name
 from batching.models.contract import Placement
 
 _PACKAGES = ("dynbatch", "torch", "transformers")
@@ -85,7 +85,7 @@ def subject_of(model: Any, placement: Placement) -> Subject:
     return Subject(
         model=model.name,
         device=placement.device,
-        device_name=gpu_name(int(placement.device.partition(":")[2])) if on_gpu else cpu_name(),
+        device_name=device_name(placement),
         dtype=placement.dtype,
         engine=getattr(model, "engine", "eager"),
         torch_threads=None if on_gpu else _torch_threads(),

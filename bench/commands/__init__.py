@@ -6,6 +6,7 @@ from bench.commands import (
     bench,
     capacity,
     compare,
+    doctor,
     export,
     models,
     profile,
@@ -28,3 +29,4 @@ def register(app: typer.Typer) -> None:
     app.command("export")(export.export)
     app.add_typer(trace.app, name="trace")
     app.command("models")(models.models)
+    app.command("doctor")(doctor.doctor)

@@ -9,6 +9,15 @@ from types import SimpleNamespace
 
 import pynvml as real
 
+_OF_THE_MODULE = (
+    "nvmlInit",
+    "nvmlSystemGetDriverVersion",
+    "nvmlDeviceGetCount",
+    "nvmlDeviceGetHandleByIndex",
+    "nvmlDeviceGetHandleByUUID",
+    "nvmlDeviceGetUUID",
+)
+
 
 class FakeNvml:
     """Stands in for the module `pynvml`.
@@ -28,7 +37,7 @@ class FakeNvml:
     def __getattr__(self, name):
         if name in self._lacks or not hasattr(real, name):
             raise AttributeError(name)
-        if name in {"nvmlInit", "nvmlSystemGetDriverVersion", "nvmlDeviceGetHandleByUUID"}:
+        if name in _OF_THE_MODULE:
             return getattr(self, f"_{name[4:].lower()}")
         if name.startswith("nvmlDevice"):
             return lambda handle, *arguments: self._answer(handle, name, arguments)
@@ -40,6 +49,15 @@ class FakeNvml:
 
     def _systemgetdriverversion(self):
         return "580.65.06"
+
+    def _devicegetcount(self):
+        return len(self.gpus)
+
+    def _devicegethandlebyindex(self, index):
+        return list(self.gpus)[index]
+
+    def _devicegetuuid(self, handle):
+        return handle
 
     def _devicegethandlebyuuid(self, uuid):
         if uuid not in self.gpus:

@@ -1,0 +1,40 @@
+"""`dynbatch doctor`: what this machine is, and whether results from it can be believed."""
+
+import json
+import sys
+
+from bench import options
+from bench.exits import NO, OK
+
+
+def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
+    """Look at this machine for two seconds: what can be measured here, and is it fit for it now?
+
+    Exit code 3 if something makes results unfit: noisy cores, other programs, a throttled GPU.
+    """
+    from bench.console import message_console, output_console
+    from bench.doctoring.accelerators import look
+    from bench.doctoring.diagnosis import abilities, complaints
+    from bench.doctoring.machine import watch_machine
+    from bench.doctoring.telling import as_json as in_json
+    from bench.doctoring.telling import is_fit, shown
+    from bench.environment import describe_environment
+
+    message_console(quiet=quiet or as_json).print("looking at this machine for two seconds")
+    machine = watch_machine()
+    accelerators = look()
+    environment = describe_environment(
+        torch_threads=None, devices={gpu.device: gpu.facts for gpu in accelerators.found}
+    )
+    found = (
+        environment,
+        machine,
+        accelerators,
+        abilities(machine, accelerators),
+        complaints(machine, accelerators),
+    )
+    if as_json:
+        sys.stdout.write(json.dumps(in_json(*found), indent=2) + "\n")
+    elif not quiet:
+        output_console().print(shown(*found))
+    return OK if is_fit(found[-1]) else NO

@@ -5,6 +5,7 @@ import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from batching.errors import ConfigError, DeviceError
 from batching.models.contract import Placement
@@ -38,14 +39,16 @@ def resolve_placement(device: str = "auto", dtype: str = "fp32") -> Placement:
     return Placement(f"cuda:{index}", dtype)
 
 
-def resolve_placements(device: str = "auto", dtype: str = "fp32") -> list[Placement]:
+def resolve_placements(device: str = "auto", dtype: str = "fp32", **how: Any) -> list[Placement]:
     """The devices that `device` asks for, one or several with commas between, in their order.
+
+    `how` is what else `resolve_placement` takes.
 
     Raises:
         DeviceError: one of them is not here, or is named twice.
         ConfigError: no such dtype.
     """
-    placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
+    placements = [resolve_placement(part.strip(), dtype, **how) for part in device.split(",")]
     names = [placement.device for placement in placements]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -2,22 +2,29 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Self
 
+import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from batching import Clock, load_model
-from batching.devices import require_one_kind, resolve_placements
+from batching.devices import device_name, require_one_kind, resolve_placements
+from batching.flops import count_flops
 from batching.models import Model, Placement
 from batching.profiles import ServiceProfile, Step, measure_profile
 from bench.config import ModelSettings
+from bench.hardware import rounds_to_tf32
+from bench.peaks import Peak, peak_of
 from bench.replay import quiet_gc
 
 _REFRESH_S = 0.25
+# Requests whose work is counted, where their shapes differ.
+_COUNTED = 64
 
 
 def load_subject(settings: ModelSettings, clock: Clock) -> tuple[Model, Placement]:
@@ -98,7 +105,44 @@ class _Line:
         self._live.update(line, refresh=True)
 
 
-def summarise(profile: ServiceProfile) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a request takes of a device, and what the device could do.
+
+    Attributes:
+        flops_per_request: floating-point operations of one request, unpadded.
+        peak: the device's published dense peak; None if it is not known.
+    """
+
+    flops_per_request: float
+    peak: Peak | None
+
+    def flops_per_s(self, profile: ServiceProfile, size: int) -> float:
+        """What was achieved while batches of that size executed."""
+        return size * self.flops_per_request / profile.parts_s(size).execute_s
+
+    def mfu(self, profile: ServiceProfile, size: int) -> float | None:
+        """The same as a share of the peak; None if that is not known."""
+        if self.peak is None:
+            return None
+        return self.flops_per_s(profile, size) / self.peak.flops_per_s
+
+
+def work_of(model: Model, placement: Placement, clock: Clock) -> Work | None:
+    """The work of a request to a model that has been profiled; None if it cannot be counted."""
+    if not model.uses_torch:
+        return None
+    rng = np.random.default_rng(0)
+    payloads = [model.make_input(rng) for _ in range(_COUNTED)]
+    counted = count_flops(model, placement, payloads, clock)
+    if counted is None:
+        return None
+    name, tf32 = device_name(placement), rounds_to_tf32(counted)
+    peak = peak_of(name, placement.dtype, tf32=tf32) if placement.is_cuda else None
+    return Work(counted.per_request, peak)
+
+
+def summarise(profile: ServiceProfile, work: Work | None = None) -> dict[str, Any]:
     """The profile in numbers, for `--json`; times in seconds, null where not known."""
     subject = profile.subject
     return {
@@ -129,7 +173,10 @@ def summarise(profile: ServiceProfile) -> dict[str, Any]:
                 ("turn", profile.turn_s),
             )
         },
-        "sizes": [_size(profile, size) for size in profile.sizes],
+        "flops_per_request": None if work is None else work.flops_per_request,
+        "peak_flops_per_s": None if work is None or work.peak is None else work.peak.flops_per_s,
+        "peak_format": None if work is None or work.peak is None else work.peak.format,
+        "sizes": [_size(profile, size, work) for size in profile.sizes],
         "lengths": {
             str(length): {str(b): profile.total_s(b, length) for b in profile.curve(length).sizes}
             for length in profile.lengths
@@ -137,7 +184,7 @@ def summarise(profile: ServiceProfile) -> dict[str, Any]:
     }
 
 
-def _size(profile: ServiceProfile, size: int) -> dict[str, Any]:
+def _size(profile: ServiceProfile, size: int, work: Work | None) -> dict[str, Any]:
     return {
         "batch_size": size,
         "samples": len(profile.curve().samples[size]),
@@ -151,6 +198,8 @@ def _size(profile: ServiceProfile, size: int) -> dict[str, Any]:
             for name, time_s in profile.parts_s(size)._asdict().items()
         },
         "memory_bytes": profile.memory_bytes.get(size),
+        "flops_per_s": None if work is None else work.flops_per_s(profile, size),
+        "mfu": None if work is None else work.mfu(profile, size),
     }
 
 

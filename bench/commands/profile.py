@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from batching.profiles import ServiceProfile, Subject
+    from bench.profiling import Work
 
 
 def profile(  # noqa: PLR0917 - typer passes every option by name
@@ -39,7 +41,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
     from bench.folders import writable
-    from bench.profiling import load_subject, measure_quietly, summarise
+    from bench.profiling import load_subject, measure_quietly, summarise, work_of
 
     settings = load_settings(config, given)
     budget_s = parse_duration_s("budget", budget)
@@ -65,11 +67,14 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
                 return INTERRUPTED
             save_profile(found, path)
             picture = _draw(found, path)
+            work = work_of(loaded, placement, clock)
     if as_json:
-        sys.stdout.write(json.dumps({**summarise(found), "profile": str(path)}, indent=2) + "\n")
+        sys.stdout.write(
+            json.dumps({**summarise(found, work), "profile": str(path)}, indent=2) + "\n"
+        )
     elif not quiet:
         console = output_console()
-        console.print(_shown(found))
+        console.print(_shown(found, work))
         console.print(f"profile: {path}\npicture: {picture}", soft_wrap=True)
     return INTERRUPTED if found.interrupted else OK
 
@@ -129,7 +134,7 @@ def _draw(found: "ServiceProfile", path: Path) -> Path:
     return picture
 
 
-def _shown(found: "ServiceProfile") -> "RenderableType":
+def _shown(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     """The table of sizes, and under it what follows from them."""
     from rich.console import Group
     from rich.table import Table
@@ -143,7 +148,8 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
     shown = sorted({*powers, *between} & {*found.sizes})
     left_out = len(found.sizes) - len(shown)
     sizes = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for header in ("batch size", "time", "10 to 90 %", "hand-over", "req/s", "samples"):
+    computed = _computed(found, work)
+    for header in ("batch size", "time", "10 to 90 %", "hand-over", "req/s", *computed, "samples"):
         sizes.add_column(header, justify="right", no_wrap=True)
     for size in shown:
         parts = found.parts_s(size)
@@ -154,18 +160,30 @@ def _shown(found: "ServiceProfile") -> "RenderableType":
             f"{low} to {high}",
             fmt.percent((parts.collate_s + parts.deliver_s) / parts.total_s),
             fmt.number(found.rate_rps(size)),
+            *(show(size) for show in computed.values()),
             str(len(found.curve().samples[size])),
         )
     return Group(
         Text(f"{found.subject.model} on {found.subject.device_name or found.subject.device}"),
         sizes,
         *([Text(f"and {left_out} sizes between them, which the file has")] if left_out else []),
-        _facts(found),
+        _facts(found, work),
         *(Text(f"{remark[0].upper()}{remark[1:]}.") for remark in remarks(found)),
     )
 
 
-def _facts(found: "ServiceProfile") -> "RenderableType":
+def _computed(found: "ServiceProfile", work: "Work | None") -> dict[str, Callable[[int], str]]:
+    """The column of what was computed: a share of the peak where that is known; maybe none."""
+    from results import format as fmt
+
+    if work is None:
+        return {}
+    if work.peak is not None:
+        return {"of peak": lambda size: fmt.percent(work.mfu(found, size))}
+    return {"GFLOP/s": lambda size: fmt.number(work.flops_per_s(found, size) / 1e9)}
+
+
+def _facts(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     from rich.table import Table
 
     from bench.profiling import quantile
@@ -188,6 +206,15 @@ def _facts(found: "ServiceProfile") -> "RenderableType":
             f"{fmt.duration(quantile(found.turn_s, 0.5))} (medians)",
         ),
     ]
+    if work is not None:
+        size = found.peak_batch_size
+        text = f"{fmt.flops(work.flops_per_s(found, size))} in batches of {size}"
+        if work.peak is not None:
+            text += (
+                f", {fmt.percent(work.mfu(found, size))} of the published "
+                f"{fmt.flops(work.peak.flops_per_s)} ({work.peak.format}, dense)"
+            )
+        rows.append(("compute", text))
     if found.memory_bytes:
         size = max(found.memory_bytes)
         whose = "of the whole process, " if found.subject.device == "cpu" else ""

@@ -11,10 +11,12 @@ from batching import RealClock, VirtualClock, load_model
 from batching.flops import count_flops
 from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
+from batching.profiles import ServiceProfile, Subject
 from bench import hardware
 from bench.hardware import device_facts, rounds_to_tf32
 from bench.nvml import Others
-from bench.peaks import CHIPS, peak_of
+from bench.peaks import CHIPS, Peak, peak_of
+from bench.profiling import Work
 from bench.telemetry import Telemetry
 from results.log import TELEMETRY
 
@@ -260,6 +262,18 @@ class TestCountingTheWorkOfARequest:
 
         model = TorchModel(build, lambda rng: torch.zeros(8), name="compiled")
         assert counted(model, [torch.zeros(8)]).per_request == 2 * 8 * 4
+
+
+class TestTheWorkOfAProfile:
+    PROFILE = ServiceProfile.exact(lambda size: 0.001 * size, 4, Subject("m", "cuda:0"))
+
+    def test_is_over_the_time_of_execution_and_a_share_of_the_peak(self):
+        work = Work(1e9, Peak(1e13, "fp16", ""))
+        assert work.flops_per_s(self.PROFILE, 4) == pytest.approx(1e12)
+        assert work.mfu(self.PROFILE, 4) == pytest.approx(0.1)
+
+    def test_has_no_share_of_an_unknown_peak(self):
+        assert Work(1e9, None).mfu(self.PROFILE, 4) is None
 
 
 @pytest.mark.gpu

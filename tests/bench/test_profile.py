@@ -59,6 +59,18 @@ class TestAProfile:
             assert sum(size["parts_s"].values()) == pytest.approx(size["total_s"])
         assert told["sizes"][0]["memory_bytes"] is None
 
+    def test_of_a_torch_model_says_how_much_it_computed(self, profile):
+        arguments = ("--model", "mlp", "--device", "cpu", "--max-batch-size", "2")
+        code, out, err = profile(*arguments, "--budget", "300ms", "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        assert told["flops_per_request"] == 4 * 2 * 1024 * 1024
+        assert told["peak_flops_per_s"] is None
+        two = told["sizes"][1]
+        expected = 2 * told["flops_per_request"] / two["parts_s"]["execute"]
+        assert two["flops_per_s"] == pytest.approx(expected)
+        assert two["mfu"] is None
+
     def test_quietly_prints_nothing_and_replaces_an_older_one(self, profile):
         assert profile(*QUICK, "--quiet", "--out", "p.json") == (0, "", "")
         before = load_profile(Path("p.json"))

@@ -134,7 +134,7 @@ Model = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        help="auto (default), cpu, cuda[:index], or several: cuda:0,cuda:1.",
+        help="auto (default), cpu, cuda[:index], or several of one kind: cuda:0,cuda:1.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -220,7 +220,7 @@ ExecuteTimeoutMs = Annotated[
 Replicas = Annotated[
     int | None,
     typer.Option(
-        help="Workers that share the queue; default one for each device.",
+        help="Workers that share the queue, dealt out to the devices in turn; default one for each.",
         rich_help_panel=_BATCHER,
     ),
 ]

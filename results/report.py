@@ -12,7 +12,6 @@ from results.figures import FIGURES, save_figures
 from results.headroom import gaps
 from results.run import REPORT, SIMULATION, Run, write_text
 from results.wording import (
-    compute_words,
     device_table,
     free_form_rows,
     headline,
@@ -108,8 +107,8 @@ def _key_numbers(run: Run) -> list[tuple[str, str, str]]:
         (
             "device busy",
             fmt.percent(metrics.device.busy_fraction),
-            compute_words(metrics)
-            or f"{fmt.duration(metrics.device.busy_s_per_request)} a request",
+            f"{fmt.duration(metrics.device.busy_s_per_request)} a request"
+            + ("" if metrics.device.mfu is None else f", MFU {fmt.percent(metrics.device.mfu)}"),
         ),
         ("answered ok", fmt.percent(answered), f"of {fmt.count(counts.submitted)} requests"),
     ]

@@ -106,7 +106,7 @@ def _rows(run: Run) -> list[tuple[str, str]]:
             f"{fmt.duration(device.busy_s_per_request)} a request",
         ),
         *([] if compute is None else [("compute", compute)]),
-        *([] if gpu is None else [("gpu", gpu)]),
+        *([] if gpu is None else [("gpus" if len(metrics.devices) > 1 else "gpu", gpu)]),
         ("requests", _counts(metrics)),
     ]
 

@@ -54,9 +54,7 @@ def write_report(run: Run) -> Path:
         figures=[(spec, images[spec.name]) for spec in FIGURES if spec.name in images],
         metrics=metric_rows(metrics),
         devices=device_table(metrics),
-        prediction=None
-        if run.record.prediction is None
-        else prediction.rows(run.record.prediction, metrics),
+        prediction=prediction.rows_of(run),
         headroom=[
             (
                 gap.name,

@@ -220,7 +220,7 @@ ExecuteTimeoutMs = Annotated[
 Replicas = Annotated[
     int | None,
     typer.Option(
-        help="Workers that share the queue, dealt out to the devices in turn; default one for each.",
+        help="Workers that share the queue, dealt out to the devices; default one for each.",
         rich_help_panel=_BATCHER,
     ),
 ]

@@ -2,32 +2,23 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from batching.devices import cpu_name, usable_cores
+from batching.devices import cpu_name, gpu_name, usable_cores
 
 _PACKAGES = ("dynbatch", "torch", "transformers", "numpy", "pandas")
 
 
-def describe_environment(
-    *, torch_threads: int | None, devices: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, Any]:
-    """Everything that a figure depends on and the settings do not say.
-
-    Args:
-        torch_threads: CPU threads of one torch operation, where they matter.
-        devices: the facts of each device, see `bench.hardware`.
-    """
-    gpus = [str(facts["name"]) for name, facts in (devices or {}).items() if name != "cpu"]
+def describe_environment(*, torch_threads: int | None, gpu_index: int | None) -> dict[str, Any]:
+    """Everything that a figure depends on and the settings do not say."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "cpu": cpu_name(),
         "cores": usable_cores(),
-        "gpu": gpus[0] if gpus else None,
+        "gpu": None if gpu_index is None else gpu_name(gpu_index),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "git_commit": git_commit(),
         "torch_threads": torch_threads,

@@ -162,6 +162,10 @@ def _warm_up(session: Session, target: DynamicBatcher) -> None:
         with contextlib.suppress(RequestError, TimeoutError):  # the replay will count failures
             request.result(max(0.0, until_s - session.clock.now()))
         target.cancel(request)
+    # What is counted and timed next is of this model alone at work.
+    until_s = session.clock.now() + _HUNG_S
+    while target.statistics().in_flight and session.clock.now() < until_s:
+        session.clock.sleep_until(session.clock.now() + 0.001)
 
 
 def _play(
@@ -281,7 +285,7 @@ def _environment(
 ) -> dict[str, Any]:
     cold = target.cold_start
     return {
-        **describe_environment(torch_threads=session.torch_threads, devices=devices.facts),
+        **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
         "devices": devices.facts,
         "flops": devices.flops,
         "cold_start_s": {

@@ -166,6 +166,13 @@ class Session:
         return ",".join(placement.device for placement in self.placements)
 
     @property
+    def gpu_index(self) -> int | None:
+        """The CUDA device's index, or that of the first; None where the model runs on no GPU."""
+        if self.model.uses_torch and self.placement.is_cuda:
+            return int(self.placement.device.partition(":")[2])
+        return None
+
+    @property
     def replica_devices(self) -> list[str] | None:
         """The device of each replica; None where they are on none that they could share."""
         if not self.model.uses_torch:

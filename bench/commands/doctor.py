@@ -23,9 +23,8 @@ def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int
     message_console(quiet=quiet or as_json).print("looking at this machine for two seconds")
     machine = watch_machine()
     accelerators = look()
-    environment = describe_environment(
-        torch_threads=None, devices={gpu.device: gpu.facts for gpu in accelerators.found}
-    )
+    environment = describe_environment(torch_threads=None, gpu_index=None)
+    environment["gpu"] = next((gpu.facts["name"] for gpu in accelerators.found), None)
     found = (
         environment,
         machine,

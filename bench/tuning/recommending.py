@@ -32,7 +32,7 @@ def facts(result: Result, command: str) -> Facts:
     if result.unverified:
         notes.append(result.unverified)
     notes.append("expected metrics are by simulation")
-    environment = describe_environment(torch_threads=None)
+    environment = describe_environment(torch_threads=None, gpu_index=None)
     versions = {**environment["packages"], "python": platform.python_version()}
     gains: tuple[Gain, ...] = ()
     if verified is not None:

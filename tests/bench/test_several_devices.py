@@ -70,7 +70,8 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     names = ["NVIDIA H100 80GB HBM3"] * 2
-    monkeypatch.setattr("batching.devices.gpu_name", lambda index: names[index])
+    for module in ("batching.devices", "bench.environment"):
+        monkeypatch.setattr(f"{module}.gpu_name", lambda index: names[index])
     monkeypatch.setattr("batching.replicas.make_executor", HostExecutor)
     monkeypatch.setattr("bench.session.make_executor", HostExecutor)
     # One second of energy is 100 J on one of them and 300 J on the other.

@@ -11,6 +11,7 @@ from typing import Any, Self
 from batching.clock import Clock, RealClock
 from batching.core import BatchObserver, Core
 from batching.delivery import hand_over
+from batching.devices import resolve_placement
 from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
@@ -20,7 +21,7 @@ from batching.errors import (
 )
 from batching.execution import Executor
 from batching.lanes import NEVER, LaneQueue
-from batching.models.contract import Model
+from batching.models.contract import Model, Placement
 from batching.options import Admission, ArrivalRecorder, FaultTolerance
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.replicas import executors_for, lane_key_of
@@ -62,6 +63,10 @@ class DynamicBatcher:
             copied while the device still runs the one before.
         device: "auto", "cpu", "cuda[:i]", or several with commas between, used in turn.
         dtype: "fp32", "fp16" or "bf16", for torch models.
+        engine: what executes a torch model: "eager", "cudagraph" or "compile".
+        captured_batch_sizes: what the engine cudagraph captures; empty for powers of two and one
+            step between each, up to `max_batch_size`.
+        channels_last: the layout of tensors `[B, C, H, W]`; None leaves it to the model.
         warm_up_budget_s: time for running every batch size once before the first request;
             0 skips it.
         switch_interval_s: the interpreter's thread switch interval while the batcher runs, if the
@@ -94,6 +99,9 @@ class DynamicBatcher:
         in_flight: int = 1,
         device: str = "auto",
         dtype: str = "fp32",
+        engine: str = "eager",
+        captured_batch_sizes: Sequence[int] = (),
+        channels_last: bool | None = None,
         warm_up_budget_s: float = 20.0,
         switch_interval_s: float | None = 0.001,
         observer: BatchObserver | None = None,
@@ -122,7 +130,23 @@ class DynamicBatcher:
         self._now = self._clock.now
         self._lane = self._core.default_lane
         self._enter = self._put if recorder is None else partial(self._put_on_record, recorder)
-        groups = executors_for(run, device, dtype, replicas, in_flight, clock=self._clock)
+        groups = executors_for(
+            run,
+            partial(
+                _placed,
+                dtype=dtype,
+                engine=engine,
+                captured_sizes=captured_batch_sizes,
+                channels_last=channels_last,
+                max_batch_size=max_batch_size,
+            ),
+            device=device,
+            replicas=replicas,
+            in_flight=in_flight,
+            clock=self._clock,
+        )
+        # An executor that was handed in goes on to be its maker's.
+        self._closes = not hasattr(run, "execute")
         self._workers = [Worker(i, self._core, faults, group) for i, group in enumerate(groups)]
         timeout_s = faults.execute_timeout_s
         self._watchdog = Watchdog(self._core, self._workers, timeout_s) if timeout_s < inf else None
@@ -148,7 +172,8 @@ class DynamicBatcher:
         Args:
             path: the TOML file.
             run: what to batch; in its place the file's `model` by its name, with its `weights` and
-                `length_buckets`. The file's `device` and `dtype` count either way.
+                `length_buckets`. Where and how it runs (`device`, `dtype`, `engine` and so on) is
+                the file's either way.
             overrides: arguments of the constructor, in place of what the file says.
 
         Raises:
@@ -231,6 +256,9 @@ class DynamicBatcher:
             self._clock.join(self._watching)
         if was_accepting:
             self._switching.__exit__(None, None, None)
+        if self._closes:
+            for slot, _ in self._serving():
+                slot.executor.close()
 
     def submit(
         self,
@@ -371,7 +399,11 @@ class DynamicBatcher:
 
     def statistics(self) -> Statistics:
         """Counts as they stand."""
-        return snapshot(self._core, [worker.size_limit for worker in self._workers])
+        return snapshot(
+            self._core,
+            [worker.size_limit for worker in self._workers],
+            sum(slot.executor.uncaptured for worker in self._workers for slot in worker.slots),
+        )
 
     def _serving(self) -> list[tuple[Slot, Thread]]:
         """The slots whose threads return from their batches."""
@@ -396,6 +428,10 @@ class DynamicBatcher:
                 lane.dead -= 1  # the last drain has ended it
                 return
         raise BatcherClosedError("the batcher accepts requests between start and stop only")
+
+
+def _placed(device: str, *, max_batch_size: int, **how: Any) -> Placement:
+    return resolve_placement(device, **how).for_batches(max_batch_size)
 
 
 def _in_turn(

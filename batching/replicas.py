@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from batching.clock import Clock
-from batching.devices import resolve_placement
 from batching.errors import ConfigError
 from batching.execution import Executor, make_executor
 from batching.models.contract import Placement
@@ -18,10 +17,11 @@ def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
     return key
 
 
-def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
+def executors_for(
     run: Any,
+    placed: Callable[[str], Placement],
+    *,
     device: str,
-    dtype: str,
     replicas: int | None,
     in_flight: int,
     clock: Clock,
@@ -29,6 +29,14 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     """For each replica, one executor for each of its slots.
 
     Replicas on one device share the model; each further device gets a copy of it.
+
+    Args:
+        run: a model, a function, or an executor.
+        placed: where and how it runs on a device of that name.
+        device: one device, or several with commas between.
+        replicas: how many; None for one on each device.
+        in_flight: slots of each.
+        clock: for time stamps.
 
     Raises:
         ConfigError: `replicas` or `in_flight` is out of its range.
@@ -41,18 +49,21 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     if hasattr(run, "execute"):
         if (replicas or 1) > 1:
             raise ConfigError("replicas need a model, but got an executor, which is one replica")
-        further = [make_executor(run.model, run.placement, clock) for _ in range(in_flight - 1)]
-        return [[run, *further]]
+        return [_slots(run, in_flight)]
     if getattr(run, "uses_torch", False):
-        placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
+        placements = [placed(part.strip()) for part in device.split(",")]
     else:
-        placements = [Placement("cpu", dtype)]
+        placements = [placed("cpu")]
     models: dict[Placement, Any] = {}
     for placement in placements:
         models[placement] = copy.deepcopy(run) if models else run
     count = replicas or len(placements)
     chosen = [placements[i % len(placements)] for i in range(count)]
     return [
-        [make_executor(models[placement], placement, clock) for _ in range(in_flight)]
+        _slots(make_executor(models[placement], placement, clock), in_flight)
         for placement in chosen
     ]
+
+
+def _slots(executor: Executor, in_flight: int) -> list[Executor]:
+    return [executor, *(executor.sibling() for _ in range(in_flight - 1))]

@@ -11,7 +11,6 @@ from typing import Any, Self
 from batching.clock import Clock, RealClock
 from batching.core import BatchObserver, Core
 from batching.delivery import hand_over
-from batching.devices import resolve_placement
 from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
@@ -21,7 +20,7 @@ from batching.errors import (
 )
 from batching.execution import Executor
 from batching.lanes import NEVER, LaneQueue
-from batching.models.contract import Model, Placement
+from batching.models.contract import Model
 from batching.options import Admission, ArrivalRecorder, FaultTolerance
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.replicas import executors_for, lane_key_of
@@ -132,18 +131,15 @@ class DynamicBatcher:
         self._enter = self._put if recorder is None else partial(self._put_on_record, recorder)
         groups = executors_for(
             run,
-            partial(
-                _placed,
-                dtype=dtype,
-                engine=engine,
-                captured_sizes=captured_batch_sizes,
-                channels_last=channels_last,
-                max_batch_size=max_batch_size,
-            ),
-            device=device,
-            replicas=replicas,
-            in_flight=in_flight,
+            device,
+            dtype,
+            replicas,
+            in_flight,
             clock=self._clock,
+            max_batch_size=max_batch_size,
+            engine=engine,
+            captured_sizes=captured_batch_sizes,
+            channels_last=channels_last,
         )
         # An executor that was handed in goes on to be its maker's.
         self._closes = not hasattr(run, "execute")
@@ -428,10 +424,6 @@ class DynamicBatcher:
                 lane.dead -= 1  # the last drain has ended it
                 return
         raise BatcherClosedError("the batcher accepts requests between start and stop only")
-
-
-def _placed(device: str, *, max_batch_size: int, **how: Any) -> Placement:
-    return resolve_placement(device, **how).for_batches(max_batch_size)
 
 
 def _in_turn(

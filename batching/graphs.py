@@ -152,7 +152,7 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
 
 
 def _length(tensor: Any) -> int | None:
-    shape = getattr(tensor, "shape", ())
+    shape: Sequence[int] = getattr(tensor, "shape", ())
     return int(shape[0]) if len(shape) else None
 
 

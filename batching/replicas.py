@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from batching.clock import Clock
+from batching.devices import resolve_placement
 from batching.errors import ConfigError
 from batching.execution import Executor, make_executor
 from batching.models.contract import Placement
@@ -17,29 +18,24 @@ def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
     return key
 
 
-def executors_for(
+def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     run: Any,
-    placed: Callable[[str], Placement],
-    *,
     device: str,
+    dtype: str,
     replicas: int | None,
     in_flight: int,
     clock: Clock,
+    *,
+    max_batch_size: int = 1,
+    **how: Any,
 ) -> list[list[Executor]]:
     """For each replica, one executor for each of its slots.
 
-    Replicas on one device share the model; each further device gets a copy of it.
-
-    Args:
-        run: a model, a function, or an executor.
-        placed: where and how it runs on a device of that name.
-        device: one device, or several with commas between.
-        replicas: how many; None for one on each device.
-        in_flight: slots of each.
-        clock: for time stamps.
+    Replicas on one device share the model; each further device gets a copy of it. `how` is what
+    `resolve_placement` takes by name.
 
     Raises:
-        ConfigError: `replicas` or `in_flight` is out of its range.
+        ConfigError: `replicas` or `in_flight` is out of its range, or the model cannot be run so.
         DeviceError: no such device here.
     """
     if in_flight not in (1, 2):
@@ -51,9 +47,10 @@ def executors_for(
             raise ConfigError("replicas need a model, but got an executor, which is one replica")
         return [_slots(run, in_flight)]
     if getattr(run, "uses_torch", False):
-        placements = [placed(part.strip()) for part in device.split(",")]
+        placements = [resolve_placement(part.strip(), dtype, **how) for part in device.split(",")]
     else:
-        placements = [placed("cpu")]
+        placements = [Placement("cpu", dtype, how.get("engine", "eager"))]
+    placements = [placement.for_batches(max_batch_size) for placement in placements]
     models: dict[Placement, Any] = {}
     for placement in placements:
         models[placement] = copy.deepcopy(run) if models else run

@@ -122,6 +122,12 @@ class Model(Protocol):
         ...
 
 
+def is_channels_last(model: Any, placement: Placement) -> bool:
+    """Whether a model's images would have their channels last there; false if it does not say."""
+    asked: Callable[[Placement], bool] | None = getattr(model, "is_channels_last", None)
+    return False if asked is None else asked(placement)
+
+
 def sample_payloads(model: Model) -> list[Any]:
     """One payload of each shape that the model wants warmed up; one, if it does not say.
 

@@ -37,6 +37,9 @@ class Served(nn.Module):
         channels_last: lay tensors `[B, C, H, W]` out with the channels last.
     """
 
+    _scale: torch.Tensor
+    _shift: torch.Tensor
+
     def __init__(
         self,
         module: nn.Module,

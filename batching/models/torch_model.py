@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,12 +94,12 @@ class TorchModel:
             served = Served(
                 module, DTYPES[placement.dtype], self._normalisation, channels_last=channels_last
             )
-            layout = torch.channels_last if channels_last else torch.preserve_format
             served = served.eval().to(placement.device, DTYPES[placement.dtype])
+            if channels_last:
+                cast(Any, served).to(memory_format=torch.channels_last)  # torch leaves it untyped
+            compiled = placement.engine == "compile"
+            self._run = torch.compile(served, backend=self._compiler) if compiled else served
             self._module = module
-            self._run = served.to(memory_format=layout)
-            if placement.engine == "compile":
-                self._run = torch.compile(served, backend=self._compiler)
             self._loaded = placement
 
     def lane_key(self, payload: Any) -> Hashable:

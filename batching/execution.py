@@ -21,7 +21,7 @@ class Executor(Protocol):
 
     Attributes:
         load_s: how long it took to load the model; nan before `prepare`.
-        engine_s: how long capturing or compiling took; nan before `prepare`, and where nothing was.
+        engine_s: how long capturing or compiling took; None where there was nothing to make.
         engine_bytes: device memory that capturing took; None where nothing was captured.
         uncaptured: batches so far that had to go without a graph, though there are some.
         first_execution_s: how long the very first `execute` took; nan before it.
@@ -30,7 +30,7 @@ class Executor(Protocol):
     model: Model
     placement: Placement
     load_s: float
-    engine_s: float
+    engine_s: float | None
     engine_bytes: int | None
     uncaptured: int
     first_execution_s: float
@@ -78,7 +78,7 @@ class Steps:
         self.model = model
         self.placement = placement
         self.load_s = nan
-        self.engine_s = nan
+        self.engine_s: float | None = None
         self.engine_bytes: int | None = None
         self.uncaptured = 0
         self.first_execution_s = nan

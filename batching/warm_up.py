@@ -20,7 +20,7 @@ class ColdStart:
         first_request_s: the first execution of all: what a request would have met.
         warm_up_s: running every batch size once.
         sizes: the batch sizes that were run.
-        engine_s: capturing graphs, or compiling.
+        engine_s: capturing graphs, or compiling; None where there was nothing to make.
         engine_bytes: device memory that the captured graphs take; None where there are none.
     """
 
@@ -28,14 +28,14 @@ class ColdStart:
     first_request_s: float = nan
     warm_up_s: float = nan
     sizes: tuple[int, ...] = ()
-    engine_s: float = nan
+    engine_s: float | None = None
     engine_bytes: int | None = None
 
     @property
     def total_s(self) -> float:
         """Time until requests were accepted; what was not done took none."""
         parts = (self.load_s, self.engine_s, self.warm_up_s)
-        return sum(part for part in parts if not isnan(part))
+        return sum(part for part in parts if part and not isnan(part))
 
 
 def loaded(executor: Executor) -> ColdStart:

@@ -119,7 +119,7 @@ def summarise(profile: ServiceProfile) -> dict[str, Any]:
             "load": _known(profile.cold_start.load_s),
             "first_request": _known(profile.cold_start.first_request_s),
             "warm_up": _known(profile.cold_start.warm_up_s),
-            "engine": _known(profile.cold_start.engine_s),
+            "engine": profile.cold_start.engine_s,
         },
         "engine_bytes": profile.cold_start.engine_bytes,
         "overheads_s": {

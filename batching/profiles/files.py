@@ -28,7 +28,7 @@ _PLAIN = (
     "stopped", "stopped_at", "target", "budget_s", "spent_s", "seed", "callers_rps", "interrupted",
 )  # fmt: skip
 _OVERHEADS = ("wake_s", "timer_s", "turn_s")
-_COLD_TIMES = ("load_s", "first_request_s", "warm_up_s", "engine_s")
+_COLD_TIMES = ("load_s", "first_request_s", "warm_up_s")
 
 _Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 _Size = Annotated[int, Field(ge=1, le=2**31)]
@@ -116,6 +116,7 @@ def save_profile(profile: ServiceProfile, path: Path) -> None:
             "cold_start": {
                 **{name: _or_none(getattr(cold, name)) for name in _COLD_TIMES},
                 "sizes": list(cold.sizes),
+                "engine_s": cold.engine_s,
                 "engine_bytes": cold.engine_bytes,
             },
             "memory_bytes": dict(profile.memory_bytes),
@@ -157,6 +158,7 @@ def load_profile(path: Path) -> ServiceProfile:
             cold_start=ColdStart(
                 **{name: _or_nan(getattr(cold, name)) for name in _COLD_TIMES},
                 sizes=tuple(cold.sizes),
+                engine_s=cold.engine_s,
                 engine_bytes=cold.engine_bytes,
             ),
             memory_bytes=file.memory_bytes,

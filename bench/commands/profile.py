@@ -2,7 +2,6 @@
 
 import json
 import sys
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,18 +180,18 @@ def _facts(found: "ServiceProfile") -> "RenderableType":
     from results import format as fmt
 
     cold = found.cold_start
-    engine = ""
-    if not isnan(cold.engine_s):
-        engine = f", {found.subject.engine} {fmt.duration(cold.engine_s)}"
+    loading = f"load {fmt.duration(cold.load_s)}"
+    if cold.engine_s is not None:
+        loading += f", {found.subject.engine} {fmt.duration(cold.engine_s)}"
     if cold.engine_bytes is not None:
-        engine += f" and {fmt.size(cold.engine_bytes)}"
+        loading += f" and {fmt.size(cold.engine_bytes)}"
     rows = [
         ("capacity", f"{fmt.rate(found.peak_rps)} in batches of {found.peak_batch_size}"),
         ("knee", f"nine tenths of that from batches of {found.knee} on"),
         ("batching gain", f"x {fmt.number(found.batching_gain)}, against one by one"),
         (
             "cold start",
-            f"load {fmt.duration(cold.load_s)}{engine}, first batch {fmt.duration(cold.first_request_s)}, "
+            f"{loading}, first batch {fmt.duration(cold.first_request_s)}, "
             f"all sizes once {fmt.duration(cold.warm_up_s)}",
         ),
         (

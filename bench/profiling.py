@@ -35,7 +35,7 @@ def load_subject(settings: ModelSettings, clock: Clock) -> tuple[Model, Placemen
     Raises:
         ConfigError: there is no such model, device or dtype, or devices of different kinds.
     """
-    placements = resolve_placements(settings.device, settings.dtype)
+    placements = resolve_placements(settings.device, settings.dtype, **settings.how)
     require_one_kind(placements)
     return load_model(settings.model, clock=clock, weights=settings.weights), placements[0]
 
@@ -151,6 +151,8 @@ def summarise(profile: ServiceProfile, work: Work | None = None) -> dict[str, An
         "device_name": subject.device_name,
         "dtype": subject.dtype,
         "engine": subject.engine,
+        "captured_batch_sizes": list(subject.captured_batch_sizes),
+        "channels_last": subject.channels_last,
         "peak_rps": profile.peak_rps,
         "peak_batch_size": profile.peak_batch_size,
         "knee": profile.knee,
@@ -164,7 +166,9 @@ def summarise(profile: ServiceProfile, work: Work | None = None) -> dict[str, An
             "load": _known(profile.cold_start.load_s),
             "first_request": _known(profile.cold_start.first_request_s),
             "warm_up": _known(profile.cold_start.warm_up_s),
+            "engine": profile.cold_start.engine_s,
         },
+        "engine_bytes": profile.cold_start.engine_bytes,
         "overheads_s": {
             name: {"p50": quantile(times, 0.5), "p90": quantile(times, 0.9)}
             for name, times in (

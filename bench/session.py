@@ -19,6 +19,7 @@ from batching.devices import require_one_kind, reserve_batcher_core, resolve_pla
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
 from batching.flops import FlopCount, count_flops
+from batching.models.contract import is_channels_last
 from batching.probe import Probe, probe
 from batching.replicas import Copies
 from bench.config import Settings
@@ -69,7 +70,7 @@ class Session:
         self.torch_threads: int | None = None
         self._spec = load_replayed(settings.replay, console)
         model = settings.model
-        placements = resolve_placements(model.device, model.dtype)
+        placements = resolve_placements(model.device, model.dtype, **model.how)
         require_one_kind(placements)
         self.model: Model = load_model(
             model.model,
@@ -77,14 +78,17 @@ class Session:
             weights=model.weights,
             length_buckets=model.length_buckets,
         )
-        self.placements = placements if self.model.uses_torch else [Placement("cpu", model.dtype)]
+        unplaced = Placement("cpu", model.dtype, model.engine)
+        self.placements = placements if self.model.uses_torch else [unplaced]
         self._copies = Copies(self.model)
         self._flops: list[FlopCount | None] = []
         self.replicas = self._replicas(settings)
         self.batcher(None)  # a knob out of range is found before anything is loaded
         for other in also:
             self.serving(other).batcher(None)
-        self.executor: Executor = make_executor(self.model, self.placement, clock)
+        self.executor: Executor = make_executor(
+            self.model, self.placement.for_batches(settings.batcher.max_batch_size), clock
+        )
         self._load()
         self.profile = None if profiling is None else profiling.load(self)
         self.looks_s: tuple[float, ...] = ()
@@ -103,6 +107,9 @@ class Session:
             replicas=self.replicas,
             device=self.settings.model.device,
             dtype=self.settings.model.dtype,
+            engine=self.settings.model.engine,
+            captured_batch_sizes=self.settings.model.captured_batch_sizes,
+            channels_last=self.settings.model.channels_last,
             observer=observer,
             clock=self.clock,
         )
@@ -164,6 +171,16 @@ class Session:
         if not self.model.uses_torch:
             return "synthetic"
         return ",".join(placement.device for placement in self.placements)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What was decided for the model where the settings leave it open."""
+        settings = self.settings
+        placement = self.placement.for_batches(settings.batcher.max_batch_size)
+        return {
+            "captured_batch_sizes": list(placement.captured_sizes),
+            "channels_last": is_channels_last(self.model, placement),
+        }
 
     @property
     def gpu_index(self) -> int | None:

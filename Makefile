@@ -82,7 +82,7 @@ gpu-reference gpu-reference-summary: $(VENV)/.tests
 else
 REFERENCE := $(PYTHON)
 endif
-REFERENCE += -m tests.reference --device $(DEVICE) $(if $(OUT),--out $(OUT))
+REFERENCE += tests/reference --device $(DEVICE) $(if $(OUT),--out $(OUT))
 
 gpu-reference: ## what is claimed of a GPU, in 9 minutes: DEVICE=cuda, OUT=folder, ARGS="--only profile,bench"
 	$(REFERENCE) $(ARGS)

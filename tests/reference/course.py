@@ -111,7 +111,7 @@ class Launcher:
         began = time.monotonic()
         log = self._folder.log(step)
         command = [
-            sys.executable, "-m", "tests.reference.step", step.name,
+            sys.executable, "tests/reference", "step", step.name,
             "--device", self._device, "--folder", str(self._folder.path.resolve()),
             "--seconds", f"{given.work_s:.1f}",
         ]  # fmt: skip

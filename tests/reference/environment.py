@@ -1,9 +1,12 @@
 """What everything ran on: the host, the GPU as its driver describes it, versions."""
 
+import json
 import os
+import sys
 from datetime import UTC, datetime
 
 from batching.devices import cpu_name, resolve_placement, usable_cores
+from batching.errors import ConfigError
 from bench.environment import describe_environment
 from tests.reference.naming import device_slug
 
@@ -22,6 +25,14 @@ def identify(device):
         return {"device": placement.device, "name": name, "slug": device_slug(name)}
     cores = usable_cores()
     return {"device": "cpu", "name": cpu_name(), "slug": device_slug(cpu_name(), cores)}
+
+
+def main(device):
+    """Print what `identify` says as JSON, or why there is no such device."""
+    try:
+        print(json.dumps(identify(device)))
+    except ConfigError as error:
+        sys.exit(str(error))
 
 
 def run(context):

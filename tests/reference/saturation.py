@@ -7,6 +7,7 @@ the speed of a copy to the device; and what the device does in one steady second
 """
 
 import json
+import os
 import tempfile
 import time
 from collections import deque
@@ -42,9 +43,10 @@ def run(context):
         content = {"engine": engine, "model": plan.model, "dtype": plan.dtype, "sizes": {}}
     waiting = [size for size in plan.batch_sizes if str(size) not in content["sizes"]]
     context.start()
-    turn_s = context.seconds / (len(plan.batch_sizes) * TURNS * 3)
+    # Three contestants, and each once more to warm up.
+    turn_s = context.seconds / (len(plan.batch_sizes) * (TURNS + 1) * 3)
     for number, size in enumerate(waiting):
-        if number and context.left_s < 0.5 * 3 * TURNS * turn_s:
+        if number and context.left_s < 0.5 * 3 * (TURNS + 1) * turn_s:
             return f"batch sizes {', '.join(map(str, waiting[number:]))} are left to be measured"
         content["sizes"][str(size)] = contest(session, size, turn_s)
         context.folder.write("saturation", content)
@@ -64,13 +66,16 @@ def _session(plan, engine):
 
 def contest(session, size, turn_s):
     """The bare loop, one batch in flight and two, in turn; medians, and medians of the shares."""
-    contestants = {
-        "bare": lambda: bare(session, size, turn_s),
-        "in_flight_1": lambda: through_batcher(session, size, turn_s, 1),
-        "in_flight_2": lambda: through_batcher(session, size, turn_s, 2),
-    }
-    bare(session, size, turn_s / 4)  # warm-up
-    turns = [{name: go() for name, go in contestants.items()} for _ in range(TURNS)]
+    # Both batchers are there all the time, since starting one may capture graphs.
+    with _through(session, size, 1) as one, _through(session, size, 2) as two:
+        contestants = {
+            "bare": lambda: bare(session, size, turn_s),
+            "in_flight_1": lambda: one(turn_s),
+            "in_flight_2": lambda: two(turn_s),
+        }
+        for go in contestants.values():  # warm-up
+            go()
+        turns = [{name: go() for name, go in contestants.items()} for _ in range(TURNS)]
     found = {}
     for name in contestants:
         own = [turn[name] for turn in turns]
@@ -100,14 +105,22 @@ def bare(session, size, seconds):
     }
 
 
-def through_batcher(session, size, seconds, in_flight):
-    """The same through a batcher that always has full batches waiting."""
+@contextmanager
+def _through(session, size, in_flight):
+    """A batcher of that size, started; what is given takes seconds and measures for so long."""
     records = []
-    target = _batcher(session, size, in_flight, lambda record, _: records.append(record))
-    with target:
-        began_s = time.perf_counter()
-        with _measured() as cost:
-            requests = _feed(target, _batch(session, size), began_s + seconds)
+    payloads = _batch(session, size)
+    with _batcher(session, size, in_flight, lambda record, _: records.append(record)) as target:
+        yield lambda seconds: through_batcher(target, records, payloads, seconds)
+
+
+def through_batcher(target, records, payloads, seconds):
+    """The same through a batcher that always has full batches waiting."""
+    records.clear()
+    began_s = time.perf_counter()
+    with _measured() as cost:
+        requests = _feed(target, payloads, began_s + seconds)
+    size = len(payloads)
     counted = [r for r in records if r.completed_s >= began_s + _RAMP * seconds]
     counted.sort(key=lambda record: record.completed_s)
     if len(counted) < 3:
@@ -206,12 +219,16 @@ def traced(session, size):
     """What the device does while the batcher is kept busy with two batches in flight; or null."""
     if not session.placement.is_cuda:
         return None
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
+    # Graphs are traced as far as the tracing library was there when they were captured, and stays:
+    # torch's own settings for that.
+    os.environ |= {"DISABLE_CUPTI_LAZY_REINIT": "1", "TEARDOWN_CUPTI": "0"}
+    with profile(activities=[ProfilerActivity.CUDA]):
+        torch.ones(1, device=session.placement.device).add_(1)
     payloads = _batch(session, size)
     with _batcher(session, size, 2, lambda *_: None) as target:
-        with profile(activities=[ProfilerActivity.CUDA]):  # the first one loads its library
-            _feed(target, payloads, time.perf_counter() + 0.1)
         _feed(target, payloads, time.perf_counter() + 0.3)
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             _feed(target, payloads, time.perf_counter() + _TRACED_S)

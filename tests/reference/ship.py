@@ -29,7 +29,7 @@ def ship(source, target=builtin.FOLDER):
 
 def main():
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m tests.reference.ship REFERENCE_FOLDER or PROFILE.json")
+        sys.exit("usage: python -m tests.reference.ship FOLDER, or PROFILE.json")
     try:
         names = ship(Path(sys.argv[1]))
     except ProfileError as error:

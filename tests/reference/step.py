@@ -1,4 +1,4 @@
-"""One step's process: `python -m tests.reference.step NAME ...`, started by the course."""
+"""One step's process: `python tests/reference step NAME ...`, started by the course."""
 
 import argparse
 import importlib
@@ -90,13 +90,14 @@ def _end_with_parent():
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-def main():
+def main(given):
+    """Do the step that these arguments name, and leave with its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--device", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    asked = parser.parse_args()
+    asked = parser.parse_args(given)
     plan = plan_for(asked.device)
     step = next(step for step in plan.steps() if step.name == asked.name)
     _end_with_parent()
@@ -118,7 +119,3 @@ def main():
     sys.stdout.flush()
     # Worker threads of a model that hangs would keep the interpreter.
     os._exit(PARTLY if left_out else OK)
-
-
-if __name__ == "__main__":
-    main()

@@ -166,8 +166,10 @@ def _saturation(folder):
 
 
 def _traced(trace):
-    if not trace or not trace["summary"]:
+    if not trace:
         return ""
+    if not trace["summary"]:
+        return "\n\nThe profiler recorded nothing of the device: idle time is not measured."
     found = trace["summary"]
     text = (
         f"\n\nOne steady second in batches of {trace['batch_size']}, two in flight, by torch's "

@@ -6,7 +6,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Run as a folder, so that it works in any environment: where a package there brings its own `tests`,
+# Run as a folder, so that it works in any environment: where a package there brings a `tests`,
 # Python would take that one, since ours has no __init__.py.
 sys.path[0] = str(ROOT)
 own = ModuleType("tests")

@@ -5,6 +5,7 @@ and not the draw's. Where to begin is found in simulation; what is reported is m
 """
 
 import shlex
+import time
 import tomllib
 from dataclasses import dataclass
 
@@ -19,8 +20,8 @@ from tests.reference.replaying import Replays
 from tests.reference.step import command_of
 from tests.reference.tuning import RECOMMENDED
 
-# A replay's window, and what starting, draining and analysing add; seconds.
-_WINDOW_S, _AROUND_S = 6.0, 3.0
+# A replay's window, and what starting, draining and analysing add at the least; seconds.
+_WINDOW_S, _AROUND_S = 6.0, 2.0
 # The first steps away from where simulation says the boundary is; they double each time.
 _STEP = 1.08
 # Relative width of the bracket that is narrow enough.
@@ -87,6 +88,7 @@ def measured(replays, arm, context, seconds):
     start_rps, limit_rps = simulated(replays, arm, objective, replay)
     own = {"model": model, "batcher": arm.batcher}
     tried = []
+    until_s = time.monotonic() + seconds
 
     def attempt(rate_rps):
         tables = {**own, "replay": {**replay, "rate": rate_rps}}
@@ -111,8 +113,10 @@ def measured(replays, arm, context, seconds):
         tried.append(replays.run(settings, shlex.split(command), read))
         return tried[-1]["met"]
 
-    trials = max(1, min(_MOST_TRIALS, int(seconds / (_WINDOW_S + _AROUND_S))))
-    low_rps, high_rps = bracket(attempt, start_rps, trials)
+    def has_time():
+        return time.monotonic() + _WINDOW_S + _AROUND_S < until_s and len(tried) < _MOST_TRIALS
+
+    low_rps, high_rps = bracket(attempt, start_rps, has_time)
     at = next((trial for trial in tried if trial["asked_rps"] == low_rps), None)
     return {
         "engine": arm.engine,
@@ -136,20 +140,20 @@ def simulated(replays, arm, objective, replay):
     return boundary.rate_rps, found.limit_rps
 
 
-def bracket(attempt, start, most):
+def bracket(attempt, start, goes_on):
     """The highest value that passes and the lowest that does not, by doubling steps and bisection.
 
     Args:
         attempt: value -> whether it passes.
         start: where to begin, > 0.
-        most: attempts.
+        goes_on: whether there may be one more attempt, after the first.
 
     Returns:
         (highest passed, lowest failed); None for one that was not met with.
     """
     passed = failed = None
     value, step = start, _STEP
-    for _ in range(most):
+    while True:
         if attempt(value):
             passed = value
         else:
@@ -161,4 +165,6 @@ def bracket(attempt, start, most):
         else:
             value = value * step if failed is None else value / step
             step *= step
+        if not goes_on():
+            break
     return passed, failed

@@ -3,6 +3,7 @@
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from results import format as fmt
 from results.figures import style
@@ -102,7 +103,8 @@ def _capacity(content, figure, title):
     axes.axhline(0.05, color=style.INK, linewidth=1.0, linestyle=style.DASHED)
     style.log_time_axis(axes, "y", min(values), max(values))
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=30))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: fmt.count(value))
-    axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.set_xlabel("load (req/s)")
     style.legend_above(axes, 2)

@@ -130,17 +130,17 @@ def _others(plan, cost):
 
 
 def _gpu_steps(plan):
-    eager, graphs, compiled = _profiles(plan, [Cost(12, 10, 4), Cost(20, 10, 4), Cost(60, 8, 4)])
+    eager, graphs, compiled = _profiles(plan, [Cost(12, 10, 4), Cost(20, 10, 4), Cost(50, 6, 4)])
     return [
         Step("environment", "environment", Cost(8, 0, 0), "environment"),
         graphs,
         eager,
         Step("saturation", "saturation", Cost(25, 36, 12), "saturation"),
-        Step("bench", "bench", Cost(25, 60, 24), "replays", ("bench",)),
+        Step("bench", "bench", Cost(25, 48, 24), "replays", ("bench",)),
         Step("tune", "tune", Cost(45, 0, 0), "tuning"),
-        Step("capacity", "capacity", Cost(30, 90, 45), "capacity"),
-        Step("fidelity", "fidelity", Cost(25, 60, 24), "replays", ("fidelity",)),
-        *_others(plan, Cost(14, 6, 3)),
+        Step("capacity", "capacity", Cost(30, 150, 60), "capacity"),
+        Step("fidelity", "fidelity", Cost(20, 48, 24), "replays", ("fidelity",)),
+        *_others(plan, Cost(14, 5, 3)),
         Step("tests", "gpu tests", Cost(20, 25, 20), "gpu_tests"),
         compiled,
     ]
@@ -153,7 +153,7 @@ def _cpu_steps(plan):
         Step("saturation", "saturation", Cost(5, 8, 4), "saturation"),
         Step("bench", "bench", Cost(6, 30, 12), "replays", ("bench",)),
         Step("tune", "tune", Cost(45, 0, 0), "tuning"),
-        Step("capacity", "capacity", Cost(6, 50, 20), "capacity"),
+        Step("capacity", "capacity", Cost(6, 75, 30), "capacity"),
         Step("fidelity", "fidelity", Cost(6, 30, 12), "replays", ("fidelity",)),
         *_others(plan, Cost(5, 4, 2)),
         Step("tests", "gpu tests", Cost(10, 5, 5), "gpu_tests"),

@@ -62,6 +62,10 @@ class DynamicBatcher:
             copied while the device still runs the one before.
         device: "auto", "cpu", "cuda[:i]", or several with commas between, used in turn.
         dtype: "fp32", "fp16" or "bf16", for torch models.
+        engine: what executes a torch model: "eager", "cudagraph" or "compile".
+        captured_batch_sizes: what the engine cudagraph captures; empty for powers of two and one
+            step between each, up to `max_batch_size`.
+        channels_last: the layout of tensors `[B, C, H, W]`; None leaves it to the model.
         warm_up_budget_s: time for running every batch size once before the first request;
             0 skips it.
         switch_interval_s: the interpreter's thread switch interval while the batcher runs, if the
@@ -94,6 +98,9 @@ class DynamicBatcher:
         in_flight: int = 1,
         device: str = "auto",
         dtype: str = "fp32",
+        engine: str = "eager",
+        captured_batch_sizes: Sequence[int] = (),
+        channels_last: bool | None = None,
         warm_up_budget_s: float = 20.0,
         switch_interval_s: float | None = 0.001,
         observer: BatchObserver | None = None,
@@ -122,7 +129,20 @@ class DynamicBatcher:
         self._now = self._clock.now
         self._lane = self._core.default_lane
         self._enter = self._put if recorder is None else partial(self._put_on_record, recorder)
-        groups = executors_for(run, device, dtype, replicas, in_flight, clock=self._clock)
+        groups = executors_for(
+            run,
+            device,
+            dtype,
+            replicas,
+            in_flight,
+            clock=self._clock,
+            max_batch_size=max_batch_size,
+            engine=engine,
+            captured_sizes=captured_batch_sizes,
+            channels_last=channels_last,
+        )
+        # An executor that was handed in goes on to be its maker's.
+        self._closes = not hasattr(run, "execute")
         self._workers = [Worker(i, self._core, faults, group) for i, group in enumerate(groups)]
         timeout_s = faults.execute_timeout_s
         self._watchdog = Watchdog(self._core, self._workers, timeout_s) if timeout_s < inf else None
@@ -148,7 +168,8 @@ class DynamicBatcher:
         Args:
             path: the TOML file.
             run: what to batch; in its place the file's `model` by its name, with its `weights` and
-                `length_buckets`. The file's `device` and `dtype` count either way.
+                `length_buckets`. Where and how it runs (`device`, `dtype`, `engine` and so on) is
+                the file's either way.
             overrides: arguments of the constructor, in place of what the file says.
 
         Raises:
@@ -231,6 +252,9 @@ class DynamicBatcher:
             self._clock.join(self._watching)
         if was_accepting:
             self._switching.__exit__(None, None, None)
+        if self._closes:
+            for slot, _ in self._serving():
+                slot.executor.close()
 
     def submit(
         self,
@@ -371,7 +395,11 @@ class DynamicBatcher:
 
     def statistics(self) -> Statistics:
         """Counts as they stand."""
-        return snapshot(self._core, [worker.size_limit for worker in self._workers])
+        return snapshot(
+            self._core,
+            [worker.size_limit for worker in self._workers],
+            sum(slot.executor.uncaptured for worker in self._workers for slot in worker.slots),
+        )
 
     def _serving(self) -> list[tuple[Slot, Thread]]:
         """The slots whose threads return from their batches."""

@@ -19,6 +19,8 @@ from batching.options import FaultTolerance
 
 # What other parts of dynbatch keep in the same file.
 _OTHER_TABLES = ("replay", "slo", "recommendation")
+# What `[model]` says about where and how a model runs, whichever it is.
+_PLACING = ("device", "dtype", "engine", "captured_batch_sizes", "channels_last")
 
 
 class _Misfit(Exception):  # noqa: N818 - never leaves this module
@@ -30,7 +32,7 @@ class BatcherConfig:
     """What a config file says about a batcher.
 
     Attributes:
-        model: `[model]`: those of model, device, dtype, weights and length_buckets that are given.
+        model: `[model]`: those of its keys that are given.
         batcher: `[batcher]`: the knobs that are given; times are in ms, as their names say.
     """
 
@@ -68,7 +70,7 @@ def arguments(path: Path, run: Any, overrides: dict[str, Any]) -> tuple[Any, dic
     if "execute_timeout_ms" in knobs:
         knobs["faults"] = FaultTolerance(execute_timeout_ms=knobs.pop("execute_timeout_ms"))
     model = dict(config.model)
-    placing: dict[str, Any] = {key: model.pop(key) for key in ("device", "dtype") if key in model}
+    placing: dict[str, Any] = {key: model.pop(key) for key in _PLACING if key in model}
     if run is None:
         if "model" not in model:
             raise ConfigError(f"config {path}: [model] must name a model, but it has none")
@@ -148,6 +150,10 @@ def _time_ms(*, zero: bool) -> Callable[[Any], float]:
     return check
 
 
+def _flag(value: Any) -> bool:
+    return value if isinstance(value, bool) else _refuse("true or false")
+
+
 def _sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, list) and all(type(size) is int and size >= 1 for size in value):
         return tuple(value)
@@ -160,6 +166,9 @@ _MODEL: dict[str, Callable[[Any], Any]] = {
     "dtype": _text,
     "weights": _path,
     "length_buckets": _sizes,
+    "engine": _text,
+    "captured_batch_sizes": _sizes,
+    "channels_last": _flag,
 }
 
 _BATCHER: dict[str, Callable[[Any], Any]] = {

@@ -3,38 +3,78 @@
 import os
 import platform
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from batching.errors import ConfigError, DeviceError
 from batching.models.contract import Placement
 
 DTYPES = ("fp32", "fp16", "bf16")
+ENGINES = ("eager", "cudagraph", "compile")
 
 
-def resolve_placement(device: str = "auto", dtype: str = "fp32") -> Placement:
-    """The device that `device` asks for: "auto" is the first GPU, or the CPU where there is none.
+def resolve_placement(
+    device: str = "auto",
+    dtype: str = "fp32",
+    *,
+    engine: str = "eager",
+    captured_sizes: Sequence[int] = (),
+    channels_last: bool | None = None,
+) -> Placement:
+    """The device that `device` asks for, and what is to happen there.
+
+    Args:
+        device: "auto" (the first GPU, or the CPU where there is none), "cpu", "cuda[:<index>]".
+        dtype: one of `DTYPES`.
+        engine: one of `ENGINES`.
+        captured_sizes: for the engine cudagraph; see `Placement`.
+        channels_last: see `Placement`.
 
     Raises:
         DeviceError: no such device here.
-        ConfigError: no such dtype.
+        ConfigError: no such dtype or engine, or the engine cannot run there.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, but got {dtype!r}")
+    if engine not in ENGINES:
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, but got {engine!r}")
+    sizes = tuple(sorted(set(captured_sizes)))
+    if sizes and engine != "cudagraph":
+        raise ConfigError(f"captured_batch_sizes go with engine cudagraph, but got engine {engine}")
+    if sizes and sizes[0] < 1:
+        raise ConfigError(f"captured_batch_sizes must be >= 1, but got {sizes[0]}")
+    placement = replace(
+        _place(device),
+        dtype=dtype,
+        engine=engine,
+        captured_sizes=sizes,
+        channels_last=channels_last,
+    )
+    if engine == "cudagraph" and not placement.is_cuda:
+        raise ConfigError(
+            f"engine cudagraph must have a CUDA device, but got {device!r}"
+            + (", and there is none here" if device == "auto" else "")
+        )
+    return placement
+
+
+def _place(device: str) -> Placement:
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise DeviceError(f"device must be auto, cpu, cuda or cuda:<index>, but got {device!r}")
     if device == "cpu":
-        return Placement("cpu", dtype)
+        return Placement("cpu")
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto" and count == 0:
-        return Placement("cpu", dtype)
+        return Placement("cpu")
     index = int(match.group(1) or 0)
     if index >= count:
         have = f"it has {count} CUDA device(s)" if count else "it has no CUDA device"
         raise DeviceError(f"device must exist on this machine, but got {device!r} and {have}")
-    return Placement(f"cuda:{index}", dtype)
+    return Placement(f"cuda:{index}")
 
 
 def cpu_name() -> str:

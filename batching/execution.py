@@ -1,42 +1,61 @@
 """Running one batch on a device, with a time stamp at each step."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from math import isnan, nan
 from typing import Any, Protocol
 
 from batching.clock import Clock
-from batching.errors import WrongOutputCountError
-from batching.models.contract import CallableModel, Model, Placement
+from batching.errors import BatchingError, ConfigError, ModelError, WrongOutputCountError, describe
+from batching.models.contract import CallableModel, Model, Placement, sample_payloads
 from batching.request import BatchRecord
+
+# The batch size is left open when a model is compiled, but one of 1 is always a case of its own.
+_COMPILED_SIZES = (8, 1)
 
 
 class Executor(Protocol):
-    """Runs batches of one model on one device, in three steps, so that two batches may overlap.
+    """Runs batches of one model on one device, in steps, so that two batches may overlap.
 
-    One thread uses an executor; several executors may share a model and a device, whose `run` is
-    then called by one thread at a time.
+    One thread uses an executor. The executors of one worker are each other's siblings: they share
+    the device, and `launch` is called by one of their threads at a time.
 
     Attributes:
-        load_s: how long `prepare` took; nan before it.
+        load_s: how long it took to load the model; nan before `prepare`.
+        engine_s: how long capturing or compiling took; None where there was nothing to make.
+        engine_bytes: device memory that capturing took; None where nothing was captured.
+        uncaptured: batches so far that had to go without a graph, though there are some.
         first_execution_s: how long the very first `execute` took; nan before it.
     """
 
     model: Model
     placement: Placement
     load_s: float
+    engine_s: float | None
+    engine_bytes: int | None
+    uncaptured: int
     first_execution_s: float
 
     def prepare(self) -> None:
-        """Load the model; free if it is loaded."""
+        """Load the model and make its engine ready; free if that is done."""
+        ...
+
+    def sibling(self) -> "Executor":
+        """Another executor of the same model for the same worker."""
         ...
 
     def stage(self, payloads: Sequence[Any], batch: BatchRecord) -> Any:
         """Collate a batch and get its inputs under way to the device."""
         ...
 
-    def run(self, inputs: Any, batch: BatchRecord) -> Any:
-        """Run the staged batch to its end; the outputs are on the host when this returns."""
+    def launch(self, staged: Any, batch: BatchRecord) -> Any:
+        """Start the staged batch behind what its siblings have started."""
+        ...
+
+    def finish(self, running: Any, batch: BatchRecord) -> Any:
+        """Wait for the end of what `launch` started; the outputs, on the host.
+
+        `completed_s` is set by then, and `started_s` moved on if a sibling's batch ended later.
+        """
         ...
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
@@ -44,51 +63,69 @@ class Executor(Protocol):
         ...
 
     def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """All three steps at once; sets the time stamps of `batch`."""
+        """All steps at once; sets the time stamps of `batch`."""
+        ...
+
+    def close(self) -> None:
+        """Give back graphs and buffers; `prepare` would make them anew."""
         ...
 
 
-class _Steps:
+class Steps:
     """What executors share: being loaded once, stamping, remembering the first times."""
 
     def __init__(self, model: Model, placement: Placement, clock: Clock) -> None:
         self.model = model
         self.placement = placement
         self.load_s = nan
+        self.engine_s: float | None = None
+        self.engine_bytes: int | None = None
+        self.uncaptured = 0
         self.first_execution_s = nan
+        self._clock = clock
         self._now = clock.now
         self._staging: Any = None
+        self._prepared = False
 
     def prepare(self) -> None:
-        """Load the model; free if it is loaded."""
+        """Load the model and make its engine ready; free if that is done."""
+        if self._prepared:
+            return
+        began_s = self._now()
+        self._load()
+        loaded_s = self._now()
         if isnan(self.load_s):
-            began_s = self._now()
-            self._load()
-            self.load_s = self._now() - began_s
+            self.load_s = loaded_s - began_s
+        if self._make_engine():
+            self.engine_s = self._now() - loaded_s
+        self._prepared = True
 
     def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
-        """Stage, run, split; stamps `staged_s`, `started_s`, `completed_s`."""
+        """Stage, launch, finish, split; stamps `staged_s`, `started_s`, `completed_s`."""
         began_s = self._now()
-        inputs = self.stage(payloads, batch)
+        staged = self.stage(payloads, batch)
         batch.staged_s = batch.started_s = self._now()
-        outputs = self.run(inputs, batch)
-        batch.completed_s = self._now()
+        outputs = self.finish(self.launch(staged, batch), batch)
         results = self.split(outputs, len(payloads))
         if isnan(self.first_execution_s):
             self.first_execution_s = self._now() - began_s
         return results
 
     def stage(self, payloads: Sequence[Any], batch: BatchRecord) -> Any:
-        """Collate, count elements, copy."""
+        """Collate and count elements."""
         collated = self.model.collate(payloads, self._staging)
         if collated.real_elements is not None:
             batch.real_elements = float(collated.real_elements)
         if collated.padded_elements is not None:
             batch.padded_elements = float(collated.padded_elements)
-        return self._to_device(collated.inputs)
+        return collated.inputs
 
-    def run(self, inputs: Any, batch: BatchRecord) -> Any:
-        """Run to the end."""
+    def launch(self, staged: Any, batch: BatchRecord) -> Any:
+        """Start it."""
+        raise NotImplementedError
+
+    def finish(self, running: Any, batch: BatchRecord) -> Any:
+        """Wait for its end."""
         raise NotImplementedError
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
@@ -105,19 +142,50 @@ class _Steps:
             )
         return results
 
+    def close(self) -> None:
+        """Let go of the staging buffers."""
+        self._staging = None
+        self._prepared = False
+
     def _load(self) -> None:
         raise NotImplementedError
 
-    def _to_device(self, inputs: Any) -> Any:
-        return inputs
+    def _make_engine(self) -> bool:
+        """Compile where that is asked for; whether there was anything to make."""
+        if self.placement.engine != "compile":
+            return False
+        for payload in sample_payloads(self.model):
+            for size in _COMPILED_SIZES:
+                batch = BatchRecord(size=size)
+                staged = self.stage([payload] * size, batch)
+                try:
+                    self.finish(self.launch(staged, batch), batch)
+                except BatchingError:
+                    raise
+                except Exception as error:
+                    raise ModelError(
+                        f"engine compile must be able to compile {self.model.name} here, "
+                        f"but got {describe(error)[:300]}"
+                    ) from error
+        return True
 
 
-class HostExecutor(_Steps):
+class HostExecutor(Steps):
     """Executes on the host: CPU models, plain functions, synthetic models."""
 
-    def run(self, inputs: Any, batch: BatchRecord) -> Any:
-        """Run the model in this thread."""
-        return self.model.run(inputs)
+    def sibling(self) -> "HostExecutor":
+        """Another executor of the same model."""
+        return HostExecutor(self.model, self.placement, self._clock)
+
+    def launch(self, staged: Any, batch: BatchRecord) -> Any:
+        """Run the model in this thread, to its end."""
+        outputs = self.model.run(staged)
+        batch.completed_s = self._now()
+        return outputs
+
+    def finish(self, running: Any, batch: BatchRecord) -> Any:
+        """It has ended."""
+        return running
 
     def _load(self) -> None:
         """Load the model, leaving a core to the batcher."""
@@ -130,65 +198,27 @@ class HostExecutor(_Steps):
         self.model.prepare(self.placement)
 
 
-class CudaExecutor(_Steps):
-    """Executes on one GPU: pinned staging, copies and kernels on a stream of its own.
-
-    The host thread waits on a blocking event, so it neither spins nor holds the GIL. Another
-    executor's copies may run on its own stream meanwhile.
-    """
-
-    def run(self, inputs: Any, batch: BatchRecord) -> Any:
-        """Run, copy the outputs back, wait for the event."""
-        with self._torch.cuda.stream(self._stream):
-            self._begin.record()
-            outputs = self.model.run(inputs)
-            self._end.record()
-            host = _each_tensor(outputs, self._to_host)
-            self._done.record()
-        self._done.synchronize()
-        batch.device_s = self._begin.elapsed_time(self._end) / 1e3
-        return host
-
-    def _load(self) -> None:
-        """Load the model; make the stream, the events and the staging buffers."""
-        torch: Any = importlib.import_module("torch")  # its CUDA classes are not typed
-        from batching.staging import PinnedStaging
-
-        self._torch: Any = torch
-        device = torch.device(self.placement.device)
-        self._stream = torch.cuda.Stream(device)
-        self._begin = torch.cuda.Event(enable_timing=True)
-        self._end = torch.cuda.Event(enable_timing=True)
-        self._done = torch.cuda.Event(blocking=True)
-        self.model.prepare(self.placement)
-        torch.cuda.synchronize(device)
-        self._staging = PinnedStaging()
-
-    def _to_device(self, inputs: Any) -> Any:
-        with self._torch.cuda.stream(self._stream):
-            return _each_tensor(inputs, lambda t: t.to(self.placement.device, non_blocking=True))
-
-    def _to_host(self, tensor: Any) -> Any:
-        # A fresh pinned block from torch's caching allocator: callers keep views of it.
-        host = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        host.copy_(tensor, non_blocking=True)
-        return host
-
-
 def make_executor(
     run: "Model | Callable[[list[Any]], Sequence[Any]]", placement: Placement, clock: Clock
 ) -> Executor:
-    """The executor for a model, or for a plain function of a list of payloads."""
+    """The executor for a model, or for a plain function of a list of payloads.
+
+    Raises:
+        ConfigError: the engine is not one for such a model.
+    """
     model = run if isinstance(run, Model) else CallableModel(run)
+    if placement.engine != "eager" and not model.uses_torch:
+        raise ConfigError(
+            f"engine {placement.engine} must have a torch model, but got {model.name}"
+        )
+    if placement.engine == "compile" and not getattr(model, "compiles", False):
+        raise ConfigError(
+            f"engine compile must have a model that can be compiled (a TorchModel, say), "
+            f"but got {model.name}"
+        )
     if placement.is_cuda and model.uses_torch:
-        return CudaExecutor(model, placement, clock)
+        from batching.cuda import TorchCuda
+        from batching.cuda_execution import CudaExecutor
+
+        return CudaExecutor(model, placement, clock, TorchCuda(placement.device))
     return HostExecutor(model, placement, clock)
-
-
-def _each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply `function` to a tensor, or to each tensor of a mapping, tuple or list."""
-    if isinstance(value, Mapping):
-        return {key: _each_tensor(item, function) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_each_tensor(item, function) for item in value)
-    return function(value)

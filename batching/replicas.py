@@ -25,13 +25,17 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     replicas: int | None,
     in_flight: int,
     clock: Clock,
+    *,
+    max_batch_size: int = 1,
+    **how: Any,
 ) -> list[list[Executor]]:
     """For each replica, one executor for each of its slots.
 
-    Replicas on one device share the model; each further device gets a copy of it.
+    Replicas on one device share the model; each further device gets a copy of it. `how` is what
+    `resolve_placement` takes by name.
 
     Raises:
-        ConfigError: `replicas` or `in_flight` is out of its range.
+        ConfigError: `replicas` or `in_flight` is out of its range, or the model cannot be run so.
         DeviceError: no such device here.
     """
     if in_flight not in (1, 2):
@@ -41,18 +45,22 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     if hasattr(run, "execute"):
         if (replicas or 1) > 1:
             raise ConfigError("replicas need a model, but got an executor, which is one replica")
-        further = [make_executor(run.model, run.placement, clock) for _ in range(in_flight - 1)]
-        return [[run, *further]]
+        return [_slots(run, in_flight)]
     if getattr(run, "uses_torch", False):
-        placements = [resolve_placement(part.strip(), dtype) for part in device.split(",")]
+        placements = [resolve_placement(part.strip(), dtype, **how) for part in device.split(",")]
     else:
-        placements = [Placement("cpu", dtype)]
+        placements = [Placement("cpu", dtype, how.get("engine", "eager"))]
+    placements = [placement.for_batches(max_batch_size) for placement in placements]
     models: dict[Placement, Any] = {}
     for placement in placements:
         models[placement] = copy.deepcopy(run) if models else run
     count = replicas or len(placements)
     chosen = [placements[i % len(placements)] for i in range(count)]
     return [
-        [make_executor(models[placement], placement, clock) for _ in range(in_flight)]
+        _slots(make_executor(models[placement], placement, clock), in_flight)
         for placement in chosen
     ]
+
+
+def _slots(executor: Executor, in_flight: int) -> list[Executor]:
+    return [executor, *(executor.sibling() for _ in range(in_flight - 1))]

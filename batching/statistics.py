@@ -18,6 +18,8 @@ class Statistics:
         batches: batches taken so far.
         healthy_replicas: workers that return from their batches.
         size_limits: the largest batch that fits each worker's memory, as far as is known.
+        uncaptured_batches: with the engine cudagraph, batches that ran eagerly because their shape
+            was not captured, warm-up included.
     """
 
     submitted: int
@@ -31,9 +33,10 @@ class Statistics:
     batches: int
     healthy_replicas: int
     size_limits: tuple[int, ...]
+    uncaptured_batches: int = 0
 
 
-def snapshot(core: Core, size_limits: Sequence[int]) -> Statistics:
+def snapshot(core: Core, size_limits: Sequence[int], uncaptured_batches: int) -> Statistics:
     """The counts as they stand."""
     with core.guard:
         ended, waiting, in_hand = dict(core.ended), core.waiting(), core.in_hand
@@ -45,4 +48,5 @@ def snapshot(core: Core, size_limits: Sequence[int]) -> Statistics:
             batches=core.batches,
             healthy_replicas=sum(core.healthy),
             size_limits=tuple(size_limits),
+            uncaptured_batches=uncaptured_batches,
         )

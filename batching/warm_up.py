@@ -1,15 +1,13 @@
 """Warming up: every batch shape is run before the first request meets it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import Any
 
-import numpy as np
-
 from batching.core import Core
 from batching.execution import Executor
-from batching.models.contract import Model
+from batching.models.contract import sample_payloads
 from batching.request import BatchRecord
 
 
@@ -22,17 +20,29 @@ class ColdStart:
         first_request_s: the first execution of all: what a request would have met.
         warm_up_s: running every batch size once.
         sizes: the batch sizes that were run.
+        engine_s: capturing graphs, or compiling; None where there was nothing to make.
+        engine_bytes: device memory that the captured graphs take; None where there are none.
     """
 
     load_s: float = nan
     first_request_s: float = nan
     warm_up_s: float = nan
     sizes: tuple[int, ...] = ()
+    engine_s: float | None = None
+    engine_bytes: int | None = None
 
     @property
     def total_s(self) -> float:
         """Time until requests were accepted; what was not done took none."""
-        return sum(part for part in (self.load_s, self.warm_up_s) if not isnan(part))
+        parts = (self.load_s, self.engine_s, self.warm_up_s)
+        return sum(part for part in parts if part and not isnan(part))
+
+
+def loaded(executor: Executor) -> ColdStart:
+    """What preparing an executor took."""
+    return ColdStart(
+        load_s=executor.load_s, engine_s=executor.engine_s, engine_bytes=executor.engine_bytes
+    )
 
 
 def warm_up(executor: Executor, core: Core, worker: int, budget_s: float) -> ColdStart:
@@ -44,11 +54,11 @@ def warm_up(executor: Executor, core: Core, worker: int, budget_s: float) -> Col
     """
     now = core.clock.now
     try:
-        payloads = inputs_of(executor.model) if budget_s > 0.0 else []
+        payloads = sample_payloads(executor.model) if budget_s > 0.0 else []
     except NotImplementedError:
         payloads = []  # a plain function: only its callers know what an input looks like
     if not payloads:
-        return ColdStart(load_s=executor.load_s)
+        return loaded(executor)
     began_s = now()
     done: list[int] = []
     for size in sizes_in_order(core.max_batch_size):
@@ -59,8 +69,8 @@ def warm_up(executor: Executor, core: Core, worker: int, budget_s: float) -> Col
         done.append(size)
         if size & (size - 1) == 0 and now() - began_s < budget_s / 2:
             _teach(executor, core, worker, [payloads[-1]] * size)
-    return ColdStart(
-        load_s=executor.load_s,
+    return replace(
+        loaded(executor),
         first_request_s=executor.first_execution_s,
         warm_up_s=now() - began_s,
         sizes=tuple(sorted(done)),
@@ -73,12 +83,6 @@ def _teach(executor: Executor, core: Core, worker: int, payloads: Sequence[Any])
     executor.execute(payloads, record)
     with core.guard:
         core.policy.observe(record.feedback())
-
-
-def inputs_of(model: Model) -> list[Any]:
-    """One payload of each shape that the model wants warmed up; one, if it does not say."""
-    wanted = getattr(model, "warm_up_inputs", None)
-    return [model.make_input(np.random.default_rng(0))] if wanted is None else wanted()
 
 
 def sizes_in_order(max_batch_size: int) -> list[int]:

@@ -73,7 +73,10 @@ class Worker:
 
 
 class DeviceTurn:
-    """Lets one slot of a worker run on the device, in the order in which they came."""
+    """Lets one slot of a worker start a batch on the device, in the order in which they came.
+
+    On a CPU to start it is to run it; a GPU is given the next batch while it runs the one before.
+    """
 
     def __init__(self) -> None:
         self._queue: list[Waiter] = []
@@ -287,18 +290,17 @@ class Slot:
 
     def _execute(self, record: BatchRecord, payloads: list[Any]) -> Sequence[Any]:
         executor, now, turn = self.executor, self._core.clock.now, self.worker.device
-        inputs = executor.stage(payloads, record)
+        staged = executor.stage(payloads, record)
         record.staged_s = now()
         if turn is not None:
             turn.acquire(self)
         try:
             record.started_s = record.staged_s if turn is None else now()
-            outputs = executor.run(inputs, record)
-            record.completed_s = now()
+            running = executor.launch(staged, record)
         finally:
             if turn is not None:
                 turn.release(self)
-        return executor.split(outputs, len(payloads))
+        return executor.split(executor.finish(running, record), len(payloads))
 
     def _finish(self, record: BatchRecord, requests: Sequence[Request]) -> None:
         core = self._core

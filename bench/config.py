@@ -42,6 +42,18 @@ class ModelSettings(_Table):
     dtype: StrictStr = "fp32"
     weights: Path | None = None
     length_buckets: tuple[AtLeastOne, ...] = ()
+    engine: StrictStr = "eager"
+    captured_batch_sizes: tuple[AtLeastOne, ...] = ()
+    channels_last: StrictBool | None = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `resolve_placement` takes by name, beside the device and the dtype."""
+        return {
+            "engine": self.engine,
+            "captured_sizes": self.captured_batch_sizes,
+            "channels_last": self.channels_last,
+        }
 
 
 class BatcherSettings(_Table):

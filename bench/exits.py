@@ -1,7 +1,28 @@
 """Exit codes of every command."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from results.run import Run
+
 OK = 0
 FAILED = 1  # the run itself failed
 INPUT = 2  # usage or input
 NO = 3  # it ran, and the answer is no
 INTERRUPTED = 130
+
+
+def judged(run: "Run", *, strict: bool) -> int:
+    """The code of a run that was carried out: 3 if an SLO is missed.
+
+    Args:
+        run: with its verdicts and findings.
+        strict: whether one that is not valid, or an SLO that stays undecided, is a no as well.
+    """
+    from results.verdict import Decision, overall
+
+    decision = overall(run.record.verdicts)
+    if decision is Decision.MISSED:
+        return NO
+    unsure = decision is Decision.UNDECIDED or not run.record.valid
+    return NO if strict and unsure else OK

@@ -36,6 +36,7 @@ def keep(folder: Path, recording: Recording) -> Run:
             trace=recording.trace,
             prediction=None if predicted is None else predicted.metrics,
             bounds=None if predicted is None else predicted.bounds,
+            profiled_execute_s=None if predicted is None else predicted.execute_s,
         )
     )
     return analyse(folder)

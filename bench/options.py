@@ -141,6 +141,32 @@ Device = Annotated[
 Dtype = Annotated[
     str | None, typer.Option(help="fp32 (default), fp16 or bf16.", rich_help_panel=_MODEL)
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="What executes the model: eager (default), cudagraph (captured for a few batch "
+        "sizes; a GPU), or compile (torch.compile).",
+        rich_help_panel=_MODEL,
+    ),
+]
+CapturedBatchSizes = Annotated[
+    Sizes | None,
+    typer.Option(
+        parser=_sizes,
+        metavar="N1,N2,...",
+        help="Batch sizes that cudagraph captures; a batch is padded to the next. "
+        "Default: 1, 2, 3, 4, 6, 8, 12, 16, ... up to the largest batch.",
+        rich_help_panel=_MODEL,
+    ),
+]
+ChannelsLast = Annotated[
+    bool | None,
+    typer.Option(
+        help="Lay images out with their channels last. Default: for convolutional models in half "
+        "precision on a GPU.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(help="Local checkpoint; random weights otherwise.", rich_help_panel=_MODEL),

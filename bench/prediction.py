@@ -90,10 +90,12 @@ class Prediction:
         metrics: those that are predicted, by their key in run.json.
         bounds: what no setting can beat under these arrivals, by the profile; see
             `bench.simulation.bounds`.
+        execute_s: batch size -> mean execution time, seconds.
     """
 
     metrics: dict[str, float | None]
     bounds: dict[str, float]
+    execute_s: dict[int, float]
 
 
 def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> Prediction:
@@ -112,4 +114,6 @@ def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> Pred
     run = setup.run(arrival_s.tolist(), arrivals.seed or 0)
     logs = simulation_logs(run, arrival_s, setup.knobs.max_batch_size).validated()
     metrics = compute_metrics(logs, arrivals.window_s, replicas=session.replicas)
-    return Prediction(measured(metrics), bounds_of(setup, arrivals))
+    sizes = range(1, setup.knobs.max_batch_size + 1)
+    execute_s = {size: loaded.source.mean_execute_s(size) for size in sizes}
+    return Prediction(measured(metrics), bounds_of(setup, arrivals), execute_s)

@@ -26,7 +26,7 @@ def load_subject(settings: ModelSettings, clock: Clock) -> tuple[Model, Placemen
     Raises:
         ConfigError: there is no such model, device or dtype.
     """
-    placement = resolve_placement(settings.device, settings.dtype)
+    placement = resolve_placement(settings.device, settings.dtype, **settings.how)
     return load_model(settings.model, clock=clock, weights=settings.weights), placement
 
 
@@ -104,6 +104,8 @@ def summarise(profile: ServiceProfile) -> dict[str, Any]:
         "device_name": subject.device_name,
         "dtype": subject.dtype,
         "engine": subject.engine,
+        "captured_batch_sizes": list(subject.captured_batch_sizes),
+        "channels_last": subject.channels_last,
         "peak_rps": profile.peak_rps,
         "peak_batch_size": profile.peak_batch_size,
         "knee": profile.knee,
@@ -117,7 +119,9 @@ def summarise(profile: ServiceProfile) -> dict[str, Any]:
             "load": _known(profile.cold_start.load_s),
             "first_request": _known(profile.cold_start.first_request_s),
             "warm_up": _known(profile.cold_start.warm_up_s),
+            "engine": profile.cold_start.engine_s,
         },
+        "engine_bytes": profile.cold_start.engine_bytes,
         "overheads_s": {
             name: {"p50": quantile(times, 0.5), "p90": quantile(times, 0.9)}
             for name, times in (

@@ -254,6 +254,7 @@ def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
         **settings.model.model_dump(mode="json"),
         "model": session.model.name,
         "device": session.device,
+        **session.layout,
         **settings.batcher.model_dump(mode="json"),
         **settings.replay.model_dump(mode="json"),
         "slo": [str(slo) for slo in settings.slo.parsed],
@@ -278,11 +279,14 @@ def _environment(
         **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
         "cold_start_s": {
             "load": session.executor.load_s,
+            "engine": cold.engine_s,
             "warm_up": cold.warm_up_s,
             "first_request": cold.first_request_s
             if isnan(session.executor.first_execution_s)
             else session.executor.first_execution_s,
         },
         "warmed_sizes": list(cold.sizes),
+        "engine_bytes": cold.engine_bytes,
+        "uncaptured_batches": target.statistics().uncaptured_batches,
         "first_error": None if error is None else describe(error),
     }

@@ -18,6 +18,7 @@ from batching.core import BatchObserver
 from batching.devices import reserve_batcher_core, resolve_placement
 from batching.errors import BatchingError, describe
 from batching.execution import Executor, make_executor
+from batching.models.contract import is_channels_last
 from batching.probe import Probe, probe
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
@@ -67,20 +68,26 @@ class Session:
         self.torch_threads: int | None = None
         self._spec = load_replayed(settings.replay, console)
         model = settings.model
-        placements = [resolve_placement(d.strip(), model.dtype) for d in model.device.split(",")]
+        placements = [
+            resolve_placement(d.strip(), model.dtype, **model.how) for d in model.device.split(",")
+        ]
         self.model: Model = load_model(
             model.model,
             clock=clock,
             weights=model.weights,
             length_buckets=model.length_buckets,
         )
-        self.placement = placements[0] if self.model.uses_torch else Placement("cpu", model.dtype)
+        self.placement = (
+            placements[0] if self.model.uses_torch else Placement("cpu", model.dtype, model.engine)
+        )
         self._devices = len(placements) if self.model.uses_torch else 1
         self.replicas = settings.batcher.replicas or self._devices
         self.batcher(None)  # a knob out of range is found before anything is loaded
         for other in also:
             self.serving(other).batcher(None)
-        self.executor: Executor = make_executor(self.model, self.placement, clock)
+        self.executor: Executor = make_executor(
+            self.model, self.placement.for_batches(settings.batcher.max_batch_size), clock
+        )
         self._load()
         self.profile = None if profiling is None else profiling.load(self)
         self.looks_s: tuple[float, ...] = ()
@@ -99,6 +106,9 @@ class Session:
             replicas=self.replicas,
             device=self.settings.model.device,
             dtype=self.settings.model.dtype,
+            engine=self.settings.model.engine,
+            captured_batch_sizes=self.settings.model.captured_batch_sizes,
+            channels_last=self.settings.model.channels_last,
             observer=observer,
             clock=self.clock,
         )
@@ -153,6 +163,16 @@ class Session:
     def device(self) -> str:
         """The device as reports call it; a synthetic model runs on none."""
         return self.placement.device if self.model.uses_torch else "synthetic"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What was decided for the model where the settings leave it open."""
+        settings = self.settings
+        placement = self.placement.for_batches(settings.batcher.max_batch_size)
+        return {
+            "captured_batch_sizes": list(placement.captured_sizes),
+            "channels_last": is_channels_last(self.model, placement),
+        }
 
     @property
     def gpu_index(self) -> int | None:

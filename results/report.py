@@ -52,9 +52,7 @@ def write_report(run: Run) -> Path:
         key_numbers=_key_numbers(run),
         figures=[(spec, images[spec.name]) for spec in FIGURES],
         metrics=metric_rows(metrics),
-        prediction=None
-        if run.record.prediction is None
-        else prediction.rows(run.record.prediction, metrics),
+        prediction=prediction.rows_of(run),
         headroom=[
             (
                 gap.name,

@@ -47,8 +47,9 @@ class RunRecord(BaseModel):
 
     `valid`, `findings`, `verdicts` and `metrics` are empty until the run is analysed; `partial`
     says that it was interrupted. `prediction` is what a simulation of the same arrivals said before
-    the run, by the metrics' keys; `bounds` is what no setting can beat under them. `config`,
-    `environment` and `trace` are free-form and meant for display.
+    the run, by the metrics' keys; `bounds` is what no setting can beat under them;
+    `profiled_execute_s` is the mean execution time in the profile behind both, by batch size.
+    `config`, `environment` and `trace` are free-form and meant for display.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +68,7 @@ class RunRecord(BaseModel):
     trace: dict[str, Any] = Field(default_factory=dict)
     prediction: dict[str, float | None] | None = None
     bounds: dict[str, float] | None = None
+    profiled_execute_s: dict[int, float] | None = None
     metrics: Metrics | None = None
 
     def as_json(self) -> str:

@@ -113,8 +113,7 @@ def _predicted(run: Run) -> Table:
     table.add_column("")
     for header in ("predicted", "measured", "error"):
         table.add_column(header, justify="right", no_wrap=True)
-    assert run.record.prediction is not None  # noqa: S101 - asked for by the caller
-    for row in prediction.rows(run.record.prediction, run.metrics):
+    for row in prediction.rows_of(run):
         table.add_row(*row)
     return table
 

@@ -1,7 +1,7 @@
 """What a model must do to be batched, and what the batcher tells it about where it runs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,20 +10,47 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs and in which number format.
+    """Where a model runs, in which number format, and what executes it.
 
     Attributes:
         device: "cpu" or "cuda:<index>".
         dtype: "fp32", "fp16" or "bf16".
+        engine: "eager", "cudagraph" or "compile".
+        captured_sizes: the batch sizes that the engine cudagraph captures, increasing; empty for
+            those of `default_captured_sizes`, which `for_batches` puts in.
+        channels_last: whether tensors `[B, C, H, W]` and a model's convolutions are laid out with
+            the channels last; None leaves it to the model.
     """
 
     device: str = "cpu"
     dtype: str = "fp32"
+    engine: str = "eager"
+    captured_sizes: tuple[int, ...] = ()
+    channels_last: bool | None = None
 
     @property
     def is_cuda(self) -> bool:
         """Whether the device is an NVIDIA GPU."""
         return self.device.startswith("cuda")
+
+    def for_batches(self, max_batch_size: int) -> "Placement":
+        """The same, with the sizes to capture decided where they were left to us."""
+        if self.engine != "cudagraph" or self.captured_sizes:
+            return self
+        return replace(self, captured_sizes=default_captured_sizes(max_batch_size))
+
+
+def default_captured_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """1, 2, 3, 4, 6, 8, 12, 16, 24, ...: 2^k and 3 * 2^k, up to the first that holds a full batch.
+
+    A batch of three or more is padded by less than half of its size, and a smaller limit gets the
+    first of a larger one's sizes, so that both run a batch of one size in the same way.
+    """
+    sizes = [1]
+    while sizes[-1] < max_batch_size:
+        power = 1 << (sizes[-1].bit_length() - 1)
+        sizes.append(2 * power if sizes[-1] > power or power == 1 else power * 3 // 2)
+    return tuple(sizes)
 
 
 @dataclass(slots=True)
@@ -61,9 +88,11 @@ class Model(Protocol):
     The batcher calls `prepare` once, then for every batch `collate`, `run` and `split` in a worker
     thread; with several replicas on one device, or two batches in flight, in several.
 
-    Three further methods are optional: `lane_key(payload)` gives a hashable, and only requests of
+    Further methods are optional: `lane_key(payload)` gives a hashable, and only requests of
     equal key share a batch; `warm_up_inputs()` gives one payload of each shape to be warmed up;
     `input_of_length(rng, length)` makes a payload of that length, for a model of sequences.
+    `compiles` is true of a model whose `prepare` heeds `Placement.engine == "compile"`;
+    `is_channels_last(placement)` says which layout it would have there.
     """
 
     name: str
@@ -74,7 +103,10 @@ class Model(Protocol):
         ...
 
     def prepare(self, placement: Placement) -> None:
-        """Load the model onto the device; calling it again with the same placement is free."""
+        """Load the model onto the device; calling it again with the same placement is free.
+
+        Several threads may call it at once.
+        """
         ...
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
@@ -88,6 +120,31 @@ class Model(Protocol):
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
         """Each request's result, in order; `outputs` are back on the host."""
         ...
+
+
+def is_channels_last(model: Any, placement: Placement) -> bool:
+    """Whether a model's images would have their channels last there; false if it does not say."""
+    asked: Callable[[Placement], bool] | None = getattr(model, "is_channels_last", None)
+    return False if asked is None else asked(placement)
+
+
+def sample_payloads(model: Model) -> list[Any]:
+    """One payload of each shape that the model wants warmed up; one, if it does not say.
+
+    Raises:
+        NotImplementedError: it cannot make an input.
+    """
+    wanted = getattr(model, "warm_up_inputs", None)
+    return [model.make_input(np.random.default_rng(0))] if wanted is None else wanted()
+
+
+def each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply `function` to a tensor, or to each of a nest of mappings, tuples and lists."""
+    if isinstance(value, Mapping):
+        return {key: each_tensor(item, function) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(each_tensor(item, function) for item in value)
+    return function(value)
 
 
 class CallableModel:

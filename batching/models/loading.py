@@ -14,8 +14,10 @@ from batching.plugins import PluginKind
 # it imports torch.
 ZOO = {
     "mlp": "4 x Linear 1024 + ReLU, a ranking tower; input [1024]",
-    "resnet50": "ResNet-50, input [3, 224, 224]",
-    "vit-b16": "ViT-B/16, input [3, 224, 224]",
+    "resnet50": "ResNet-50, image [3, 224, 224] of bytes, normalised on the device",
+    "resnet50-float": "ResNet-50, input [3, 224, 224] float32, normalised by the caller",
+    "vit-b16": "ViT-B/16, image [3, 224, 224] of bytes, normalised on the device",
+    "vit-b16-float": "ViT-B/16, input [3, 224, 224] float32, normalised by the caller",
     "bert-base": "BERT-base, token ids [8..128]",
 }
 TAKES_LENGTHS = ("bert-base",)

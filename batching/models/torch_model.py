@@ -1,17 +1,23 @@
 """Any torch module as a batched model."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from batching.errors import ModelError
-from batching.models.contract import Collated, Placement, Staging
+from batching.models.contract import Collated, Placement, Staging, each_tensor
+from batching.models.serving import Normalisation, Served
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+# Executors that share a model prepare it each in its own thread.
+_loading = Lock()
 
 
 class TorchModel:
@@ -24,9 +30,15 @@ class TorchModel:
         name: how reports call it.
         weights: a file with a state dict (`.safetensors`, or anything `torch.load` reads with
             `weights_only`), loaded into the module; None keeps its initial weights.
+        normalisation: for images of bytes, `[C, H, W]` uint8: scaled on the device, in the model's
+            dtype. Floating-point inputs are taken as they are.
+        convolutional: most of its time goes into convolutions: in half precision on a GPU tensors
+            `[B, C, H, W]` then have their channels last, unless the placement says otherwise.
+        compiler: the backend of `torch.compile`, for the engine "compile".
     """
 
     uses_torch = True
+    compiles = True
 
     def __init__(
         self,
@@ -35,27 +47,60 @@ class TorchModel:
         *,
         name: str,
         weights: Path | None = None,
+        normalisation: Normalisation | None = None,
+        convolutional: bool = False,
+        compiler: str = "inductor",
     ) -> None:
         self.name = name
         self._build = build
         self._make_input = make_input
         self._weights = weights
+        self._normalisation = normalisation
+        self._convolutional = convolutional
+        self._compiler = compiler
         self._module: nn.Module | None = None
-        self._placement: Placement | None = None
+        self._run: Callable[[Any], Any] | None = None
+        self._loaded: Placement | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, for a further device, is one that was not prepared."""
+        return {**self.__dict__, "_module": None, "_run": None, "_loaded": None}
 
     def make_input(self, rng: np.random.Generator) -> torch.Tensor:
         """One request's input tensor `[...]`."""
         return self._make_input(rng)
 
+    def is_channels_last(self, placement: Placement) -> bool:
+        """Whether tensors `[B, C, H, W]` would have their channels last there.
+
+        By default a convolutional model's have on a GPU in fp16 or bf16: that is what its tensor
+        cores take, and from another layout cuDNN would convert at every convolution. In fp32 and
+        on a CPU it depends on the model which is faster.
+        """
+        if placement.channels_last is not None:
+            return placement.channels_last
+        return self._convolutional and placement.is_cuda and placement.dtype != "fp32"
+
     def prepare(self, placement: Placement) -> None:
         """Build the module, load its weights and move it to the device."""
-        if placement == self._placement:
-            return
-        module = self._build()
-        if self._weights is not None:
-            load_state_dict(module, self._weights)
-        self._module = module.eval().to(placement.device, DTYPES[placement.dtype])
-        self._placement = placement
+        placement = replace(placement, captured_sizes=())
+        with _loading:
+            if placement == self._loaded:
+                return
+            module = self._build()
+            if self._weights is not None:
+                load_state_dict(module, self._weights)
+            channels_last = self.is_channels_last(placement)
+            served = Served(
+                module, DTYPES[placement.dtype], self._normalisation, channels_last=channels_last
+            )
+            served = served.eval().to(placement.device, DTYPES[placement.dtype])
+            if channels_last:
+                cast(Any, served).to(memory_format=torch.channels_last)  # torch leaves it untyped
+            compiled = placement.engine == "compile"
+            self._run = torch.compile(served, backend=self._compiler) if compiled else served
+            self._module = module
+            self._loaded = placement
 
     def lane_key(self, payload: Any) -> Hashable:
         """Tensors of different shape or type never share a batch."""
@@ -71,28 +116,16 @@ class TorchModel:
 
     def run(self, inputs: Any) -> Any:
         """Outputs `[B, ...]` of inputs `[B, ...]`, in the model's dtype, without autograd."""
+        assert self._run is not None, "prepare comes before run"  # noqa: S101 - an invariant
+        assert self._loaded is not None, "prepare comes before run"  # noqa: S101 - an invariant
+        if self._loaded.engine == "compile":
+            each_tensor(inputs, _leave_batch_size_open)
         with torch.inference_mode():
-            return self._forward(self._cast(inputs))
+            return self._run(inputs)
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
         """One row each."""
         return outputs.unbind(0)  # type: ignore[no-any-return]
-
-    def _forward(self, inputs: Any) -> Any:
-        assert self._module is not None, "prepare comes before run"  # noqa: S101 - an invariant
-        outputs = self._module(**inputs) if isinstance(inputs, Mapping) else self._module(inputs)
-        # transformers return a record of outputs; the logits, or else the first, are the result.
-        logits = getattr(outputs, "logits", None)
-        if logits is not None:
-            return logits
-        return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
-
-    def _cast(self, inputs: Any) -> Any:
-        assert self._placement is not None, "prepare comes before run"  # noqa: S101 - an invariant
-        dtype = DTYPES[self._placement.dtype]
-        if isinstance(inputs, Mapping):
-            return inputs
-        return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 class TokenModel(TorchModel):
@@ -105,6 +138,7 @@ class TokenModel(TorchModel):
         weights: a file with a state dict.
         length_buckets: increasing lengths; a request is padded to the first that holds it, and
             only requests of one bucket share a batch. Empty: all share, padded to the longest.
+        compiler: the backend of `torch.compile`, for the engine "compile".
     """
 
     def __init__(
@@ -115,8 +149,9 @@ class TokenModel(TorchModel):
         name: str,
         weights: Path | None = None,
         length_buckets: Sequence[int] = (),
+        compiler: str = "inductor",
     ) -> None:
-        super().__init__(build, make_input, name=name, weights=weights)
+        super().__init__(build, make_input, name=name, weights=weights, compiler=compiler)
         if list(length_buckets) != sorted({b for b in length_buckets if b > 0}):
             raise ModelError(f"length_buckets must be increasing, but got {list(length_buckets)}")
         self.length_buckets = tuple(length_buckets)
@@ -157,6 +192,12 @@ class TokenModel(TorchModel):
             real_elements=real,
             padded_elements=len(payloads) * longest,
         )
+
+
+def _leave_batch_size_open(tensor: torch.Tensor) -> None:
+    """Have one compilation serve all batch sizes; torch treats a size of 1 as a constant anyway."""
+    if tensor.shape[0] > 1:
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001 - documented under this name
 
 
 def load_state_dict(module: nn.Module, path: Path) -> None:

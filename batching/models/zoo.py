@@ -13,10 +13,15 @@ import torch
 from torch import nn
 
 from batching.errors import ModelError
+from batching.models.serving import Normalisation
 from batching.models.torch_model import TokenModel, TorchModel
 
 _MLP_WIDTH = 1024
 _MLP_LAYERS = 4
+_IMAGE = (3, 224, 224)
+# Of the images that ResNet-50 is usually trained on (ImageNet, RGB), and what ViT takes them for.
+_IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def mlp(weights: Path | None = None) -> TorchModel:
@@ -34,8 +39,14 @@ def mlp(weights: Path | None = None) -> TorchModel:
     return TorchModel(build, make_input, name="mlp", weights=weights)
 
 
-def resnet50(weights: Path | None = None) -> TorchModel:
-    """ResNet-50 (He et al. 2015): input `[3, 224, 224]`, output `[classes]`."""
+def resnet50(weights: Path | None = None, *, bytes_in: bool = True) -> TorchModel:
+    """ResNet-50 (He et al. 2015): input `[3, 224, 224]`, output `[classes]`.
+
+    Args:
+        weights: a local checkpoint.
+        bytes_in: made inputs are images of bytes, normalised on the device, in place of float32
+            ones that are taken as they are.
+    """
 
     def configured() -> nn.Module:
         from transformers import ResNetConfig, ResNetForImageClassification
@@ -47,11 +58,29 @@ def resnet50(weights: Path | None = None) -> TorchModel:
 
         return ResNetForImageClassification.from_pretrained(folder, local_files_only=True)
 
-    return _image_model("resnet50", configured, pretrained, weights)
+    build, state = _from_checkpoint(configured, pretrained, weights)
+    return TorchModel(
+        build,
+        _image_of_bytes if bytes_in else _image_of_floats,
+        name="resnet50" if bytes_in else "resnet50-float",
+        weights=state,
+        normalisation=_IMAGENET,
+        convolutional=True,
+    )
 
 
-def vit_b16(weights: Path | None = None) -> TorchModel:
-    """ViT-B/16 (Dosovitskiy et al. 2020): input `[3, 224, 224]`, output `[classes]`."""
+def resnet50_float(weights: Path | None = None) -> TorchModel:
+    """ResNet-50 with float32 inputs, normalised by the caller."""
+    return resnet50(weights, bytes_in=False)
+
+
+def vit_b16(weights: Path | None = None, *, bytes_in: bool = True) -> TorchModel:
+    """ViT-B/16 (Dosovitskiy et al. 2020): input `[3, 224, 224]`, output `[classes]`.
+
+    Args:
+        weights: a local checkpoint.
+        bytes_in: as for `resnet50`.
+    """
 
     def configured() -> nn.Module:
         from transformers import ViTConfig, ViTForImageClassification
@@ -63,7 +92,19 @@ def vit_b16(weights: Path | None = None) -> TorchModel:
 
         return ViTForImageClassification.from_pretrained(folder, local_files_only=True)
 
-    return _image_model("vit-b16", configured, pretrained, weights)
+    build, state = _from_checkpoint(configured, pretrained, weights)
+    return TorchModel(
+        build,
+        _image_of_bytes if bytes_in else _image_of_floats,
+        name="vit-b16" if bytes_in else "vit-b16-float",
+        weights=state,
+        normalisation=_HALF,
+    )
+
+
+def vit_b16_float(weights: Path | None = None) -> TorchModel:
+    """ViT-B/16 with float32 inputs, normalised by the caller."""
+    return vit_b16(weights, bytes_in=False)
 
 
 def bert_base(weights: Path | None = None, length_buckets: Sequence[int] = ()) -> TorchModel:
@@ -93,17 +134,12 @@ def bert_base(weights: Path | None = None, length_buckets: Sequence[int] = ()) -
     )
 
 
-def _image_model(
-    name: str,
-    configured: Callable[[], nn.Module],
-    pretrained: Callable[[Path], nn.Module],
-    weights: Path | None,
-) -> TorchModel:
-    def make_input(rng: np.random.Generator) -> torch.Tensor:
-        return torch.from_numpy(rng.standard_normal((3, 224, 224), dtype=np.float32))
+def _image_of_bytes(rng: np.random.Generator) -> torch.Tensor:
+    return torch.from_numpy(rng.integers(0, 256, size=_IMAGE, dtype=np.uint8))
 
-    build, state = _from_checkpoint(configured, pretrained, weights)
-    return TorchModel(build, make_input, name=name, weights=state)
+
+def _image_of_floats(rng: np.random.Generator) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal(_IMAGE, dtype=np.float32))
 
 
 def _from_checkpoint(

@@ -47,6 +47,8 @@ class _Subject(_Table):
     engine: str
     torch_threads: int | None
     versions: dict[str, str]
+    captured_batch_sizes: Annotated[tuple[_Size, ...], Field(strict=False)] = ()
+    channels_last: bool = False
 
 
 class _ColdStart(_Table):
@@ -54,6 +56,8 @@ class _ColdStart(_Table):
     first_request_s: _Seconds | None
     warm_up_s: _Seconds | None
     sizes: list[_Size]
+    engine_s: _Seconds | None = None
+    engine_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 class _Samples(_Table):
@@ -113,6 +117,8 @@ def save_profile(profile: ServiceProfile, path: Path) -> None:
             "cold_start": {
                 **{name: _or_none(getattr(cold, name)) for name in _COLD_TIMES},
                 "sizes": list(cold.sizes),
+                "engine_s": cold.engine_s,
+                "engine_bytes": cold.engine_bytes,
             },
             "memory_bytes": dict(profile.memory_bytes),
             **{name: list(getattr(profile, name)) for name in _OVERHEADS},
@@ -160,6 +166,8 @@ def load_profile(path: Path) -> ServiceProfile:
             cold_start=ColdStart(
                 **{name: _or_nan(getattr(cold, name)) for name in _COLD_TIMES},
                 sizes=tuple(cold.sizes),
+                engine_s=cold.engine_s,
+                engine_bytes=cold.engine_bytes,
             ),
             memory_bytes=file.memory_bytes,
             created=file.created.isoformat(timespec="seconds"),

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from batching.devices import cpu_name, gpu_name
-from batching.models.contract import Placement
+from batching.models.contract import Placement, is_channels_last
 
 _PACKAGES = ("dynbatch", "torch", "transformers")
 
@@ -21,7 +21,10 @@ class Subject:
         device: "cpu", "cuda:<index>", or "synthetic" for a model that computes nothing.
         device_name: the processor's or the GPU's own name; empty for a synthetic model.
         dtype: "fp32", "fp16" or "bf16"; empty for a model that does not use torch.
-        engine: what executes it: "eager", or "python" for a model that does not use torch.
+        engine: what executes it: "eager", "cudagraph", "compile", or "python" for a model that
+            does not use torch.
+        captured_batch_sizes: what the engine cudagraph was asked to capture; empty for the usual.
+        channels_last: whether images are laid out with their channels last.
         torch_threads: CPU threads of one torch operation; None for what does not depend on it.
         versions: package name -> version, "python" included.
     """
@@ -33,6 +36,8 @@ class Subject:
     engine: str = "python"
     torch_threads: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    captured_batch_sizes: tuple[int, ...] = ()
+    channels_last: bool = False
 
     def differences(self, other: "Subject") -> "Differences":
         """What is different about `other`, as sentences "model is a, not b", a being ours."""
@@ -41,7 +46,10 @@ class Subject:
             ("device", _kind(self.device), _kind(other.device)),
             ("dtype", self.dtype, other.dtype),
             ("engine", self.engine, other.engine),
+            ("layout", _layout(self), _layout(other)),
         ]
+        if self.engine == other.engine:
+            decisive.append(("list of captured batch sizes", _captured(self), _captured(other)))
         if _kind(self.device) == _kind(other.device):
             decisive.insert(2, ("device name", self.device_name, other.device_name))
         packages = sorted({*self.versions, *other.versions})
@@ -87,7 +95,9 @@ def subject_of(model: Any, placement: Placement) -> Subject:
         device=placement.device,
         device_name=gpu_name(int(placement.device.partition(":")[2])) if on_gpu else cpu_name(),
         dtype=placement.dtype,
-        engine=getattr(model, "engine", "eager"),
+        engine=placement.engine,
+        captured_batch_sizes=placement.captured_sizes,
+        channels_last=is_channels_last(model, placement),
         torch_threads=None if on_gpu else _torch_threads(),
         versions=versions,
     )
@@ -97,6 +107,14 @@ def _torch_threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def _layout(subject: Subject) -> str:
+    return "channels last" if subject.channels_last else "channels first"
+
+
+def _captured(subject: Subject) -> str:
+    return ",".join(map(str, subject.captured_batch_sizes)) or "the usual"
 
 
 def _kind(device: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import options
-from bench.exits import FAILED, INTERRUPTED, NO, OK
+from bench.exits import FAILED, INTERRUPTED, judged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,9 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     model: options.Model = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    engine: options.Engine = None,
+    captured_batch_sizes: options.CapturedBatchSizes = None,
+    channels_last: options.ChannelsLast = None,
     weights: options.Weights = None,
     length_buckets: options.LengthBuckets = None,
     policy: options.Policy = None,
@@ -124,7 +127,6 @@ def _tell(
     """Print what came out and choose the exit code."""
     from results.run import REPORT
     from results.summary import summary
-    from results.verdict import Decision, overall
 
     if as_json:
         sys.stdout.write(_as_json(run))
@@ -138,11 +140,7 @@ def _tell(
         return INTERRUPTED
     if recording.partial or not run.metrics.counts.ok:
         return FAILED
-    decision = overall(run.record.verdicts)
-    if decision is Decision.MISSED:
-        return NO
-    unsure = decision is Decision.UNDECIDED or not run.record.valid
-    return NO if strict and unsure else OK
+    return judged(run, strict=strict)
 
 
 def _as_json(run: "Run") -> str:

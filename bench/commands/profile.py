@@ -19,6 +19,9 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     model: options.Model = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    engine: options.Engine = None,
+    captured_batch_sizes: options.CapturedBatchSizes = None,
+    channels_last: options.ChannelsLast = None,
     weights: options.Weights = None,
     max_batch_size: options.ProfileMaxBatchSize = 128,
     lengths: options.Lengths = None,
@@ -36,16 +39,18 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     """
     if list_builtin:
         return _list(as_json=as_json)
-    given: dict[str, Any] = {"model": model, "device": device, "dtype": dtype, "weights": weights}
+    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
-    from bench.config import load_settings
+    from bench.config import ModelSettings, load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
     from bench.folders import writable
     from bench.profiling import load_subject, measure_quietly, summarise
 
-    settings = load_settings(config, given)
+    # Its options of the same names as the batcher's and the replay's knobs mean something else.
+    asked = {key: given[key] for key in ModelSettings.model_fields if key in given}
+    settings = load_settings(config, asked)
     budget_s = parse_duration_s("budget", budget)
     asked_lengths = _lengths(lengths)
     clock, messages = RealClock(), message_console(quiet=quiet)
@@ -139,7 +144,9 @@ def _place(out: Path | None, subject: "Subject") -> Path:
     from bench.errors import InputError
 
     if out is None:
-        name = "-".join(part for part in (subject.model, subject.device, subject.dtype) if part)
+        engine = "" if subject.engine in {"eager", "python"} else subject.engine
+        parts = (subject.model, subject.device, subject.dtype, engine)
+        name = "-".join(part for part in parts if part)
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
         out = Path("profiles") / f"{name}.json"
     elif out.suffix != ".json":
@@ -160,10 +167,11 @@ def _draw(found: "ServiceProfile", path: Path) -> Path:
     curve, subject = found.curve(), found.subject
     sizes = range(1, found.max_batch_size + 1)
     where = "" if subject.device == "synthetic" else f" on {subject.device}"
+    how = [part for part in (subject.dtype, subject.engine) if part not in {"", "eager", "python"}]
     picture = path.with_suffix(".png")
     save_profile_figure(
         ProfilePicture(
-            title=f"{subject.model}{where}{', ' + subject.dtype if subject.dtype else ''}",
+            title=", ".join([f"{subject.model}{where}", *how]),
             samples_s={n: [s.total_s for s in curve.samples[n]] for n in found.sizes},
             typical_s=[found.total_s(n) for n in sizes],
             low_s=[found.quantile_s(n, 0.1) for n in sizes],
@@ -219,13 +227,18 @@ def _facts(found: "ServiceProfile") -> "RenderableType":
     from results import format as fmt
 
     cold = found.cold_start
+    loading = f"load {fmt.duration(cold.load_s)}"
+    if cold.engine_s is not None:
+        loading += f", {found.subject.engine} {fmt.duration(cold.engine_s)}"
+    if cold.engine_bytes is not None:
+        loading += f" and {fmt.size(cold.engine_bytes)}"
     rows = [
         ("capacity", f"{fmt.rate(found.peak_rps)} in batches of {found.peak_batch_size}"),
         ("knee", f"nine tenths of that from batches of {found.knee} on"),
         ("batching gain", f"x {fmt.number(found.batching_gain)}, against one by one"),
         (
             "cold start",
-            f"load {fmt.duration(cold.load_s)}, first batch {fmt.duration(cold.first_request_s)}, "
+            f"{loading}, first batch {fmt.duration(cold.first_request_s)}, "
             f"all sizes once {fmt.duration(cold.warm_up_s)}",
         ),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import options
-from bench.exits import NO, OK
+from bench.exits import judged
 
 if TYPE_CHECKING:
     from bench.config import Settings
@@ -33,6 +33,9 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     model: options.Model = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    engine: options.Engine = None,
+    captured_batch_sizes: options.CapturedBatchSizes = None,
+    channels_last: options.ChannelsLast = None,
     profile: options.Profile = None,
     profile_budget: options.ProfileBudget = "20s",
     force: options.Force = False,
@@ -46,6 +49,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     deadline_ms: options.DeadlineMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
+    slo: options.Slo = None,
     sweep: options.Sweep = None,
     config: options.Config = None,
     out: options.Out = None,
@@ -58,11 +62,13 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     The policies are those of the live batcher; the run it writes is one like a measured run, and
     labelled simulated. With --sweep it tries every combination of some knobs instead.
     """
+    slo = slo or None
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.config import load_settings
     from bench.console import message_console, stdout_kept
     from bench.durations import parse_duration_s
+    from bench.errors import InputError
     from bench.run_folder import run_folder
     from bench.simulation import arrivals, sweeping
     from bench.simulation.loading import load_source
@@ -74,6 +80,13 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     settings = load_settings(config, given)
     if len(loads) > 1 and plan is None:
         plan = sweeping.Plan(())
+    if slo and plan is not None:
+        raise InputError(
+            f"slo must be of one simulated run, but got {', '.join(slo)} with a sweep: give "
+            "--slo-ms, and the surface is of goodput"
+        )
+    if settings.slo.until_decided:
+        raise InputError("until_decided must be of a measured run, but this one is simulated")
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
         spec = load_replayed(settings.replay, messages)
@@ -124,9 +137,11 @@ def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
     if as_json:
         facts = {"simulated": True, **json.loads(run.metrics.model_dump_json())}
         facts["bounds"] = run.record.bounds
+        if run.record.verdicts:
+            facts["verdicts"] = [one.model_dump(mode="json") for one in run.record.verdicts]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     elif not quiet:
         output = output_console()
         output.print(summary(run))
         output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
-    return NO if strict and not run.record.valid else OK
+    return judged(run, strict=strict)

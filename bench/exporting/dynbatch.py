@@ -3,11 +3,13 @@
 `DynamicBatcher.from_config` does the same from the file itself.
 """
 
-from bench.config import BatcherSettings, Settings
+from bench.config import BatcherSettings, ModelSettings, Settings
 from bench.exporting.contract import Rendered, Target, replicas
 from bench.exporting.snippets import literal
 
 _PLACING = ("device", "dtype")
+# Said only where they are not what the batcher does anyway.
+_ENGINE = ("engine", "captured_batch_sizes", "channels_last")
 
 
 def render(settings: Settings) -> Rendered:
@@ -19,7 +21,9 @@ def render(settings: Settings) -> Rendered:
     replicas(settings)  # refuses a device that is none
     knobs = settings.batcher.model_dump(exclude_none=True)
     limit_ms = knobs.pop("execute_timeout_ms", None)
-    arguments = {**knobs, **{key: getattr(settings.model, key) for key in _PLACING}}
+    model, plain = settings.model, ModelSettings()
+    special = [key for key in _ENGINE if getattr(model, key) != getattr(plain, key)]
+    arguments = {**knobs, **{key: getattr(model, key) for key in (*_PLACING, *special)}}
     imports = "DynamicBatcher" if limit_ms is None else "DynamicBatcher, FaultTolerance"
     lines = [
         f"from batching import {imports}",

@@ -70,7 +70,8 @@ def _header(settings: Settings, target: Target, source: str, warnings: tuple[str
     model = settings.model
     lines = [
         f"{source}, exported by dynbatch {version('dynbatch')} for {target.server}.",
-        f"Found for model {model.model}, device {model.device}, dtype {model.dtype}.",
+        f"Found for model {model.model}, device {model.device}, dtype {model.dtype}"
+        + ("." if model.engine == "eager" else f", engine {model.engine}."),
     ]
     if target.semantics:
         lines += ["", "Where that differs from the batcher that was measured:"]

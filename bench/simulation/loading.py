@@ -8,7 +8,13 @@ from rich.console import Console
 from batching import Clock, Placement
 from batching.devices import reserve_batcher_core
 from batching.probe import PROBE_SIZES
-from batching.profiles import ServiceProfile, load_profile, require_match, subject_of
+from batching.profiles import (
+    ServiceProfile,
+    Subject,
+    load_profile,
+    require_match,
+    subject_of,
+)
 from bench.config import Settings
 from bench.profiling import load_subject, measure_quietly
 from bench.simulation.source import ProfileSource, Source, exact_source
@@ -79,13 +85,9 @@ def load_source(
     """
     if profile is not None:
         found = load_profile(profile)
-        differences: tuple[str, ...] = ()
-        if model_named:
-            # The device is the profile's: to simulate one that is not here is what it is for.
-            model, _ = load_subject(settings.model, clock)
-            wanted = replace(found.subject, model=model.name)
-            differences = found.subject.differences(wanted).decisive
-            require_match(found, wanted, force=force)
+        wanted = _wanted(settings, clock, found.subject, model_named=model_named)
+        differences = found.subject.differences(wanted).decisive
+        require_match(found, wanted, force=force)
         subject = found.subject
         console.print(f"profile of {subject.model} on {subject.device_name or subject.device}")
         return Loaded(
@@ -106,6 +108,25 @@ def load_source(
         budget_s=budget_s,
     )
     return Loaded(ProfileSource(measured), model.name, placement.device, measured)
+
+
+def _wanted(settings: Settings, clock: Clock, found: Subject, *, model_named: bool) -> Subject:
+    """The profile's subject, but for what was asked for by name.
+
+    The device is the profile's: to simulate one that is not here is what a profile is for.
+    """
+    asked = settings.model
+    if model_named:
+        here = asked.model_copy(update={"engine": "eager", "captured_batch_sizes": ()})
+        model, _ = load_subject(here, clock)
+        found = replace(found, model=model.name)
+    if "engine" in asked.model_fields_set:
+        found = replace(found, engine=asked.engine)
+    if asked.captured_batch_sizes:
+        found = replace(found, captured_batch_sizes=asked.captured_batch_sizes)
+    if asked.channels_last is not None:
+        found = replace(found, channels_last=asked.channels_last)
+    return found
 
 
 def matching(

@@ -1,6 +1,7 @@
 """Where a simulation's batch times come from: a profile, or a model that states its own."""
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,10 @@ class Source(Protocol):
         """A time that its execution alone does not fall below, seconds."""
         ...
 
+    def mean_execute_s(self, size: int) -> float:
+        """What the execution of a batch of that size takes on average, seconds."""
+        ...
+
     def draw(self, seed: int) -> tuple[Service, Overheads]:
         """An endless series of batch times; equal seeds give equal series."""
         ...
@@ -61,6 +66,10 @@ class ProfileSource:
     def least_execute_s(self, size: int) -> float:
         """The shortest execution of a sample."""
         return min(parts.execute_s for parts in self.profile.curve().rows(size))
+
+    def mean_execute_s(self, size: int) -> float:
+        """The mean of the samples."""
+        return fmean(parts.execute_s for parts in self.profile.curve().rows(size))
 
     def draw(self, seed: int) -> tuple[Service, Overheads]:
         """Draws of times and of what the threads lose."""
@@ -91,6 +100,10 @@ class ExactSource:
 
     def least_execute_s(self, size: int) -> float:
         """T(size) too: nothing else takes time."""
+        return self.model.batch_s(size)
+
+    def mean_execute_s(self, size: int) -> float:
+        """T(size) once more."""
         return self.model.batch_s(size)
 
     def draw(self, seed: int) -> tuple[Service, Overheads]:

@@ -48,6 +48,7 @@ def write_simulation(
                 "device": loaded.device,
                 "replicas": setup.replicas,
                 "service_seed": seed,
+                "slo": [str(slo) for slo in settings.slo.parsed],
                 **loaded.describe(),
                 "command": command,
             },

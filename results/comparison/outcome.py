@@ -12,6 +12,7 @@ from results.comparison.metrics import METRICS, SHOWN, ComparedMetric, metric_na
 from results.comparison.observation import Observation
 from results.errors import InvalidInputError
 from results.paired import Effect, Plan, Verdict
+from results.statistics.correction import holm_adjusted
 
 Draw = Mapping[str, Observation]
 """The observations of one draw, by arm."""
@@ -241,7 +242,7 @@ def compared(judged: str, pairs: Sequence[Pair]) -> list[str]:
 def corrected(effects: Sequence[MetricEffect], level: float) -> list[MetricEffect]:
     """Return the effects less the claims that do not survive Holm over all of them."""
     claims = [effect for effect in effects if effect.adjusted_p is not None]
-    p_values = paired.holm([claim.adjusted_p or 0.0 for claim in claims])
+    p_values = holm_adjusted([claim.adjusted_p or 0.0 for claim in claims])
     adjusted = dict(zip((claim.metric for claim in claims), p_values, strict=True))
     return [_held(effect, adjusted.get(effect.metric), level) for effect in effects]
 

@@ -40,3 +40,18 @@ def holm(
             break
         left = undecided
     return [answers[i] for i in range(len(questions))]
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number, in the given order (Holm 1979).
+
+    The i-th smallest of m is multiplied by m + 1 - i and made no smaller than the one before it;
+    claiming all that are <= level keeps the chance of even one false claim <= level, however the
+    metrics depend on each other.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = largest
+    return adjusted

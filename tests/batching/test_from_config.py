@@ -106,10 +106,8 @@ def test_what_a_file_leaves_out_has_the_default_of_the_command_line():
     assert {key: parameters[key].default for key in defaults} == defaults
     assert BatcherSettings().execute_timeout_ms == FaultTolerance().execute_timeout_ms
     model = ModelSettings()
-    assert (parameters["device"].default, parameters["dtype"].default) == (
-        model.device,
-        model.dtype,
-    )
+    for key in ("device", "dtype", "engine", "captured_batch_sizes", "channels_last"):
+        assert parameters[key].default == getattr(model, key), key
 
 
 def test_tables_for_others_are_left_alone(tmp_path):

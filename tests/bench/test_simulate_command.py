@@ -100,6 +100,15 @@ class TestASimulation:
         assert told["bounds"]["p99_s"] <= told["latency_s"]["p99"]
         assert "loading" not in out
 
+    @pytest.mark.parametrize(
+        ("slo", "decision", "code"), [("p99<=40ms", "met", 0), ("p99<=2ms", "missed", 3)]
+    )
+    def test_is_judged_by_an_slo(self, dynbatch, slo, decision, code):
+        asked = [*QUICK, "--duration", "120", "--slo", slo, "--out", "judged"]
+        assert dynbatch("simulate", *asked)[0] == code
+        [verdict] = Run.load(Path("judged")).record.verdicts
+        assert verdict.decision == decision
+
     def test_of_equal_seeds_is_equal(self, dynbatch, gpu):
         options = ["simulate", "--profile", gpu, "--max-batch-size", "16", "--rate", "500"]
         options += ["--duration", "4", "--json"]

@@ -29,7 +29,7 @@ from bench.session import Session
 from bench.simulation.runner import Setup
 from results.log import RunLogs
 from results.metrics import compute_metrics
-from results.prediction import PREDICTED, measured
+from results.prediction import PREDICTED, execution, measured
 
 MODELS = ("mlp", "affine:5,0.1")
 TRACES = ("poisson.json", "bursty.json")
@@ -43,6 +43,8 @@ TARGETS = {"latency_s.p50": 0.05, "latency_s.p99": 0.10}
 OTHER_TARGET = 0.02
 # Other processes that take this much of a core change what is measured.
 DISTURBED = 0.2
+# A device that has become slower or faster by more than this since it was profiled is another one.
+DRIFTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,10 @@ def replay(session):
         telemetry=recording.telemetry,
         stalls=recording.stalls,
     )
-    return measured(compute_metrics(logs.validated(), recording.window_s))
+    logs = logs.validated()
+    executed = execution(recording.prediction.execute_s, logs.batches, recording.window_s)
+    found = measured(compute_metrics(logs, recording.window_s))
+    return found, executed.measured_s / executed.profiled_s
 
 
 def run_cell(cell, loaded, arguments):
@@ -102,9 +107,10 @@ def run_cell(cell, loaded, arguments):
     taken = others.cores()
     row = {"model": cell.model, "trace": Path(cell.trace).stem[:12], "load": cell.load}
     row |= {"policy": cell.policy, "rate_rps": cell.load * limit_rps, "others": taken}
+    row["slower"] = median(slower for _, slower in runs)
     row["metrics"] = {}
     for key in PREDICTED:
-        values = [one[key] for one in runs]
+        values = [one[key] for one, _ in runs]
         middle = median(values)
         row["metrics"][key] = {
             "predicted": predicted[key],
@@ -142,7 +148,16 @@ def table_of(rows):
     table = Table(title="Predicted against measured: error (spread of the replays)")
     for name in ("model", "trace", "load", "policy", "req/s"):
         table.add_column(name, no_wrap=True)
-    for name in ("p99 predicted", "p99 measured", "p50", "p99", "throughput", "batch", "others"):
+    for name in (
+        "p99 predicted",
+        "p99 measured",
+        "p50",
+        "p99",
+        "throughput",
+        "batch",
+        "device",
+        "others",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         found = row["metrics"]
@@ -153,13 +168,14 @@ def table_of(rows):
             f"{row['rate_rps']:,.0f}", f"{1e3 * p99['predicted']:.2f} ms",
             f"{1e3 * median(p99['measured']):.2f} ms",
             *(f"{100 * found[k]['error']:+.1f} ({100 * found[k]['spread']:.1f}) %" for k in order),
+            f"x {row['slower']:.2f}",
             f"{row['others']:.2f}" + (" *" if row["others"] > DISTURBED else ""),
         )  # fmt: skip
     return table
 
 
-def summary_of(rows):
-    table = Table(title=f"Medians over {len(rows)} cells")
+def summary_of(rows, which="all"):
+    table = Table(title=f"Medians, {which}: {len(rows)} cells")
     for name in ("metric", "absolute error", "spread of replays", "target", "within either"):
         table.add_column(name, justify="right")
     for key, (name, _) in PREDICTED.items():
@@ -191,7 +207,7 @@ def read_arguments():
 
 def main():
     arguments = read_arguments()
-    console = Console(highlight=False, width=150)
+    console = Console(highlight=False, width=170)
     console.print(
         f"{cpu_name()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, "
         f"torch {version('torch')}, dynbatch {version('dynbatch')}; windows of "
@@ -209,12 +225,17 @@ def main():
             if arguments.out:
                 arguments.out.write_text(json.dumps(rows, indent=1))
     console.print(table_of(rows))
+    console.print("device: execution in the replays / in the profile, batches of the same sizes")
     console.print("*: other processes took more than a fifth of a core meanwhile")
     console.print(summary_of(rows))
-    calm = [row for row in rows if row["others"] <= DISTURBED]
-    if 0 < len(calm) < len(rows):
-        console.print("Undisturbed cells only:")
-        console.print(summary_of(calm))
+    groups = {f"{model} only": [r for r in rows if r["model"] == model] for model in MODELS}
+    groups["undisturbed"] = [row for row in rows if row["others"] <= DISTURBED]
+    groups[f"device within {100 * DRIFTED:g} % of the profile"] = [
+        row for row in rows if abs(row["slower"] - 1.0) <= DRIFTED
+    ]
+    for which, some in groups.items():
+        if 0 < len(some) < len(rows):
+            console.print(summary_of(some, which))
 
 
 if __name__ == "__main__":

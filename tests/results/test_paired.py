@@ -14,7 +14,6 @@ from results.paired import (
     detectable,
     draws_needed,
     effect_of,
-    holm,
     sign_flip_p,
     verdict_of,
 )
@@ -241,8 +240,3 @@ class TestPlan:
 def test_where_a_thousand_draws_would_not_decide_no_number_is_given():
     effect = effect_of([0.52, -0.48] * 5, 0.018)
     assert draws_needed(effect, Plan()) is None
-
-
-def test_holm_multiplies_the_smallest_by_all_and_never_lets_a_larger_one_be_smaller():
-    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert holm([]) == []

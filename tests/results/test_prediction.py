@@ -1,5 +1,6 @@
 """Predictions beside measurements, and how far a run is from its bounds."""
 
+import pandas as pd
 import pytest
 
 from results import prediction
@@ -44,6 +45,32 @@ class TestErrors:
         found = prediction.rows({"latency_s.p50": 0.011}, metrics)
         assert ("latency, p50", "11.0 ms", "10.0 ms", "+10.0 %") in found
         assert ("throughput", "not measured", "1.00 req/s", "unknown") in found
+
+
+class TestExecution:
+    batches = pd.DataFrame(
+        {
+            "size": [1, 4, 4, 4, 9, 4],
+            "taken_s": [0.0, 1.0, 2.0, 3.0, 4.0, 10.0],
+            "started_s": [0.0, 1.0, 2.0, 3.0, 4.0, 10.0],
+            "completed_s": [0.012, 1.022, 2.026, 9.0, 4.1, 19.0],
+            "ok": [True, True, True, False, True, True],
+        }
+    )
+
+    def test_is_compared_with_what_the_profile_gives_the_same_sizes(self):
+        found = prediction.execution({1: 0.010, 4: 0.020}, self.batches, 10.0)
+        assert found.profiled_s == pytest.approx((0.010 + 0.020 + 0.020) / 3)
+        assert found.measured_s == pytest.approx((0.012 + 0.022 + 0.026) / 3)
+
+    def test_is_unknown_without_a_profile_or_a_batch_of_a_profiled_size(self):
+        assert prediction.execution(None, self.batches, 10.0) is None
+        assert prediction.execution({2: 0.010}, self.batches, 10.0) is None
+
+    def test_is_the_last_row_of_the_table(self):
+        executed = prediction.Execution(0.010, 0.0125)
+        [*_, last] = prediction.rows({}, metrics_of([0.010]), executed)
+        assert last == ("batch execution, same sizes", "10.0 ms", "12.5 ms", "-20.0 %")
 
 
 class TestHeadroom:

@@ -60,7 +60,8 @@ def test_run_json_is_plain_json_with_the_documented_keys(run):
     content = json.loads((run.path / "run.json").read_text())
     assert list(content) == [
         "schema_version", "id", "kind", "created", "valid", "partial", "findings", "verdicts",
-        "window_s", "config", "environment", "trace", "prediction", "bounds", "metrics",
+        "window_s", "config", "environment", "trace", "prediction", "bounds", "profiled_execute_s",
+        "metrics",
     ]  # fmt: skip
     assert content["schema_version"] == 1
     assert content["kind"] == "replay"

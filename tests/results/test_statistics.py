@@ -7,7 +7,7 @@ import pytest
 
 from results.backlog import Steps
 from results.errors import InvalidInputError
-from results.statistics.correction import holm
+from results.statistics.correction import holm, holm_adjusted
 from results.statistics.correlated import (
     batch_means,
     block_bootstrap,
@@ -181,3 +181,8 @@ def test_the_mean_of_steps_is_their_integral():
     steps = Steps(np.array([1.0, 2.0, 4.0]), np.array([2, 1, 0]))
     assert steps.means(np.array([0.0, 1.0, 2.0, 5.0])).tolist() == [0.0, 2.0, pytest.approx(2 / 3)]
     assert Steps(np.empty(0), np.empty(0, int)).means(np.array([0.0, 1.0])).tolist() == [0.0]
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_lets_a_larger_one_be_smaller():
+    assert holm_adjusted([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm_adjusted([]) == []

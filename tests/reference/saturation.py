@@ -60,7 +60,10 @@ def _session(plan, engine):
     """The model, loaded as a run loads it; what arrives does not matter here."""
     batcher = {"max_batch_size": max(plan.batch_sizes), "batch_timeout_ms": 50.0}
     replay = {"trace": "steady.json", "rate": 1.0, "duration": 1.0}
-    settings = load_settings(None, {**plan.model_settings(engine), **batcher, **replay})
+    model = plan.model_settings(engine)
+    if engine == "cudagraph":
+        model["captured_batch_sizes"] = plan.batch_sizes
+    settings = load_settings(None, {**model, **batcher, **replay})
     return Session(settings, RealClock(), Console(quiet=True))
 
 

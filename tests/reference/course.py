@@ -56,6 +56,8 @@ def due(steps, noted, only=(), again=False):
 def run(steps, folder, budget_s, launch, *, tell=print, now=time.monotonic):
     """Run the steps that are due, in order, while there is time; returns whether all are done.
 
+    What was cut, or found no time, has another go if others left some of theirs.
+
     Args:
         steps: those that are due.
         folder: where each step's outcome is kept, as soon as there is one.
@@ -65,23 +67,27 @@ def run(steps, folder, budget_s, launch, *, tell=print, now=time.monotonic):
         now: the clock.
     """
     until_s = now() + budget_s
-    complete = True
-    for index, step in enumerate(steps):
-        left_s = until_s - now()
-        given = share([other.cost for other in steps[index:]], left_s)
-        if given is None:
-            needed_s = step.cost.fixed_s + step.cost.least_s
-            reason = f"{max(0.0, left_s):.0f} s were left, it takes {needed_s:.0f} s at least"
-            ended = Ended(WAITING, 0.0, reason)
-        else:
-            ended = launch(step, given)
-        complete &= ended.state == DONE
-        earlier = folder.steps.get(step.name, {}).get("state")
-        if ended.state != WAITING or earlier is None:
-            folder.note(step, ended.state, took_s=ended.took_s, reason=ended.reason)
-        folder.archive()
-        tell(line(step, ended, given, until_s - now()))
-    return complete
+    states = {}
+    for retry in (False, True):
+        waiting = [s for s in steps if not retry or states[s.name] in {CUT, WAITING}]
+        for index, step in enumerate(waiting):
+            given = share([other.cost for other in waiting[index:]], until_s - now())
+            if given is None and step.name in states:
+                continue  # it has been said
+            ended = _refused(step, until_s - now()) if given is None else launch(step, given)
+            states[step.name] = ended.state
+            earlier = folder.steps.get(step.name, {}).get("state")
+            if ended.state != WAITING or earlier is None:
+                folder.note(step, ended.state, took_s=ended.took_s, reason=ended.reason)
+            folder.archive()
+            tell(line(step, ended, given, until_s - now()))
+    return set(states.values()) <= {DONE}
+
+
+def _refused(step, left_s):
+    needed_s = step.cost.fixed_s + step.cost.least_s
+    reason = f"{max(0.0, left_s):.0f} s were left, it takes {needed_s:.0f} s at least"
+    return Ended(WAITING, 0.0, reason)
 
 
 def line(step, ended, given, left_s):

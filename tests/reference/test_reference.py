@@ -136,6 +136,13 @@ class TestResuming:
         carry_out(STEPS, folder, 1)
         assert {step["state"] for step in folder.steps.values()} == {DONE}
 
+    def test_gives_what_was_cut_another_go_in_the_time_that_others_left(self, folder):
+        ends = {"profile eager": (CUT, "")}
+        _, runs = carry_out(STEPS, folder, 500, ends)
+        assert [name for name, _ in runs] == [*(step.name for step in STEPS), "profile eager"]
+        _, runs = carry_out(STEPS, folder, 500, {"bench": (FAILED, "broken")})
+        assert [name for name, _ in runs] == [step.name for step in STEPS]
+
     def test_in_the_folder_of_another_device_is_refused(self, folder):
         with pytest.raises(OtherDeviceError, match=r"must be a folder of l4, but .* is of h100"):
             folder.prepare({"device": "cuda:0", "name": "NVIDIA L4", "slug": "l4"})

@@ -41,7 +41,6 @@ class Arm:
 def run(context):
     """Write `capacity.json`, one arm after the other, each with what it was measured by."""
     waiting = [arm for arm in arms(context) if arm.name not in context.folder.read("capacity")]
-    context.start()
     served = {}
     for number, arm in enumerate(waiting):
         left_s = context.left_s / (len(waiting) - number)
@@ -55,6 +54,9 @@ def run(context):
                 context.profile_of(arm.engine),
                 predict=False,
             )
+            served[arm.engine].load(arm.batcher, {"trace": "bursty.json", "rate": 1.0})
+            if not number:
+                context.start()
         context.folder.add("capacity", arm.name, measured(served[arm.engine], arm, context, left_s))
     return ""
 

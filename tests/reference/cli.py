@@ -91,6 +91,8 @@ def carry_out(arguments):
     except (OtherDeviceError, OSError) as error:
         raise UsageError(str(error)) from None
     steps = course.due(plan.steps(), folder.steps, only, arguments.again)
+    if arguments.again:
+        folder.forget(step.part for step in steps)
     print(f"{found['name']}: {len(steps)} steps to do, {budget_s:.0f} s; {folder.path}", flush=True)
     launcher = course.Launcher(folder, arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

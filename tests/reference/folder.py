@@ -59,6 +59,11 @@ class Folder:
         """Put one entry beside those that are there."""
         self.write(name, {**self.read(name), key: content})
 
+    def forget(self, parts):
+        """Drop what these parts wrote, and which engine was chosen by it."""
+        for name in {*parts, "engine"}:
+            (self.path / f"{name}.json").unlink(missing_ok=True)
+
     def profile(self, name):
         """Where a profile of that name is, or goes."""
         return self.path / PROFILES / f"{name}.json"

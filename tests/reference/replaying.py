@@ -51,6 +51,10 @@ class Replays:
         """Everything that decides a run."""
         return load_settings(None, {**self._model, **batcher, **replay})
 
+    def load(self, batcher, replay):
+        """Load the model now, so that it is in no replay's time."""
+        self.session(self.settings(batcher, replay))
+
     def session(self, settings):
         """The model under this load, behind these knobs."""
         if self._session is None:

@@ -20,13 +20,16 @@ def run(context, part):
     """Replay the cells that this part has not; `fidelity` repeats those of `bench`."""
     engine = context.engine
     replays = Replays(context.plan.model_settings(engine), context.profile_of(engine))
+    done = context.folder.read(part)
     if part == "fidelity":
         # A repetition is of the same arrivals, so as long as the first.
         cells = {key: cell["settings"] for key, cell in context.folder.read("bench").items()}
     else:
         cells = planned(context, replays.profile)
-    done = context.folder.read(part)
     waiting = {key: own for key, own in cells.items() if key not in done}
+    for own in waiting.values():
+        replays.load(own["batcher"], own["replay"])
+        break
     context.start()
     for number, (key, own) in enumerate(waiting.items()):
         window_s = own["replay"]["duration"]
@@ -41,6 +44,8 @@ def planned(context, profile):
     plan, engine = context.plan, context.engine
     window_s = context.seconds / (len(TRACES) * len(LOADS)) - _AROUND_S
     window_s = round(min(plan.window_s, max(_SHORTEST_S, window_s)), 1)
+    for earlier in context.folder.read("bench").values():  # one table, one window
+        window_s = earlier["settings"]["replay"]["duration"]
     knobs = {
         "policy": "timeout",
         "max_batch_size": profile.peak_batch_size,

@@ -39,7 +39,7 @@ def run(context):
     plan, engine = context.plan, context.engine
     session = _session(plan, engine)
     content = context.folder.read("saturation")
-    if content.get("engine") != engine:
+    if not content:
         content = {"engine": engine, "model": plan.model, "dtype": plan.dtype, "sizes": {}}
     waiting = [size for size in plan.batch_sizes if str(size) not in content["sizes"]]
     context.start()

@@ -52,7 +52,13 @@ class Context:
 
     @property
     def engine(self):
-        """The engine in which the main model serves most, of those that are profiled."""
+        """The engine in which the main model serves most, of those that were profiled at first.
+
+        It is kept, so that all parts are of one engine, whatever is profiled later.
+        """
+        chosen = self.folder.read("engine").get("engine")
+        if chosen is not None:
+            return chosen
         peaks = {
             engine: found["peak_rps"]
             for engine, found in self.folder.read("profile").items()
@@ -60,7 +66,9 @@ class Context:
         }
         if not peaks:
             raise MissingPartError("there must be a profile: run the part 'profile' first")
-        return max(peaks, key=peaks.get)
+        best = max(peaks, key=peaks.get)
+        self.folder.write("engine", {"engine": best, "peak_rps": peaks})
+        return best
 
 
 class MissingPartError(Exception):

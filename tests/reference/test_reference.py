@@ -15,7 +15,7 @@ from tests.reference.course import Ended, Launcher, due
 from tests.reference.folder import ARCHIVE, CUT, DONE, FAILED, WAITING, Folder, OtherDeviceError
 from tests.reference.naming import device_slug, profile_name
 from tests.reference.plan import PARTS, Step, plan_for
-from tests.reference.step import command_of
+from tests.reference.step import Context, MissingPartError, command_of
 
 H100 = {"device": "cuda:0", "name": "NVIDIA H100 80GB HBM3", "slug": "h100"}
 STEPS = [
@@ -167,6 +167,36 @@ class TestTheFolder:
     def test_leaves_what_is_not_fit_to_be_committed_to_git_ignore(self, folder):
         ignored = (folder.path / ".gitignore").read_text(encoding="utf-8").split()
         assert ignored == [ARCHIVE, "logs/", "tuning/"]
+
+
+class TestTheEngine:
+    @pytest.fixture
+    def context(self, folder):
+        plan = plan_for("cuda")
+        own = Context(plan, plan.steps()[0], folder, 10.0)
+        for engine in plan.engines:
+            own.profile_of(engine).write_text("{}")
+        return own
+
+    def test_is_the_one_that_serves_most_of_those_profiled(self, context, folder):
+        folder.add("profile", "eager", {"peak_rps": 100.0})
+        folder.add("profile", "cudagraph", {"peak_rps": 300.0})
+        assert context.engine == "cudagraph"
+
+    def test_stays_the_same_for_all_parts_until_they_are_done_again(self, context, folder):
+        folder.add("profile", "eager", {"peak_rps": 100.0})
+        assert context.engine == "eager"
+        folder.add("profile", "compile", {"peak_rps": 300.0})
+        folder.write("bench", {"bursty 0.7": {}})
+        assert context.engine == "eager"
+        folder.forget(["bench"])
+        assert context.engine == "compile"
+        assert folder.read("bench") == {}
+        assert set(folder.read("profile")) == {"eager", "compile"}
+
+    def test_cannot_be_told_without_a_profile(self, context):
+        with pytest.raises(MissingPartError, match="run the part 'profile' first"):
+            _ = context.engine
 
 
 class TestAStepsProcess:

@@ -11,11 +11,12 @@ KERNEL, COPIES = "kernel", ("gpu_memcpy", "gpu_memset")
 BETWEEN_KERNELS_US = 5.0
 
 
-def summarise(events, most=8):
+def summarise(events, skip_s=0.0, most=8):
     """How busy the device was, and in which gaps it was not.
 
     Args:
         events: the trace's events, as dictionaries.
+        skip_s: what begins sooner after the first of them is left out.
         most: kinds of gaps to name.
 
     Returns:
@@ -29,6 +30,7 @@ def summarise(events, most=8):
         for event in events
         if event.get("ph") == "X" and event.get("cat") in {KERNEL, *COPIES}
     )
+    work = [one for one in work if one[0] >= work[0][0] + 1e6 * skip_s]
     if not work:
         return None
     begin_us, end_us = work[0][0], max(end for _, end, _, _ in work)

@@ -130,7 +130,7 @@ def _others(plan, cost):
 
 
 def _gpu_steps(plan):
-    eager, graphs, compiled = _profiles(plan, [Cost(12, 10, 4), Cost(20, 10, 4), Cost(50, 6, 4)])
+    eager, graphs, compiled = _profiles(plan, [Cost(12, 8, 4), Cost(20, 24, 8), Cost(50, 6, 4)])
     return [
         Step("environment", "environment", Cost(8, 0, 0), "environment"),
         graphs,

@@ -7,7 +7,6 @@ the speed of a copy to the device; and what the device does in one steady second
 """
 
 import json
-import os
 import tempfile
 import time
 from collections import deque
@@ -31,7 +30,8 @@ _DEPTH = 6
 # Of a turn, left out of the count: until the pipeline is full.
 _RAMP = 0.15
 _COPIES = 50
-_TRACED_S = 1.0
+# Of a trace: the time that is looked at, after the time in which the profiler finds its pace.
+_TRACED_S, _TRACED_FROM_S = 1.0, 0.3
 
 
 def run(context):
@@ -129,10 +129,13 @@ def through_batcher(target, records, payloads, seconds):
     if len(counted) < 3:
         raise RuntimeError(f"{seconds:.1f} s hold too few batches of {size} to be counted")
     first, *others = counted
+    elapsed_s = others[-1].completed_s - first.completed_s
+    device_s = sum(r.device_s for r in others)
     return {
-        "rps": sum(r.size for r in others) / (others[-1].completed_s - first.completed_s),
+        "rps": sum(r.size for r in others) / elapsed_s,
         "mean_size": sum(r.size for r in others) / len(others),
         "cpu_s_per_request": cost.cpu_s / requests,
+        "device_busy_share": device_s / elapsed_s if isfinite(device_s) else None,
         **_device([r.device_s for r in others], size),
     }
 
@@ -222,21 +225,19 @@ def traced(session, size):
     """What the device does while the batcher is kept busy with two batches in flight; or null."""
     if not session.placement.is_cuda:
         return None
-    import torch
     from torch.profiler import ProfilerActivity, profile
 
-    # Graphs are traced as far as the tracing library was there when they were captured, and stays:
-    # torch's own settings for that.
-    os.environ |= {"DISABLE_CUPTI_LAZY_REINIT": "1", "TEARDOWN_CUPTI": "0"}
-    with profile(activities=[ProfilerActivity.CUDA]):
-        torch.ones(1, device=session.placement.device).add_(1)
+    # One session and no more: after an empty one, which older versions needed before graphs were
+    # captured, newer ones record nothing (seen by others with CUDA 13.0). Both kinds of activity,
+    # since some versions leave kernels out without the host's; the worker's own are not recorded.
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     payloads = _batch(session, size)
     with _batcher(session, size, 2, lambda *_: None) as target:
         _feed(target, payloads, time.perf_counter() + 0.3)
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            _feed(target, payloads, time.perf_counter() + _TRACED_S)
+        with profile(activities=activities) as profiler:
+            _feed(target, payloads, time.perf_counter() + _TRACED_FROM_S + _TRACED_S)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "trace.json"
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    return {"batch_size": size, "in_flight": 2, "summary": summarise(events)}
+    return {"batch_size": size, "in_flight": 2, "summary": summarise(events, _TRACED_FROM_S)}

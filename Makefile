@@ -8,7 +8,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality clean
+.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality gpu-reference gpu-reference-summary clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,23 @@ calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on si
 
 search-quality: $(VENV)/.tests ## how far what tune recommends is from the best of a grid, on draws it never saw
 	$(BIN)/python -m tests.search_quality
+
+# An existing environment is used as it is (PYTHON=python3); without PYTHON, .venv is set up.
+DEVICE := cuda
+OUT :=
+ifeq ($(origin PYTHON),file)
+REFERENCE := $(BIN)/python
+gpu-reference gpu-reference-summary: $(VENV)/.tests
+else
+REFERENCE := $(PYTHON)
+endif
+REFERENCE += tests/reference --device $(DEVICE) $(if $(OUT),--out $(OUT))
+
+gpu-reference: ## what is claimed of a GPU, in 9 minutes: DEVICE=cuda, OUT=folder, ARGS="--only profile,bench"
+	$(REFERENCE) $(ARGS)
+
+gpu-reference-summary: ## its tables again, of the folder OUT
+	$(REFERENCE) --summary
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(PEERS) $(SERVERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -349,7 +349,8 @@ Profile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Batch times, as dynbatch profile measured them. Default: measured now.",
+        help="Batch times, as dynbatch profile measured them: a file, or a built-in (see "
+        "'dynbatch profile --list'). Default: measured now.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -461,6 +462,10 @@ ProfileOut = Annotated[
         help="The profile's file; default profiles/<model>-<device>-<dtype>.json.",
         rich_help_panel=_OUTPUT,
     ),
+]
+ProfileList = Annotated[
+    bool,
+    typer.Option("--list", help="List the built-in profiles, and measure nothing."),
 ]
 ProfileJson = Annotated[
     bool,

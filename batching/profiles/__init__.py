@@ -1,5 +1,6 @@
 """How long a model takes for a batch of each size: measured, kept, asked, drawn from."""
 
+from batching.profiles.builtin import builtin_names
 from batching.profiles.curve import Parts
 from batching.profiles.draws import ServiceDraws
 from batching.profiles.files import load_profile, save_profile
@@ -16,6 +17,7 @@ __all__ = [
     "ServiceProfile",
     "Step",
     "Subject",
+    "builtin_names",
     "load_profile",
     "measure_profile",
     "require_match",

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from batching.errors import ProfileError
+from batching.profiles.builtin import is_name, known_names, located
 from batching.profiles.profile import ServiceProfile
 from batching.profiles.samples import BatchSample
 from batching.profiles.subject import Subject
@@ -139,12 +140,19 @@ def save_profile(profile: ServiceProfile, path: Path) -> None:
 def load_profile(path: Path) -> ServiceProfile:
     """Read a profile that `save_profile` wrote.
 
+    Args:
+        path: the file, or else the name of a built-in profile: see `batching.profiles.builtin`.
+
     Raises:
         ProfileError: the file is missing, unreadable, damaged, or of another version or kind.
     """
     try:
-        file = _File.model_validate_json(path.read_bytes())
+        file = _File.model_validate_json(located(path).read_bytes())
     except OSError as error:
+        if is_name(path):
+            raise ProfileError(
+                f"profile must be a file or a built-in, but got {str(path)!r}; {known_names()}"
+            ) from None
         raise ProfileError(f"profile {path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise ProfileError(f"profile {path}: {_fault(error)}") from None

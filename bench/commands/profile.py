@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,14 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     out: options.ProfileOut = None,
     as_json: options.ProfileJson = False,
     quiet: options.Quiet = False,
+    list_builtin: options.ProfileList = False,
 ) -> int:
     """Measure how long a model takes for a batch of each size; write it as JSON, with a picture.
 
     With no option at all: the model mlp, batches of 1 to 128, 20 s at most.
     """
+    if list_builtin:
+        return _list(as_json=as_json)
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
@@ -82,6 +85,49 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
         console.print(_shown(found, work))
         console.print(f"profile: {path}\npicture: {picture}", soft_wrap=True)
     return INTERRUPTED if found.interrupted else OK
+
+
+def _list(*, as_json: bool) -> int:
+    """Print what each built-in profile is of."""
+    from batching.profiles import builtin_names, load_profile
+    from bench.console import output_console
+
+    found = {name: load_profile(Path(name)) for name in builtin_names()}
+    if as_json:
+        facts = {
+            name: {
+                "model": one.subject.model,
+                "device_name": one.subject.device_name,
+                "dtype": one.subject.dtype,
+                "engine": one.subject.engine,
+                "max_batch_size": one.max_batch_size,
+                "peak_rps": one.peak_rps,
+                "created": one.created,
+                "versions": dict(one.subject.versions),
+            }
+            for name, one in found.items()
+        }
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        return OK
+    console = output_console()
+    console.print(_listed(found) if found else "no profile is built in so far")
+    return OK
+
+
+def _listed(found: Mapping[str, "ServiceProfile"]) -> "RenderableType":
+    from rich.table import Table
+
+    from results import format as fmt
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("name", "model", "device", "dtype", "engine", "capacity", "measured"):
+        table.add_column(header, no_wrap=header == "name")
+    for name, one in found.items():
+        of = one.subject
+        device = of.device_name or of.device
+        day = one.created.partition("T")[0]
+        table.add_row(name, of.model, device, of.dtype, of.engine, fmt.rate(one.peak_rps), day)
+    return table
 
 
 def _lengths(text: str | None) -> tuple[int, ...]:

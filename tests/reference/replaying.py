@@ -1,0 +1,86 @@
+"""Replays of one model, loaded once: other traces, other loads, other knobs."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from batching import RealClock
+from batching.profiles import load_profile
+from bench.config import load_settings
+from bench.errors import RunFailedError
+from bench.keeping import keep
+from bench.prediction import Known
+from bench.recording import record
+from bench.session import Session
+from bench.simulation import arrivals
+from bench.simulation.loading import Loaded
+from bench.simulation.source import ProfileSource
+from bench.trace_source import load_replayed
+
+
+class Replays:
+    """A model ready to be replayed against.
+
+    Args:
+        model: the keys of `[model]`.
+        path: the profile that predictions are made from.
+        predict: whether each replay is predicted.
+    """
+
+    def __init__(self, model, path, *, predict=True):
+        self.profile = load_profile(path)
+        self._model = model
+        self._predict = predict
+        self.quiet = Console(quiet=True)
+        self._loaded = Loaded(
+            ProfileSource(self.profile),
+            self.profile.subject.model,
+            self.profile.subject.device,
+            self.profile,
+            path,
+        )
+        self._session = None
+
+    @property
+    def source(self):
+        return self._loaded.source
+
+    def settings(self, batcher, replay):
+        """Everything that decides a run."""
+        return load_settings(None, {**self._model, **batcher, **replay})
+
+    def load(self, batcher, replay):
+        """Load the model now, so that it is in no replay's time."""
+        self.session(self.settings(batcher, replay))
+
+    def session(self, settings):
+        """The model under this load, behind these knobs."""
+        if self._session is None:
+            known = Known(self._loaded) if self._predict else None
+            self._session = Session(settings, RealClock(), self.quiet, profiling=known)
+            return self._session
+        spec = load_replayed(settings.replay, self.quiet)
+        replicas = settings.batcher.replicas or 1
+        drawn = arrivals.resolve(spec, settings.replay, self._loaded, replicas)
+        return self._session.serving(settings, drawn)
+
+    def run(self, settings, command, read):
+        """Replay once; `read` is given the analysed run before its folder goes.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted.
+            RunFailedError: nothing was answered.
+        """
+        recording = record(self.session(settings))
+        error = recording.first_error
+        if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+            raise KeyboardInterrupt
+        with tempfile.TemporaryDirectory() as scratch:
+            # What run.json gives as its command is one that does the same.
+            sys.argv = command
+            run = keep(Path(scratch) / "run", recording)
+            if not run.metrics.counts.ok:
+                raise RunFailedError(f"nothing was answered: {error}")
+            return read(run)

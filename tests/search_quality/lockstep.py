@@ -34,11 +34,11 @@ class Tracks:
 
     Attributes:
         draws: as they were resolved.
-        seeds: of the batch times, one a draw.
+        series: which series of batch times each is served with, `[T]`.
     """
 
     draws: Sequence
-    seeds: Sequence[int]
+    series: np.ndarray
 
     def __post_init__(self):
         times_s = [draw.trace.arrival_s for draw in self.draws]
@@ -60,30 +60,37 @@ class Tracks:
         return np.searchsorted(self.shifted_s, capped, side="right") - self.start[track]
 
 
-class _Exact:
+def times_of(source, seeds, largest):
+    """Batch times up to a size: a series for each seed."""
+    return Exact(source, largest) if isinstance(source, ExactSource) else Profiled(
+        source, seeds, largest
+    )
+
+
+class Exact:
     """Batch times of a formula, with nothing around them."""
 
-    def __init__(self, source, seeds, largest):
+    def __init__(self, source, largest):
         self._time_s = np.array([0.0, *(source.model.batch_s(b) for b in range(1, largest + 1))])
 
-    def batch_s(self, track, number, size):
+    def batch_s(self, series, number, size):
         return 0.0, self._time_s[size], 0.0
 
-    def wake_s(self, track, number):
+    def wake_s(self, series, number):
         return 0.0
 
     timer_s = turn_s = wake_s
 
 
 class Profiled:
-    """Batch times drawn from a profile, by track and by the number of the batch.
+    """Batch times drawn from a profile, by series and by the number of the batch.
 
     What is around a batch is drawn by series of their own, so that settings that need one of them
     more often still meet the same times in the others.
 
     Args:
         source: the profile.
-        seeds: one a track.
+        seeds: one a series.
         largest: size of batches.
     """
 
@@ -98,8 +105,8 @@ class Profiled:
         self._ranks = _Table(ranks)
         self.wake_s, self.timer_s, self.turn_s = _Table(wakes), _Table(timers), _Table(turns)
 
-    def batch_s(self, track, number, size):
-        row = (self._ranks(track, number) * self._rows[size]).astype(np.int64)
+    def batch_s(self, series, number, size):
+        row = (self._ranks(series, number) * self._rows[size]).astype(np.int64)
         return self._parts[:, size, row]
 
 
@@ -116,16 +123,16 @@ class _Table:
         self._series = series
         self._values = np.empty((len(series), 0))
 
-    def __call__(self, track, number):
+    def __call__(self, series, number):
         while np.max(number, initial=0) >= self._values.shape[1]:
             more = [list(islice(one, _MORE)) for one in self._series]
             self._values = np.concatenate((self._values, np.array(more)), axis=1)
-        return self._values[track, number]
+        return self._values[series, number]
 
 
 @dataclass
 class Batches:
-    """Every batch of every run, in no order but that of its run's own.
+    """Batches of many runs, those of each run in their order.
 
     Attributes:
         run: which it is of.
@@ -142,47 +149,46 @@ class Batches:
     delivered_s: np.ndarray
 
 
-def lockstep(source, tracks, track, limit, timeout_s, hopeless=None):
+def lockstep(times, tracks, track, limit, timeout_s, watch=None):
     """Serve each run's track to its last request.
 
     Args:
-        source: batch times.
+        times: of batches, as `times_of` makes them.
         tracks: the arrivals.
         track: of each run, `[R]`.
         limit: its largest batch, `[R]`.
         timeout_s: its timeout, seconds, `[R]`.
-        hopeless: told of each step's runs, firsts, sizes and deliveries; now and then asked, without
-            any, which runs `[R]` need not go on.
+        watch: given, it is told of the batches of every step, and none are kept; now and then it is
+            asked which runs, `[R]`, need not go on.
     """
-    times = (_Exact if isinstance(source, ExactSource) else Profiled)(
-        source, tracks.seeds, int(limit.max())
-    )
     live = _Live(tracks, track, limit, timeout_s, times)
     kept = []
     while len(live.run):
         step = live.step()
-        if hopeless is None:
+        if watch is None:
             kept.append(step)
         else:
-            hopeless.take(step)
+            watch.take(step)
             if live.number % _LOOK_EVERY == 0:
-                live.drop(hopeless.runs()[live.run])
+                live.drop(watch.decided()[live.run])
         live.drop(live.head == live.count)
-    if hopeless is not None:
+    if not kept:
         return None
-    return Batches(*map(np.concatenate, zip(*kept, strict=True)))
+    columns = zip(*(vars(step).values() for step in kept), strict=True)
+    return Batches(*map(np.concatenate, columns))
 
 
 class _Live:
     """The runs that are not over: where each stands."""
 
-    _COLUMNS = ("run", "track", "limit", "timeout_s", "count", "start", "last_s", "head", "free_s",
+    _COLUMNS = ("run", "track", "series", "limit", "timeout_s", "count", "start", "last_s", "head", "free_s",
                 "woken", "timed")  # fmt: skip
 
     def __init__(self, tracks, track, limit, timeout_s, times):
         self.tracks, self.times = tracks, times
         self.run = np.arange(len(track))
         self.track, self.limit, self.timeout_s = track, limit, timeout_s
+        self.series = tracks.series[track]
         self.count, self.start = tracks.count[track], tracks.start[track]
         self.last_s = tracks.last_s[track]
         self.head = np.zeros(len(track), np.int64)
@@ -217,14 +223,14 @@ class _Live:
             now_s[waits] = self._wait(waits, until_s[waits])
             arrived[waits] = self.tracks.arrived(self.track[waits], now_s[waits])
         size = np.minimum(arrived - self.head, self.limit)
-        collate_s, execute_s, deliver_s = self.times.batch_s(self.track, self.number, size)
+        collate_s, execute_s, deliver_s = self.times.batch_s(self.series, self.number, size)
         started_s = now_s + collate_s
         completed_s = started_s + execute_s
         delivered_s = completed_s + deliver_s
-        self.free_s = delivered_s + self.times.turn_s(self.track, self.number)
+        self.free_s = delivered_s + self.times.turn_s(self.series, self.number)
         first, self.head = self.head, self.head + size
         self.number += 1
-        return self.run, first, size, started_s, completed_s, delivered_s
+        return Batches(self.run, first, size, started_s, completed_s, delivered_s)
 
     def _wait(self, runs, until_s):
         """When a wait for company is over: full, or the timeout, or the end of the trace."""
@@ -235,12 +241,12 @@ class _Live:
         due_s = np.empty(len(runs))
         due_s[fills] = fills_s[fills] + self._wake_s(runs[fills])
         late = runs[~fills]
-        due_s[~fills] = until_s[~fills] + self.times.timer_s(self.track[late], self.timed[late])
+        due_s[~fills] = until_s[~fills] + self.times.timer_s(self.series[late], self.timed[late])
         self.timed[late] += 1
         return np.minimum(due_s, self.last_s[runs])
 
     def _wake_s(self, runs):
-        delay_s = self.times.wake_s(self.track[runs], self.woken[runs])
+        delay_s = self.times.wake_s(self.series[runs], self.woken[runs])
         self.woken[runs] += 1
         return delay_s
 

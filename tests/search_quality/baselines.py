@@ -29,6 +29,7 @@ from bench.config import BatcherSettings
 
 SEARCHES = ("tpe", "random", "model analyzer")
 LEAST, MOST, WITHOUT_BETTER = 22, 44, 10
+_OTHER = 1_000
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,12 @@ class Search:
         return best.settings, len(tried)
 
     def _plain(self, name):
-        samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        study = self._study(samplers[name](seed=self.seed))
+        # TPE begins at random too: of the same seed, the two would be one search for a while.
+        study = self._study(
+            optuna.samplers.TPESampler(seed=self.seed)
+            if name == "tpe"
+            else optuna.samplers.RandomSampler(seed=_OTHER + self.seed)
+        )
         while self._affordable():
             trial = study.ask()
             one = self._try(self.space.settings(self.space.suggest(trial)))

@@ -100,6 +100,7 @@ class Handed:
         draws: under how many draws the winner was run.
         run_s: what a run cost.
         window_s: length of one.
+        outcome: of the race: who won it, or that nobody seemed to meet the SLO.
     """
 
     settings: object
@@ -107,6 +108,7 @@ class Handed:
     draws: int
     run_s: float
     window_s: float
+    outcome: str
 
 
 def raced(objective, limit, source, traffic, goal, references):
@@ -138,8 +140,9 @@ def raced(objective, limit, source, traffic, goal, references):
     race = Race(list(arms), MOST_RACE_DRAWS)
     _play(race, device, arms, draws, RACE_SHARE * budget_s)
     winner = race.winner(lambda name: simplicity(arms[name]))
+    outcome = f"{winner} won"
     if winner is None:
-        winner = "recommended"
+        winner, outcome = "recommended", "none met the SLO"
     others = [name for name in ("default",) if name in arms and name != winner]
     each_s = device.run_s * (1 + len(others))
     count = min(CONFIRM_DRAWS[1], int((budget_s - device.spent_s) / each_s))
@@ -148,14 +151,16 @@ def raced(objective, limit, source, traffic, goal, references):
     final = winner
     for name in others:
         effect = confirmation.effect(winner, name, 0.05)
-        if effect is not None and effect.high >= 0.0:
-            final = name  # no gain was shown: keep what is there
+        missed = sum(one.excess for one in race.of(name)) > 0.0
+        if effect is not None and effect.high >= 0.0 and not (missed or name in race.dropped):
+            final, outcome = name, f"kept {name}"  # no gain was shown
     return Handed(
         settings=arms[final],
         spent_s=PROFILE_S + device.spent_s,
         draws=len(race.of(winner)) + count,
         run_s=device.run_s,
         window_s=window_s,
+        outcome=outcome,
     )
 
 

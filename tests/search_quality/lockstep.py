@@ -62,8 +62,10 @@ class Tracks:
 
 def times_of(source, seeds, largest):
     """Batch times up to a size: a series for each seed."""
-    return Exact(source, largest) if isinstance(source, ExactSource) else Profiled(
-        source, seeds, largest
+    return (
+        Exact(source, largest)
+        if isinstance(source, ExactSource)
+        else Profiled(source, seeds, largest)
     )
 
 

@@ -130,9 +130,7 @@ def surface(case, truth):
     hopeful = [i for value, i in sorted(able) if value - leading <= HOPELESS][:MOST_HOPEFUL]
     near = [first[i].value for i in hopeful]
     again = truth.judge([cells[i] for i in hopeful], 0, near=near)
-    met = [
-        (sign * one.value, i) for one, i in zip(again, hopeful, strict=True) if one.usable
-    ]
+    met = [(sign * one.value, i) for one, i in zip(again, hopeful, strict=True) if one.usable]
     value, best = min(met)
     behind = sorted(value - leading for value, _ in able)
     return Surface(
@@ -200,6 +198,7 @@ def report(case):
         "cells that qualify": flat.cells[1],
         "cells within 2, 5, 20 %": flat.near,
         "worst cell": flat.spread,
+        "on the device": handed.outcome,
         "device_s": handed.spent_s,
         "window_s": handed.window_s,
         "draws of the winner": handed.draws,

@@ -125,9 +125,7 @@ class Truth:
         until_s = tracks.window_s[batches.run % each]
         busy_s = np.minimum(batches.completed_s, until_s) - np.minimum(batches.started_s, until_s)
         busy_s = np.bincount(batches.run // each, busy_s, len(settings))
-        return [
-            self._judged(*numbers) for numbers in zip(latency_s, busy_s / answers, strict=True)
-        ]
+        return [self._judged(*numbers) for numbers in zip(latency_s, busy_s / answers, strict=True)]
 
     def _judged(self, latency_s, device_s):
         excess = 0.0
@@ -170,9 +168,7 @@ class Truth:
         for begin in range(0, len(pairs), largest):
             among = ordered[begin : begin + largest]
             rungs = sorted({pairs[i][1] for i in among})
-            tracks = self._tracks(
-                first, count, [self.offered_rps * step**rung for rung in rungs]
-            )
+            tracks = self._tracks(first, count, [self.offered_rps * step**rung for rung in rungs])
             of = [rungs.index(pairs[i][1]) * count + np.arange(count) for i in among]
             runs = _runs([pairs[i][0] for i in among], of)
             watch = _Lateness(tracks, runs[0], count, self.limit)

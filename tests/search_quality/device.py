@@ -6,10 +6,10 @@ window, and a run is set up and written down.
 """
 
 from dataclasses import dataclass, replace
-from math import inf, log
+from math import inf, log, log1p
 
 from bench.simulation.runner import Setup
-from bench.tuning.choosing import simplicity
+from bench.tuning.choosing import TIE, simplicity
 from bench.tuning.device import (
     CONFIRM_DRAWS,
     MOST_RACE_DRAWS,
@@ -151,7 +151,7 @@ def raced(objective, limit, source, traffic, goal, references):
     final = winner
     for name in others:
         effect = confirmation.effect(winner, name, 0.05)
-        missed = sum(one.excess for one in race.of(name)) > 0.0
+        missed = sum(one.excess for one in race.of(name)) > log1p(TIE) * len(race.of(name))
         if effect is not None and effect.high >= 0.0 and not (missed or name in race.dropped):
             final, outcome = name, f"kept {name}"  # no gain was shown
     return Handed(

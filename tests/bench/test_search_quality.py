@@ -52,7 +52,7 @@ def test_runs_in_lockstep_form_the_very_batches_of_the_engine(source, trace):
     track, limit, timeout_ms = map(np.array, zip(*runs, strict=True))
     seeds = (5, 6, 7)
     times = times_of(source, seeds, 32)
-    batches = lockstep(times, tracks, track, limit, timeout_ms / 1e3)
+    batches = lockstep(times, tracks, (track, limit, timeout_ms / 1e3))
     for number, (of, size, wait_ms) in enumerate(runs):
         policy = Setup(
             BatcherSettings(max_batch_size=size, batch_timeout_ms=wait_ms), source

@@ -11,13 +11,14 @@ measurements that met the SLO; if none did, the one that missed it least.
 `model analyzer`: a reading of the Optuna mode of Triton's Model Analyzer, from its source
 (github.com/triton-inference-server/model_analyzer, `optuna_run_config_generator.py` of 2024, and
 docs/config_search.md). What was read: the default configuration is measured first; TPE as it comes
-maximises the gain over it; a trial is one measurement; batch sizes are powers of two, delays a list
-that the user gives; between 5 and 10 % of the space is tried, and past the 5 % it ends after 10
-trials without a better one; constraints play no part in the score and are applied when results are
-filtered. What is our reading: its default space has 440 configurations (8 batch sizes x 5 instance
-counts x 11 concurrencies), hence 22 to 44 trials, and that many it gets here too, for powers of two
-x the ten delays of the grid, in place of instances and concurrencies, which a load that is given has
-no use for. Five to ten percent of these 80 to 90 would be 4 to 9 trials, all of them at random.
+maximises the gain over it; a trial is one measurement; batch sizes are powers of two, delays a
+list that the user gives; a minimum and a maximum share of the space is tried, 5 and 10 % unless
+told, and past the minimum it ends after 10 trials without a better one; constraints play no part
+in the score and are applied when results are filtered. What is our reading: its default space has
+440 configurations (8 batch sizes x 5 instance counts x 11 concurrencies), hence 22 to 44 trials,
+and that many it gets here too, for powers of two x the ten delays of the grid, in place of
+instances and concurrencies, which a load that is given has no use for. Five to ten percent of
+these 80 to 90 would be 4 to 9 trials, all of them at random.
 """
 
 from dataclasses import dataclass

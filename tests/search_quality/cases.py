@@ -86,6 +86,6 @@ def chosen(words, draws, seeds):
     """The cases that are asked for: all, or those that a word names."""
     for case in product(MODELS, TRACES, OBJECTIVES):
         known = zip(case, (MODELS, TRACES, OBJECTIVES), strict=True)
-        if all(word in words or set(words).isdisjoint(among) for word, among in known):
-            if case[1] != RECORDING or "DYNBATCH_RECORDING" in os.environ:
-                yield Asked(*case, draws, seeds)
+        named = all(word in words or set(words).isdisjoint(among) for word, among in known)
+        if named and (case[1] != RECORDING or "DYNBATCH_RECORDING" in os.environ):
+            yield Asked(*case, draws, seeds)

@@ -111,24 +111,23 @@ class Handed:
     outcome: str
 
 
-def raced(objective, limit, source, traffic, goal, references):
+def raced(question, source, traffic, goal):
     """Race and confirmation as `bench.tuning.device` has them, on the simulated device.
 
     Args:
-        objective, limit: what is asked.
+        question: what is asked.
         source: batch times.
         traffic: the arrivals.
         goal: what was found in simulation.
-        references: the settings to be beaten, by name.
     """
-    at = traffic
+    objective, limit, at = question.asked, question.limit, traffic
     if objective.name == "capacity":
         at = traffic.at(VERIFIED_AT * goal.answer.score.value * traffic.replay.time_scale
                         / traffic.rate_rps)  # fmt: skip
     offered_rps = at.rate_rps / traffic.replay.time_scale
     arms = {
         name: settings
-        for name, settings in _arms(goal, references).items()
+        for name, settings in _arms(goal, question.references(source)).items()
         if Setup(settings, source).limit_rps() > offered_rps
     }
     budget_s = BUDGET_S - PROFILE_S

@@ -1,13 +1,14 @@
 """The `timeout` policy on one worker, thousands of runs at once: one step is a batch of each run.
 
-`bench.simulation.engine` simulates one run, with any policy, at some microseconds a batch. The truth
-that a search is judged by needs 90 settings x 300 draws, and for a capacity that at many loads. So
-this is a second simulator, written from the rules and not from the engine, with arrays over runs in
-place of an event queue; `tests/bench/test_search_quality.py` holds the two to the very same times.
+`bench.simulation.engine` simulates one run, with any policy, at some microseconds a batch. The
+truth that a search is judged by needs 90 settings x 300 draws, and for a capacity that at many
+loads. So this is a second simulator, written from the rules and not from the engine, with arrays
+over runs in place of an event queue; ten times as fast. `tests/bench/test_search_quality.py` holds
+the two to the very same times.
 
-When a worker is free at t and k requests wait, the oldest of which arrived at a, a batch goes
+When the worker is free at t and k requests wait, the oldest since a, a batch goes
 
-    at t                                if k >= limit, or t >= a + timeout, or nothing comes any more
+    at t                                if k >= limit, or t >= a + timeout, or no more come
     when the limit-th arrives (+ wake)  if that is no later than a + timeout
     at a + timeout (+ timer)            else, with whatever has come by then
 
@@ -151,19 +152,17 @@ class Batches:
     delivered_s: np.ndarray
 
 
-def lockstep(times, tracks, track, limit, timeout_s, watch=None):
+def lockstep(times, tracks, runs, watch=None):
     """Serve each run's track to its last request.
 
     Args:
         times: of batches, as `times_of` makes them.
         tracks: the arrivals.
-        track: of each run, `[R]`.
-        limit: its largest batch, `[R]`.
-        timeout_s: its timeout, seconds, `[R]`.
+        runs: of each its track, its largest batch and its timeout in seconds, `[R]` each.
         watch: given, it is told of the batches of every step, and none are kept; now and then it is
             asked which runs, `[R]`, need not go on.
     """
-    live = _Live(tracks, track, limit, timeout_s, times)
+    live = _Live(tracks, times, *runs)
     kept = []
     while len(live.run):
         step = live.step()
@@ -183,10 +182,11 @@ def lockstep(times, tracks, track, limit, timeout_s, watch=None):
 class _Live:
     """The runs that are not over: where each stands."""
 
-    _COLUMNS = ("run", "track", "series", "limit", "timeout_s", "count", "start", "last_s", "head", "free_s",
+    _COLUMNS = ("run", "track", "series", "limit", "timeout_s", "count", "start", "last_s", "head",
+                "free_s",
                 "woken", "timed")  # fmt: skip
 
-    def __init__(self, tracks, track, limit, timeout_s, times):
+    def __init__(self, tracks, times, track, limit, timeout_s):
         self.tracks, self.times = tracks, times
         self.run = np.arange(len(track))
         self.track, self.limit, self.timeout_s = track, limit, timeout_s

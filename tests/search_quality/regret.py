@@ -6,7 +6,7 @@ best where more is better; below 0 the search beat the grid. A setting that miss
 than 2 % there, or cannot carry the load, is of no use, whatever its value: its regret is infinite.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, inf, isfinite, log
 
 import numpy as np
@@ -45,7 +45,7 @@ class Case:
     window_s: float
     sizes: int = 9
     timeouts: int = 10
-    effort: Effort = Effort()
+    effort: Effort = field(default_factory=Effort)
     seeds: int = 5
 
     @property
@@ -69,10 +69,7 @@ class Case:
 
     def race(self, goal):
         """Stage 2: on the device."""
-        references = self.question.references(self.source)
-        return raced(
-            self.objective, self.question.limit, self.source, self.traffic, goal, references
-        )
+        return raced(self.question, self.source, self.traffic, goal)
 
     def others(self, budget_s, window_s):
         """What searches without a profile hand over: name -> a (setting, trials) for each seed."""

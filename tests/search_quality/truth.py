@@ -20,6 +20,7 @@ UNSEEN = 1_000_003
 # differ by, where a lone request is held for exactly what the limit leaves.
 DUST_S = 1e-9
 LOWEST = 0.01
+_STRIDE = 4
 # Requests simulated at once: a few hundred MB.
 _AT_ONCE = 4_000_000
 
@@ -89,7 +90,11 @@ class Truth:
         if self.objective.name == "capacity":
             return self._capacities(settings, first, count, near, step)
         able = [self.offered_rps <= STABLE * self.limit_rps(one) for one in settings]
-        found = iter(self._at_load([one for one, its in zip(settings, able) if its], first, count))
+        found = iter(
+            self._at_load(
+                [one for one, its in zip(settings, able, strict=True) if its], first, count
+            )
+        )
         return [next(found) if its else Judged(inf, inf) for its in able]
 
     def limit_rps(self, settings):
@@ -111,7 +116,7 @@ class Truth:
     def _chunk(self, settings, tracks):
         each = len(tracks.draws)
         batches = lockstep(
-            self._times(), tracks, *_runs(settings, [np.arange(each)] * len(settings))
+            self._times(), tracks, _runs(settings, [np.arange(each)] * len(settings))
         )
         # Runs are ordered by setting, then by draw: so are the requests of a setting, and they are
         # those of the tracks.
@@ -172,7 +177,7 @@ class Truth:
             of = [rungs.index(pairs[i][1]) * count + np.arange(count) for i in among]
             runs = _runs([pairs[i][0] for i in among], of)
             watch = _Lateness(tracks, runs[0], count, self.limit)
-            lockstep(self._times(), tracks, *runs, watch)
+            lockstep(self._times(), tracks, runs, watch)
             met |= dict(zip(among, (watch.late <= watch.allowed).tolist(), strict=True))
         return [met[i] for i in range(len(pairs))]
 
@@ -230,29 +235,25 @@ class _Lateness:
 
 
 def _climb(bottom, top, start):
-    """Bracket and bisect: yields a rung, is sent whether it was met, returns the highest or None."""
+    """The highest rung that is met, None if there is none: yields rungs, is sent whether each is.
+
+    In strides that double from `start`, up while it is met or down while it is not, then bisection.
+    """
     if top < bottom:
         return None
-    rung, stride, low = max(bottom, min(start, top)), 4, None
-    if (yield rung):
-        low = high = rung
-        while low == high:
-            if low == top:
-                return top
-            rung, stride = min(low + stride, top), 2 * stride
-            if (yield rung):
-                low = rung
+    rung, stride = max(bottom, min(start, top)), _STRIDE
+    met = yield rung
+    low, high = (rung, None) if met else (None, rung)
+    end, way = (top, 1) if met else (bottom, -1)
+    while low is None or high is None:
+        if rung == end:
+            return low
+        rung = min(max(rung + way * stride, bottom), top)
+        stride *= 2
+        if (yield rung):
+            low = rung
+        else:
             high = rung
-    else:
-        high = rung
-        while low is None:
-            if high == bottom:
-                return None
-            rung, stride = max(high - stride, bottom), 2 * stride
-            if (yield rung):
-                low = rung
-            else:
-                high = rung
     while high - low > 1:
         middle = (low + high) // 2
         if (yield middle):

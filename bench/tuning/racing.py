@@ -172,8 +172,15 @@ class Race:
         return list(reversed(arms)) if draw % 2 else arms
 
     def _meets(self, arm: str) -> bool:
+        """Whether it meets the SLO, or misses it by what counts as a tie and by no certainty.
+
+        What makes best use of an SLO lies at its edge, and there half of all races miss it by luck.
+        """
         excess = [measured.excess for measured in self.of(arm)]
-        return bool(excess) and sum(excess) / len(excess) <= 0.0
+        mean = sum(excess) / max(1, len(excess))
+        if mean <= 0.0 or not mean <= log1p(TIE):
+            return bool(excess) and mean <= 0.0
+        return len(excess) > 1 and effect_of(excess, ERROR).low <= 0.0
 
     def _look(self) -> None:
         """Drop who is surely worse than the leader, or surely misses the SLO."""

@@ -10,7 +10,8 @@ number of finished trials, so that a search that was cut off goes on exactly as 
 
 What is tried first is not left to chance: the settings the caller names, then timeout 0 with batch
 sizes of powers of two. With late binding, timeout 0 is within a few percent of the least p99 for
-most curves of time against batch size, so the search begins on the ridge that it is to beat.
+most curves of time against batch size, so the search begins on the ridge that it is to beat. Where
+a trial costs nothing, every other one after that is a neighbour of the best; see `polishing`.
 """
 
 import json
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.tuning.objectives import Objective, Score
+from bench.tuning.polishing import neighbours
 from bench.tuning.space import Choice, Knobs, Space, Value, Whole
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Tuner:
         patience: it ends after so many without progress.
         seed: of all proposals.
         first: settings to try before any others; those that the space does not hold are left out.
+        polish: make every other trial a neighbour of the best, as long as there are untried ones.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Tuner:
         patience: int = PATIENCE,
         seed: int = 0,
         first: Sequence[Knobs] = (),
+        polish: bool = False,
     ) -> None:
         self._study = study
         self._space = space
@@ -95,6 +99,7 @@ class Tuner:
         self._trials = trials
         self._patience = patience
         self._seed = seed
+        self._polish = polish
         self._asked: dict[int, optuna.Trial] = {}
         self._finished = list(_finished(study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
@@ -112,6 +117,7 @@ class Tuner:
 
         if self.over:
             return None
+        self._queue_neighbour()
         for repeats in range(_MOST_REPEATS):
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=self._sampler_seed(repeats),
@@ -172,6 +178,17 @@ class Tuner:
         if done <= self._random:
             return False
         return done - self._last_progress() >= self._patience
+
+    def _queue_neighbour(self) -> None:
+        """Put the next neighbour of the best in front, if it is its turn and one is left."""
+        best, done = self.best, len(self._finished)
+        if not self._polish or best is None or done < self._random or done % 2:
+            return
+        left = (
+            knobs for knobs in neighbours(self._space, best.knobs) if _key(knobs) not in self._known
+        )
+        if (knobs := next(left, None)) is not None:
+            self._study.enqueue_trial(knobs, skip_if_exists=True)
 
     def _last_progress(self) -> int:
         """How many trials there were when the best last got better by more than a trifle."""

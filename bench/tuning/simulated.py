@@ -5,6 +5,7 @@ So the best of them are simulated again on more and other draws, from which one 
 are numbered: the first are the search's, those after them this one's.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,6 +25,7 @@ from bench.tuning.choosing import (
 )
 from bench.tuning.evaluation import Simulator, Traffic, draws_for
 from bench.tuning.objectives import CapacityWithin, Objective
+from bench.tuning.polishing import look_around
 from bench.tuning.question import Question
 from bench.tuning.search import Finished, Tuner, best_of
 from bench.tuning.space import Space
@@ -204,6 +206,7 @@ class SimulatedSearch:
             patience=question.patience if asked else max(1, question.patience // _OTHERS),
             seed=question.seed,
             first=held,
+            polish=True,
         )
         simulator = self._searching(objective)
         if isinstance(objective, CapacityWithin):
@@ -233,6 +236,13 @@ class SimulatedSearch:
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
+        candidates = look_around(
+            candidates,
+            space,
+            objective,
+            lambda settings: self._candidate(closely, objective, settings),
+            _FINALISTS,
+        )
         sign = -1.0 if objective.maximise else 1.0
         chosen = choose(candidates, objective)
         nearest = min(
@@ -324,8 +334,10 @@ def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> li
     """Trials in the order in which they deserve a closer look.
 
     In turn the best one left, and the simplest one left of those near the best; then, where there
-    are any that violate something, the least violating.
+    are any that violate something, the least violating. Of those that did exactly the same, as
+    where a batch always fills before its timeout, the simplest stands for all.
     """
+    trials = different(trials, space)
     sign = -1.0 if objective.maximise else 1.0
     best = best_of(trials, objective)
     by_value = sorted(
@@ -347,6 +359,17 @@ def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> li
         if i < len(near):
             turns.append(near[i])
     return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
+
+
+def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
+    """Without those that did what a simpler one did: the same to the last digit in all respects."""
+    simplest: dict[str, tuple[object, Finished]] = {}
+    for trial in trials:
+        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
+        rank = simplicity(space.settings(trial.knobs))
+        if not trial.facts or did not in simplest or rank < simplest[did][0]:  # type: ignore[operator]
+            simplest[did if trial.facts else str(trial.number)] = (rank, trial)
+    return [trial for _, trial in simplest.values()]
 
 
 def _ratio(trial: Finished, best: Finished, sign: float) -> float:

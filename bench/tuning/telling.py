@@ -1,7 +1,7 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
-from collections.abc import Iterator
-from math import exp, isfinite
+from collections.abc import Iterator, Mapping
+from math import exp, isfinite, log1p
 from typing import Any
 
 from rich.table import Table
@@ -42,6 +42,8 @@ def keeps(result: Result) -> str | None:
     verified = result.verified
     if verified is not None and verified.winner == name:
         return name
+    if verified is not None and _lost(verified.race.get(name)):
+        return None
     gain = _gain_over(result, name)
     if gain is not None:
         maximise = maximised(result)
@@ -51,6 +53,14 @@ def keeps(result: Result) -> str | None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
     return name if better < 1.0 + TIE else None
+
+
+def _lost(raced: Mapping[str, Any] | None) -> bool:
+    """Whether a setting was dropped from the race, or missed the SLO in it: not one to keep."""
+    if raced is None:
+        return False
+    excess = raced["slo_excess"]
+    return raced["dropped_after"] is not None or excess is None or excess > log1p(TIE)
 
 
 def final(result: Result) -> Candidate | None:

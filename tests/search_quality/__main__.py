@@ -1,69 +1,141 @@
-"""`make search-quality`: regret of what `dynbatch tune` finds in simulation.
+"""`make search-quality`: regret of what `dynbatch tune` finds, beside other ways to search.
 
-python -m tests.search_quality [draws] [model, trace or objective ...]
+Cases are independent and run in processes of their own. Each is kept as soon as it is done, so a
+table that was cut off goes on where it was, if its FILE is still there.
 """
 
+import argparse
+import json
+import multiprocessing
+import os
+import platform
 import sys
-import time
-from itertools import product
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from batching import RealClock, load_model
-from bench.config import ReplaySettings
-from bench.simulation.source import ExactSource
-from bench.tuning.evaluation import Traffic
-from bench.tuning.objectives import Limit, Statistic
-from tests.search_quality.regret import question_of, search_regret
+from results.run import write_text
+from tests.search_quality.baselines import SEARCHES
+from tests.search_quality.cases import (
+    LIMIT_S,
+    LOAD,
+    MODELS,
+    OBJECTIVES,
+    TRACES,
+    WINDOW_S,
+    carry_out,
+    chosen,
+)
+from tests.search_quality.regret import ALLOWED
 
-MODELS = ("affine:5,0.1", "roofline:0.5,4,0.25")
-TRACES = ("poisson.json", "bursty.json")
-OBJECTIVES = ("latency", "device-time", "capacity")
-# Between what a lone request needs and what the emptiest device could hold it for.
-LIMIT_S = 0.03
-LOAD, WINDOW_S = 0.3, 5.0
-ALLOWED = 0.02
-
-
-def cases(only):
-    """Every model under every trace, for every objective; or those that a word of `only` names."""
-    limit = Limit(Statistic(0.99), LIMIT_S)
-    for case in product(MODELS, TRACES, OBJECTIVES):
-        known = zip(case, (MODELS, TRACES, OBJECTIVES), strict=True)
-        if all(word in only or set(only).isdisjoint(among) for word, among in known):
-            yield *case, question_of(case[2], None if case[2] == "latency" else limit)
+DEAREST = 1.0 / 15.0
 
 
-def main(draws, only):
-    """Print a table; exit code 1 if a regret is beyond 2 %."""
-    table = Table("model", "trace", "objective", "trials", "recommended", "best of grid", "regret",
-                  "SLO missed by", "cells within 2 / 5 / 20 %", "worst cell", "took")  # fmt: skip
-    worst = 0.0
-    for model, trace, objective, question in cases(only):
-        began_s = time.monotonic()
-        source = ExactSource(load_model(model, clock=RealClock()))
-        asked = ReplaySettings(trace=trace, utilization=LOAD, duration=10.0)
-        traffic = Traffic.of(asked, lambda source=source: source.peak_rps)
-        fewer = 4 if objective == "capacity" else 1
-        found = search_regret(
-            question, source, traffic, draws=draws // fewer, window_s=WINDOW_S, first=10
-        )
-        worst = max(worst, found.regret)
-        table.add_row(
-            model, trace, objective, str(found.trials), found.recommended, found.best,
-            f"{100 * found.regret:+.2f} %", f"{100 * max(0.0, found.slo):.2f} %",
-            " / ".join(f"{100 * share:.0f} %" for share in found.near) + f" of {found.cells}",
-            f"x {found.spread:.3g}", f"{time.monotonic() - began_s:.0f} s",
+def said(regret):
+    """A regret, or that the setting is of no use."""
+    return "misses SLO" if regret is None else f"{100 * regret:+.2f} %"
+
+
+def middle_and_worst(regrets):
+    """Over the seeds of a search."""
+    ordered = sorted(regrets, key=lambda regret: float("inf") if regret is None else regret)
+    return f"{said(ordered[(len(ordered) - 1) // 2])}, {said(ordered[-1])}"
+
+
+def tables(rows):
+    """What was found, and how much that says."""
+    regrets = Table("model", "trace", "objective", "found", "regret", "as simulated", "timeout 0",
+                    *(f"{name}: median, worst" for name in SEARCHES), title="Regret")  # fmt: skip
+    surfaces = Table("model", "trace", "objective", "trials", "best of grid",
+                     "cells within 2 / 5 / 20 %", "worst cell", "device s", "of grid's",
+                     "SLO missed by", "device", "took", title="Surface and cost")  # fmt: skip
+    for row in rows:
+        name = (row["model"], row["trace"], row["objective"])
+        regrets.add_row(
+            *name, row["handed over"], said(row["regret"]), said(row["regret as simulated"]),
+            said(row["regret of plain"]),
+            *(middle_and_worst(row["others"][other]["regrets"]) for other in SEARCHES),
         )  # fmt: skip
-        print(model, trace, objective, f"{100 * found.regret:+.2f} %", flush=True)
-    Console(width=200).print(table)
-    slo = f"p99 <= {1e3 * LIMIT_S:g} ms"
-    print(f"{draws} draws of {WINDOW_S:g} s at {100 * LOAD:.0f} % load; {slo};", end=" ")
-    print("for capacity a quarter of the draws, at each load that was tried")
-    return 0 if worst <= ALLOWED else 1
+        near = " / ".join(f"{100 * share:.0f}" for share in row["cells within 2, 5, 20 %"])
+        missed = row["slo missed by"]
+        surfaces.add_row(
+            *name, str(row["trials"]), row["best of grid"],
+            f"{near} of {row['cells that qualify']}", f"x {row['worst cell']:.3g}",
+            f"{row['device_s']:.0f}", f"1/{1 / row['cost']:.0f}",
+            "load" if missed is None else f"{100 * missed:.2f} %", row["on the device"],
+            f"{row['took_s']:.0f} s",
+        )  # fmt: skip
+    return regrets, surfaces
+
+
+def kept(path):
+    """What an earlier call has found."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["cases"]
+    except FileNotFoundError:
+        return {}
+
+
+def carry_all_out(cases, path, processes):
+    """Whatever is not in the file yet; the file holds every result as soon as there is one."""
+    known = kept(path)
+    todo = [asked for asked in cases if asked.key not in known]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        running = {pool.submit(carry_out, asked): asked for asked in todo}
+        for number, future in enumerate(as_completed(running), 1):
+            asked, row = running[future], future.result()
+            known[asked.key] = row
+            write_text(path, json.dumps({**environment(), "cases": known}, indent=1) + "\n")
+            print(
+                f"{number}/{len(todo)} {asked.model} {asked.trace} {asked.objective}: "
+                f"{said(row['regret'])}, {row['took_s']:.0f} s",
+                flush=True,
+            )
+    return [known[asked.key] for asked in cases]
+
+
+def environment():
+    """What the results may depend on."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "optuna")},
+        "load": LOAD,
+        "slo": f"p99<={1e3 * LIMIT_S:g}ms",
+    }
+
+
+def main():
+    """Print the tables; exit code 1 if a regret is beyond 2 %, or a search too dear."""
+    parser = argparse.ArgumentParser("python -m tests.search_quality", description=__doc__)
+    parser.add_argument("words", nargs="*", help="models, traces or objectives; default all")
+    parser.add_argument("--draws", type=int, default=300, help="of the truth, in two halves")
+    parser.add_argument("--seeds", type=int, default=5, help="of each other kind of search")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("search-quality.json"), metavar="FILE")
+    options = parser.parse_args()
+    unknown = set(options.words) - {*MODELS, *TRACES, *OBJECTIVES}
+    if unknown:
+        known = ", ".join((*MODELS, *TRACES, *OBJECTIVES))
+        parser.error(f"words must be of {known}, but got {', '.join(sorted(unknown))}")
+    cases = list(chosen(options.words, options.draws, options.seeds))
+    rows = carry_all_out(cases, options.out, options.processes)
+    console = Console(width=190)
+    for table in tables(rows):
+        console.print(table)
+    print(
+        f"{options.draws} draws of {min(WINDOW_S.values()):g} to {max(WINDOW_S.values()):g} s at "
+        f"{100 * LOAD:.0f} % load, the best cell chosen on one half and all judged on the other; "
+        f"SLO p99 <= {1e3 * LIMIT_S:g} ms; all results in {options.out}"
+    )
+    if "DYNBATCH_RECORDING" not in os.environ:
+        print("without a recording: DYNBATCH_RECORDING=FILE names one")
+    within = all(row["regret"] is not None and row["regret"] <= ALLOWED for row in rows)
+    return 0 if within and all(row["cost"] <= DEAREST for row in rows) else 1
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    sys.exit(main(count, sys.argv[2:]))
+    sys.exit(main())

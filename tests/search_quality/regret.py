@@ -1,93 +1,226 @@
 """How far a recommendation is from the best of an exhaustive grid, on draws that neither saw.
 
 The draws of the truth are of another seed than the search's. The grid's best is chosen on one half
-of them; it and the recommendation are judged on the other. Regret is recommended / best - 1, or
-1 - recommended / best where more is better; below 0 the search beat the grid.
+of them; it and everything else are judged on the other. Regret is value / best - 1, or 1 - value /
+best where more is better; below 0 the search beat the grid. A setting that misses the SLO by more
+than 2 % there, or cannot carry the load, is of no use, whatever its value: its regret is infinite.
 """
 
-from dataclasses import dataclass, replace
-from math import exp, log
+from dataclasses import dataclass, field
+from math import exp, inf, isfinite, log
 
+import numpy as np
 import optuna
 
-from bench.tuning.evaluation import Simulator
-from bench.tuning.question import Question
+from bench.tuning.question import PLAIN, Question
 from bench.tuning.simulated import Effort, SimulatedSearch
+from tests.search_quality.baselines import SEARCHES, Search
+from tests.search_quality.device import Device, raced
+from tests.search_quality.truth import Truth
 
-# Cells this far behind the best on the first draws are not worth the rest of them.
-HOPELESS = 0.1
+ALLOWED = 0.02
+# A first look at few draws and rough steps of load; who is this far behind then is not the best.
+GLANCE, HOPELESS, MOST_HOPEFUL, ROUGHLY = 16, 0.1, 24, 1.01
 
 
 @dataclass(frozen=True)
-class Regret:
-    """What came of one search.
+class Case:
+    """What is asked, and of what.
 
     Attributes:
-        regret: as the module's docstring has it.
-        slo: how far the recommendation misses the SLO on the draws it is judged on; 0 or less: not.
-        recommended, best: settings of search and grid.
-        near: share of the grid's cells within 2, 5 and 20 % of its best, of those that qualify.
-        cells: how many qualify.
-        spread: between the best and the worst of them, as a ratio.
-        trials: settings that were searched.
+        question: the objective, and how long to look.
+        source: batch times: both what is searched with and the truth.
+        traffic: the arrivals.
+        draws: of the truth, both halves together.
+        window_s: length of each.
+        sizes, timeouts: of the grid.
+        effort: of the search.
+        seeds: how many searches of each other kind.
     """
 
-    regret: float
-    slo: float
-    recommended: str
-    best: str
+    question: Question
+    source: object
+    traffic: object
+    draws: int
+    window_s: float
+    sizes: int = 9
+    timeouts: int = 10
+    effort: Effort = field(default_factory=Effort)
+    seeds: int = 5
+
+    @property
+    def objective(self):
+        """The one that is asked for: only it is judged."""
+        return self.question.asked
+
+    def search(self):
+        """Stage 1 of a tuning: in simulation."""
+        references = self.question.references(self.source)
+        search = SimulatedSearch(
+            self.question,
+            self.source,
+            self.traffic,
+            optuna.storages.InMemoryStorage(),
+            "regret",
+            effort=self.effort,
+        )
+        name = next(iter(self.question.goals))
+        return search._goal(name, self.objective, list(references.values()), asked=True)
+
+    def race(self, goal):
+        """Stage 2: on the device."""
+        return raced(self.question, self.source, self.traffic, goal)
+
+    def others(self, budget_s, window_s):
+        """What searches without a profile hand over: name -> a (setting, trials) for each seed."""
+        space = self.question.space(self.source, self.objective)
+        delays_ms = tuple(dict.fromkeys(c.batch_timeout_ms for c in self.cells()))
+        found = {}
+        for name in SEARCHES:
+            for seed in range(self.seeds):
+                device = Device(
+                    self.objective, self.question.limit, self.source, self.traffic, window_s
+                )
+                search = Search(space, delays_ms, device, budget_s, seed)
+                found.setdefault(name, []).append(search.run(name))
+        return found
+
+    def cells(self):
+        """The grid."""
+        space = self.question.space(self.source, self.objective)
+        return grid(space, self.sizes, self.timeouts)
+
+    def truth(self):
+        """What knows better."""
+        return Truth(
+            self.objective, self.question.limit, self.source, self.traffic, self.draws,
+            self.window_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The grid, judged on one half of the draws.
+
+    Attributes:
+        best: its best setting.
+        value: of that.
+        near: share of the cells that qualify within 2, 5 and 20 % of it.
+        cells: how many there are, and how many qualify.
+        spread: between the best and the worst that qualifies, as a ratio.
+    """
+
+    best: object
+    value: float
     near: tuple[float, float, float]
-    cells: int
+    cells: tuple[int, int]
     spread: float
-    trials: int
 
 
-def search_regret(question, source, traffic, *, draws, window_s, first=20, sizes=9, timeouts=10,
-                  effort=None):  # fmt: skip
-    """Search, sweep a grid, and compare the two on draws of their own."""
-    effort = effort or Effort()
-    # Only the goal that is asked for is judged.
-    search = SimulatedSearch(
-        question, source, traffic, optuna.storages.InMemoryStorage(), "regret", effort=effort
+def surface(case, truth):
+    """Sweep the grid; cells far behind at a first look are not looked at again."""
+    cells = case.cells()
+    sign = -1.0 if case.objective.maximise else 1.0
+    first = truth.judge(cells, 0, draws=GLANCE, step=ROUGHLY)
+    able = [(sign * log(one.value), i) for i, one in enumerate(first) if _qualifies(one)]
+    leading = min(able)[0]
+    hopeful = [i for value, i in sorted(able) if value - leading <= HOPELESS][:MOST_HOPEFUL]
+    near = [first[i].value for i in hopeful]
+    again = truth.judge([cells[i] for i in hopeful], 0, near=near)
+    met = [(sign * one.value, i) for one, i in zip(again, hopeful, strict=True) if one.usable]
+    value, best = min(met)
+    behind = sorted(value - leading for value, _ in able)
+    return Surface(
+        best=cells[best],
+        value=abs(value),
+        near=tuple(sum(d <= log(1 + t) for d in behind) / len(behind) for t in (0.02, 0.05, 0.2)),
+        cells=(len(cells), len(behind)),
+        spread=exp(behind[-1]),
     )
-    objective = question.asked
-    name = next(iter(question.goals))
-    goal = search._goal(name, objective, list(question.references(source).values()), asked=True)
-    truth = replace(traffic, seed=traffic.seed + 1_000_003)
-    half = draws // 2
 
-    def look(begin, count):
-        sim = Simulator(source, truth, begin, count, window_s=window_s, step=1.0025)
-        if question.limit is not None and objective.name == "capacity":
-            sim.begin_at(goal.answer.settings, question.limit)
-        return lambda settings: objective.score(sim.evidence(settings))
 
-    sign = -1.0 if objective.maximise else 1.0
-    cells = grid(question.space(source, objective), sizes, timeouts)
-    glance, choose, judge = look(0, first), look(0, half), look(half, draws - half)
-    scores = [(cell, score) for cell in cells if (score := glance(cell)).feasible]
-    leading = min(sign * log(score.value) for _, score in scores)
-    behind = sorted((sign * log(score.value) - leading, i) for i, (_, score) in enumerate(scores))
-    hopeful = [scores[i][0] for distance, i in behind if distance <= HOPELESS][:24]
-    chosen = [(cell, score) for cell in hopeful if (score := choose(cell)).feasible]
-    best = min(chosen, key=lambda entry: sign * entry[1].value)[0]
-    recommended = goal.answer.settings
-    mine, its = judge(recommended), judge(best)
-    ratio = mine.value / its.value
-    distances = [distance for distance, _ in behind]
-    return Regret(
-        regret=1.0 - ratio if objective.maximise else ratio - 1.0,
-        slo=mine.violations.get("slo", 0.0),
-        recommended=said(recommended),
-        best=said(best),
-        near=tuple(
-            sum(distance <= log(1 + tie) for distance in distances) / len(distances)
-            for tie in (0.02, 0.05, 0.2)
-        ),
-        cells=len(distances),
-        spread=exp(distances[-1]),
-        trials=len(goal.trials),
+def judged(case, truth, flat, settings):
+    """Regret of each setting, and by how much each misses the SLO, on the other half."""
+    unique = list({one.model_dump_json(): one for one in [flat.best, *settings]}.values())
+    near = [flat.value] * len(unique) if case.objective.name == "capacity" else ()
+    known = dict(
+        zip(
+            [one.model_dump_json() for one in unique],
+            truth.judge(unique, 1, near=near),
+            strict=True,
+        )
     )
+    best = known[flat.best.model_dump_json()].value
+    return [
+        (_regret(one, best, case.objective.maximise), one.excess)
+        for one in (known[its.model_dump_json()] for its in settings)
+    ]
+
+
+def _regret(one, best, maximise):
+    if not _qualifies(one):
+        return inf
+    return 1.0 - one.value / best if maximise else one.value / best - 1.0
+
+
+def _qualifies(one):
+    return one.excess <= ALLOWED and 0.0 < one.value < inf
+
+
+def report(case):
+    """Everything about one case, JSON-able; null stands for a regret that is infinite."""
+    goal = case.search()
+    handed = case.race(goal)
+    others = case.others(handed.spent_s, handed.window_s)
+    truth = case.truth()
+    flat = surface(case, truth)
+    plain = case.question.references(case.source)[PLAIN]
+    picks = [one for found in others.values() for one, _ in found]
+    (mine, simulated, simple, *theirs) = judged(
+        case, truth, flat, [handed.settings, goal.answer.settings, plain, *picks]
+    )
+    regrets = iter(theirs)
+    grid_s = flat.cells[0] * handed.draws * handed.run_s
+    return {
+        "trials": len(goal.trials),
+        "handed over": said(handed.settings),
+        "regret": _known(mine[0]),
+        "slo missed by": _known(max(0.0, mine[1])),
+        "simulated": said(goal.answer.settings),
+        "regret as simulated": _known(simulated[0]),
+        "plain": said(plain),
+        "regret of plain": _known(simple[0]),
+        "best of grid": said(flat.best),
+        "cells": flat.cells[0],
+        "cells that qualify": flat.cells[1],
+        "cells within 2, 5, 20 %": flat.near,
+        "worst cell": flat.spread,
+        "on the device": handed.outcome,
+        "device_s": handed.spent_s,
+        "window_s": handed.window_s,
+        "draws of the winner": handed.draws,
+        "grid_s": grid_s,
+        "cost": handed.spent_s / grid_s,
+        "others": {
+            name: {
+                "regrets": [_known(next(regrets)[0]) for _ in found],
+                "trials": int(np.median([trials for _, trials in found])),
+                "handed over": [said(one) for one, _ in found],
+            }
+            for name, found in others.items()
+        },
+    }
+
+
+def search_regret(case):
+    """What the search in simulation finds, without race and rivals: regret and SLO excess."""
+    truth = case.truth()
+    goal = case.search()
+    return judged(case, truth, surface(case, truth), [goal.answer.settings])[0]
+
+
+def _known(value):
+    return value if isfinite(value) else None
 
 
 def grid(space, sizes, timeouts):

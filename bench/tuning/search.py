@@ -8,6 +8,11 @@ its multivariate form, with constraints inside: settings that violate some are r
 below all that violate none. For each proposal it is made anew, seeded by the tuner's seed and the
 number of finished trials, so that a search that was cut off goes on exactly as if it had not been.
 
+Where the device is the cost, a trial takes seconds and there are some dozens of them at most. There
+the sampler is a Gaussian process (Optuna's GPSampler, with noise and constraints): it needs fewer
+trials, and the third of a second that it thinks about each is small beside them. It wants one space
+for all trials, so that a space in which a knob depends on another is left to TPE.
+
 What is tried first is not left to chance: the settings the caller names, then timeout 0 with batch
 sizes of powers of two. With late binding, timeout 0 is within a few percent of the least p99 for
 most curves of time against batch size, so the search begins on the ridge that it is to beat.
@@ -17,7 +22,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +38,8 @@ PATIENCE = 60
 _PROGRESS = 0.002
 _RANDOM = 6
 _MOST_REPEATS = 50
+
+Sampling = Literal["tpe", "gp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Tuner:
         patience: it ends after so many without progress.
         seed: of all proposals.
         first: settings to try before any others; those that the space does not hold are left out.
+        ridge: try timeout 0 with every n-th power of two after those.
+        sampling: how proposals are made; see the module's docstring.
     """
 
     def __init__(
@@ -88,6 +97,8 @@ class Tuner:
         patience: int = PATIENCE,
         seed: int = 0,
         first: Sequence[Knobs] = (),
+        ridge: int = 1,
+        sampling: Sampling = "tpe",
     ) -> None:
         self._study = study
         self._space = space
@@ -95,36 +106,38 @@ class Tuner:
         self._trials = trials
         self._patience = patience
         self._seed = seed
+        self._sampling = sampling if space.is_plain else "tpe"
         self._asked: dict[int, optuna.Trial] = {}
+        self._open: dict[str, int] = {}
         self._finished = list(_finished(study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
-        queued = [*map(dict, first), *_ridge(space)]
-        self._random = len(queued) + _RANDOM
+        queued = [*map(dict, first), *_ridge(space, ridge)]
+        self._random = len(queued) + (_RANDOM if sampling == "tpe" else 0)
         for knobs in queued:
             study.enqueue_trial(knobs, skip_if_exists=True)
 
     def ask(self) -> Proposal | None:
         """The next setting to try; None once the search is over.
 
-        A setting that was tried before is not proposed again.
+        A setting that was tried before is not proposed again. Several may be asked for before the
+        first of them is told.
         """
         import optuna
 
         if self.over:
             return None
         for repeats in range(_MOST_REPEATS):
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=self._sampler_seed(repeats),
-                multivariate=True,
-                n_startup_trials=self._random,
-            )
+            self._study.sampler = self._sampler(self._sampler_seed(repeats))
             trial = self._study.ask()
             knobs = self._space.suggest(trial)
-            if _key(knobs) not in self._known:
+            key = _key(knobs)
+            if key not in self._known and key not in self._open:
                 self._asked[trial.number] = trial
+                self._open[key] = trial.number
                 return Proposal(trial.number, knobs)
             # Not told as finished: each setting would then weigh as often as it was proposed.
-            trial.set_user_attr("repeats", self._known[_key(knobs)].number)
+            first = self._known[key].number if key in self._known else self._open[key]
+            trial.set_user_attr("repeats", first)
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self._trials = 0  # whatever it proposes has been tried
         return None
@@ -138,6 +151,7 @@ class Tuner:
             facts: more about it that is to be kept, JSON-able.
         """
         trial = self._asked.pop(proposal.number)
+        self._open.pop(_key(proposal.knobs), None)
         for name, violation in score.violations.items():
             trial.set_constraint(name, violation)
         trial.set_user_attr("knobs", proposal.knobs)
@@ -147,6 +161,15 @@ class Tuner:
         finished = Finished(proposal.number, proposal.knobs, score, dict(facts))
         self._finished.append(finished)
         self._known[_key(proposal.knobs)] = finished
+
+    def _sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        if self._sampling == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._random)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, n_startup_trials=self._random
+        )
 
     @property
     def finished(self) -> Sequence[Finished]:
@@ -187,7 +210,8 @@ class Tuner:
         return at
 
     def _sampler_seed(self, repeats: int) -> int:
-        sequence = np.random.SeedSequence((self._seed, len(self._finished), repeats))
+        progress = (self._seed, len(self._finished) + len(self._open), repeats)
+        sequence = np.random.SeedSequence(progress)
         return int(sequence.generate_state(1)[0])
 
 
@@ -198,7 +222,7 @@ def best_of(trials: Sequence[Finished], objective: Objective) -> Finished | None
     return min(feasible, key=lambda trial: sign * trial.score.value, default=None)
 
 
-def _ridge(space: Space) -> Iterator[dict[str, Value]]:
+def _ridge(space: Space, every: int) -> Iterator[dict[str, Value]]:
     """Timeout 0 with batch sizes of powers of two, everything else at its first value."""
     sizes, timeouts = space.ranges["max_batch_size"], space.ranges.get("batch_timeout_ms")
     if not isinstance(sizes, Whole) or timeouts is None or not timeouts.holds(0.0):
@@ -207,7 +231,8 @@ def _ridge(space: Space) -> Iterator[dict[str, Value]]:
     for name, knob in space.ranges.items():
         if name not in {"max_batch_size", "batch_timeout_ms"}:
             others[name] = knob.values[0] if isinstance(knob, Choice) else knob.low
-    powers = [2**i for i in range(sizes.high.bit_length()) if sizes.low <= 2**i <= sizes.high]
+    exponents = range(0, sizes.high.bit_length(), every)
+    powers = [2**i for i in exponents if sizes.low <= 2**i <= sizes.high]
     for size in dict.fromkeys([*powers, sizes.high]):
         yield {**others, "max_batch_size": size, "batch_timeout_ms": 0.0}
 

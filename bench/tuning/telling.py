@@ -1,17 +1,20 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
-from collections.abc import Iterator
-from math import exp, isfinite
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from math import exp, inf, isfinite
 from typing import Any
 
 from rich.table import Table
 
 from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE, Candidate
-from bench.tuning.course import Result, finalists, references_beaten
-from bench.tuning.device import Gain
-from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
+from bench.tuning.course import Result
+from bench.tuning.finalists import raced, references_beaten
+from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.sensitivity import said
+from bench.tuning.verified import Gain, Verified
 from results import format as fmt
 
 RECORD = "tune.json"
@@ -46,7 +49,7 @@ def keeps(result: Result) -> str | None:
     if gain is not None:
         maximise = maximised(result)
         return None if gain.verdict(maximise=maximise) == "better" else name
-    ratio = references_beaten(result).get(name)
+    ratio = references_beaten(result.findings).get(name)
     if ratio is None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
@@ -106,37 +109,48 @@ def _unmet_on_device(result: Result) -> str:
         return said
     nearest = min(known, key=lambda name: known[name])
     over = fmt.percent(exp(known[nearest]) - 1.0)
-    settings = finalists(result.findings)[nearest].settings
+    settings = raced(result.findings, verified)[nearest].settings
     return (
-        f"{said}, though simulation has some that do: the nearest, {name_of(settings)}, "
-        f"is {over} over"
+        f"{said}, though {_basis(result)} some do: the nearest, {name_of(settings)}, is {over} over"
     )
+
+
+def _basis(result: Result) -> str:
+    return "in the search" if result.findings.measured else "by simulation"
 
 
 def _value(result: Result, chosen: Candidate) -> str:
     objective, verified = result.findings.asked.objective, result.verified
+    basis = _basis(result)
     load = fmt.rate(result.findings.load["offered_rps"])
     measured = None if verified is None else verified.measured.get("value")
     if (
         verified is not None
         and measured is not None
-        and isinstance(objective, Latency | DeviceTime)
+        and (isinstance(objective, Latency | DeviceTime) or verified.winner in verified.found)
     ):
-        return f"{verified.label} {fmt.duration(measured)} at {load}, measured"
+        at = fmt.rate(verified.rate_rps)
+        return f"{verified.label} {shown_by(verified)(measured)} at {at}, measured"
     if isinstance(objective, CapacityWithin):
         times = chosen.score.value / (chosen.facts["offered_rps"] or 1.0)
         return (
-            f"meets {objective.limit} up to {fmt.rate(chosen.score.value)} by simulation, "
+            f"meets {objective.limit} up to {fmt.rate(chosen.score.value)} {basis}, "
             f"{times:.2f} times the trace's load"
         )
     if isinstance(objective, DeviceTime):
         cost = fmt.duration(chosen.facts["device_s_per_request"])
-        return f"{cost} of device time a request within {objective.limit} at {load}, by simulation"
+        proxy = ", which stands for energy" if isinstance(objective, Energy) else ""
+        return (
+            f"{cost} of device time a request{proxy}, within {objective.limit} at {load}, {basis}"
+        )
     if isinstance(objective, Goodput):
-        return f"{fmt.rate(chosen.score.value)} in time of {load} offered, by simulation"
-    return (
-        f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, by simulation"
-    )
+        return f"{fmt.rate(chosen.score.value)} in time of {load} offered, {basis}"
+    return f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, {basis}"
+
+
+def shown_by(verified: Verified) -> Callable[[float | None], str]:
+    """How values of its yardstick are written."""
+    return {"s": fmt.duration, "rps": fmt.rate, "j": fmt.joules}[verified.unit]
 
 
 def _against(result: Result) -> str:
@@ -150,7 +164,7 @@ def _against(result: Result) -> str:
             f"; {verified.label} x {gain.effect.ratio:.3f} of the {name} setting's "
             f"({low:.3f} to {high:.3f}), measured at {fmt.rate(verified.rate_rps)}"
         )
-    ratio = references_beaten(result).get(name)
+    ratio = references_beaten(result.findings).get(name)
     return "" if ratio is None else f", x {ratio:.3f} of the {name} setting's"
 
 
@@ -174,6 +188,9 @@ def lines(result: Result) -> Iterator[str | Table]:
         yield f"of {flat.tried} settings tried that qualify, {near} of the best; the worst is " + (
             f"x {flat.worst:.3g} away"
         )
+    if result.findings.at_load and final(result) is result.findings.asked.answer:
+        yield from said(result.findings, str(result.question.statistic))
+    yield from result.findings.remarks
     verified = result.verified
     if verified is None:
         yield result.unverified
@@ -182,7 +199,7 @@ def lines(result: Result) -> Iterator[str | Table]:
     for gain in verified.gains:
         yield _gain_line(result, gain)
     yield from verified.remarks
-    yield f"device time: {verified.spent_s:.0f} s for race and confirmation"
+    yield f"{verified.spent_s:.0f} s on the device for race and confirmation"
 
 
 def _gain_line(result: Result, gain: Gain) -> str:
@@ -203,7 +220,8 @@ def table(result: Result) -> Table:
     findings = result.findings
     statistic = str(result.question.statistic)
     shown = Table(
-        title=f"{result.loaded.model} on {result.loaded.device}, simulated under "
+        title=f"{result.loaded.model} on {result.loaded.device}, "
+        f"{'measured' if findings.measured else 'simulated'} under "
         f"{findings.load['name']} at {fmt.rate(findings.load['offered_rps'])}",
         title_justify="left",
     )
@@ -228,7 +246,7 @@ def table(result: Result) -> Table:
                     fmt.number(facts["mean_batch_size"]),
                 )
                 if able
-                else ("overload", "", "")
+                else (facts.get("ended") or ("" if findings.measured else "overload"), "", "")
             ),
             capacities.get(candidate.settings.model_dump_json(), ""),
         )
@@ -258,23 +276,30 @@ def race_table(result: Result) -> Table:
     shown.add_column("")
     for name in (verified.label, "predicted", "off by", "draws"):
         shown.add_column(name, justify="right")
-    number = fmt.rate if maximised(result) else fmt.duration
+    number = shown_by(verified)
     for name, told in verified.race.items():
-        value, predicted = told["value"], verified.predicted[name]
-        known = value is not None and isfinite(predicted)
+        value, predicted = told["value"], verified.predicted.get(name)
+        known = value is not None and predicted is not None and isfinite(predicted)
         dropped = told["dropped_after"]
         shown.add_row(
             name + (" (won)" if name == verified.winner else ""),
             number(value) if value is not None else "unanswered requests",
-            number(predicted) if isfinite(predicted) else "unanswered requests",
-            f"{100.0 * (predicted / value - 1.0):+.0f} %" if known else "",
+            ("unanswered requests" if predicted == inf else number(predicted)) if predicted else "",
+            f"{100.0 * (predicted / value - 1.0):+.0f} %" if known and predicted else "",
             f"{told['draws']}" + ("" if dropped is None else ", dropped"),
         )
     return shown
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Everything that was found, JSON-able; times in seconds."""
+    """Everything that was found, JSON-able; times in seconds.
+
+    `searched` is "in simulation" or "on the device"; `other_traffic` has the recommended setting
+    under a calmer and a burstier version of the trace, and how bursty that is before and after.
+    Of `verified`: `unit` of its values (s, rps or j), `expected` the metrics of each arm as they
+    were measured, mean and 95 % interval, `distrust` why simulation was not relied on, `found`
+    what was found on the device instead.
+    """
     findings, verified = result.findings, result.verified
     chosen = final(result)
     return {
@@ -304,11 +329,23 @@ def as_json(result: Result) -> dict[str, Any]:
         "references": {name: _candidate(c) for name, c in findings.references.items()},
         "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
         "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
+        "searched": "on the device" if findings.measured else "in simulation",
+        "other_traffic": {
+            name: {
+                "contrast": variant.contrast,
+                "before": asdict(variant.before),
+                "after": asdict(variant.after),
+                **variant.facts,
+            }
+            for name, variant in findings.variants.items()
+        },
+        "remarks": list(findings.remarks),
         "unverified": result.unverified or None,
         "verified": None
         if verified is None
         else {
             "label": verified.label,
+            "unit": verified.unit,
             "rate_rps": verified.rate_rps,
             "window_s": verified.window_s,
             "winner": verified.winner,
@@ -316,6 +353,14 @@ def as_json(result: Result) -> dict[str, Any]:
             "predicted": {k: _known(v) for k, v in verified.predicted.items()},
             "confirmation": verified.measured,
             "gains": [_gain(gain, result) for gain in verified.gains],
+            "expected": {
+                name: {metric: asdict(interval) for metric, interval in known.items()}
+                for name, known in verified.expected.items()
+            },
+            "distrust": verified.distrust or None,
+            "found": {
+                name: settings.model_dump(mode="json") for name, settings in verified.found.items()
+            },
             "spent_s": verified.spent_s,
             "remarks": list(verified.remarks),
         },

@@ -22,13 +22,14 @@ from bench.simulation.loading import Loaded
 from bench.simulation.runner import Setup
 from bench.simulation.writing import write_simulation
 from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification, Yardstick, affordable_window_s
+from bench.tuning.device import Verification, affordable_window_s
 from bench.tuning.objectives import DeviceTime, Latency, Statistic
 from bench.tuning.question import Question
 from bench.tuning.recommending import write_config
 from bench.tuning.simulated import SimulatedSearch
 from bench.tuning.studies import open_storage
 from bench.tuning.telling import as_json, keeps, lines, sentence
+from bench.tuning.yardstick import Yardstick
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 
 QUIET = Console(quiet=True)

@@ -82,11 +82,8 @@ class Pace:
 
     def __str__(self) -> str:
         times = [f"a batch of {size} takes {fmt.duration(s)}" for size, s in self.batch_s.items()]
-        slow = "slow here: " if self.slow else ""
-        return (
-            f"{self.model} on {self.device} is {slow}{', '.join(times)}, "
-            f"loading {fmt.duration(self.load_s)}"
-        )
+        slow = "slow here, " if self.slow else ""
+        return f"{self.model} on {self.device}: {slow}{', '.join(times)}"
 
 
 def look_ahead(settings: ModelSettings, clock: Clock, largest: int) -> Pace | None:

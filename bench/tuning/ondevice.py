@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 SEARCH = "search"
 # Every second power of two: on the device a trial takes seconds.
 _RIDGE = 2
+_STARTUP = 2
 _ARMS_PLANNED = 4
 # The draws of a search on the device come after all that simulation, race and confirmation use.
 _SEARCH_DRAWS = 4 * Effort().most
@@ -220,7 +221,7 @@ class OnDevice:
             seed=question.seed,
             first=[knobs for knobs in map(space.knobs_of, first) if knobs is not None],
             ridge=_RIDGE,
-            sampling="gp",
+            startup=_STARTUP,
         )
         return DeviceSearch(
             tuner=tuner,

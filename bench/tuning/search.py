@@ -8,10 +8,10 @@ its multivariate form, with constraints inside: settings that violate some are r
 below all that violate none. For each proposal it is made anew, seeded by the tuner's seed and the
 number of finished trials, so that a search that was cut off goes on exactly as if it had not been.
 
-Where the device is the cost, a trial takes seconds and there are some dozens of them at most. There
-the sampler is a Gaussian process (Optuna's GPSampler, with noise and constraints): it needs fewer
-trials, and the third of a second that it thinks about each is small beside them. It wants one space
-for all trials, so that a space in which a knob depends on another is left to TPE.
+Where the device is the cost, proposals are asked for several at a time, and those in hand count as
+bad for those that follow (a constant liar), so that they differ. A Gaussian process would need
+fewer trials, but with proposals in hand Optuna's takes seconds for each, about as long as the run
+that it saves.
 
 What is tried first is not left to chance: the settings the caller names, then timeout 0 with batch
 sizes of powers of two. With late binding, timeout 0 is within a few percent of the least p99 for
@@ -22,7 +22,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +38,6 @@ PATIENCE = 60
 _PROGRESS = 0.002
 _RANDOM = 6
 _MOST_REPEATS = 50
-
-Sampling = Literal["tpe", "gp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Tuner:
         seed: of all proposals.
         first: settings to try before any others; those that the space does not hold are left out.
         ridge: try timeout 0 with every n-th power of two after those.
-        sampling: how proposals are made; see the module's docstring.
+        startup: proposals at random after those, before the sampler learns from any.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class Tuner:
         seed: int = 0,
         first: Sequence[Knobs] = (),
         ridge: int = 1,
-        sampling: Sampling = "tpe",
+        startup: int = _RANDOM,
     ) -> None:
         self._study = study
         self._space = space
@@ -106,13 +104,12 @@ class Tuner:
         self._trials = trials
         self._patience = patience
         self._seed = seed
-        self._sampling = sampling if space.is_plain else "tpe"
         self._asked: dict[int, optuna.Trial] = {}
         self._open: dict[str, int] = {}
         self._finished = list(_finished(study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
         queued = [*map(dict, first), *_ridge(space, ridge)]
-        self._random = len(queued) + (_RANDOM if sampling == "tpe" else 0)
+        self._random = len(queued) + startup
         for knobs in queued:
             study.enqueue_trial(knobs, skip_if_exists=True)
 
@@ -165,10 +162,11 @@ class Tuner:
     def _sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna
 
-        if self._sampling == "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._random)
         return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, n_startup_trials=self._random
+            seed=seed,
+            multivariate=True,
+            n_startup_trials=self._random,
+            constant_liar=bool(self._open),
         )
 
     @property
@@ -190,7 +188,7 @@ class Tuner:
     def over(self) -> bool:
         """Whether enough was tried, or nothing better was found for long enough."""
         done = len(self._finished)
-        if done >= self._trials:
+        if done + len(self._open) >= self._trials:
             return True
         if done <= self._random:
             return False

@@ -184,14 +184,6 @@ class Space:
                 count *= len(knob.values)
         return count
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every setting has the same knobs, each with a range of its own."""
-        policies = self.ranges.get("policy")
-        named = [self.base.policy] if policies is None else list(getattr(policies, "values", ()))
-        depends = any(name in self.ranges for p in named for name in _UNUSED.get(str(p), ()))
-        return not depends and "min_wait_ms" not in self.ranges
-
     def describe(self) -> dict[str, str]:
         """The ranges in words, by knob."""
         return {name: str(knob) for name, knob in self.ranges.items()}

@@ -41,11 +41,13 @@ Explore = Callable[[RunArm, float], Sequence[BatcherSettings]]
 """Searches on the device for so many seconds; gives the best settings it found, best first."""
 
 
+def runs_planned(arms: int) -> int:
+    """Three draws of all arms, three more of three at most, and a confirmation of three."""
+    return _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * 3 + CONFIRM_DRAWS[0] * 3
+
+
 def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD_S) -> float:
     """How long the draws of a race may be, seconds.
-
-    It is planned for three draws of all arms, three more of half of them at most, and a
-    confirmation of three arms.
 
     Args:
         budget_s: for race and confirmation.
@@ -55,7 +57,7 @@ def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD
     Raises:
         InputError: the shortest draws would not fit.
     """
-    most = _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * 3 + CONFIRM_DRAWS[0] * 3
+    most = runs_planned(arms)
     window_s = (budget_s / most - overhead_s) / TAIL
     if window_s < SHORTEST_S:
         least_s = most * (TAIL * SHORTEST_S + overhead_s)

@@ -18,13 +18,12 @@ from bench.simulation.runner import Setup
 from bench.tuning.budget import SEARCH_SHARE, Budget, overhead_s, warm_up_s
 from bench.tuning.choosing import Candidate, flatness, pareto
 from bench.tuning.device import (
-    CONFIRM_DRAWS,
-    MOST_RACE_DRAWS,
     VERIFIED_AT,
     Verification,
     affordable_window_s,
+    runs_planned,
 )
-from bench.tuning.direct import DeviceSearch, Plan, RunArm
+from bench.tuning.direct import SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
 from bench.tuning.objectives import CapacityWithin, Objective, Score
@@ -92,9 +91,10 @@ class OnDevice:
             min(SEARCH_SHARE * self.budget.left_s, self.budget.left_s - reserve_s)
         )
         plan = Plan.of(part.left_s, overhead_s(self.loaded.source), self._longest_s())
-        if part.left_s < plan.draws * (plan.window_s + overhead_s(self.loaded.source)):
+        trial_s = plan.draws * (TAIL * plan.window_s + overhead_s(self.loaded.source))
+        if part.left_s < 1.1 * trial_s:
             raise InputError(
-                f"budget must leave {reserve_s + 60.0:.0f} s to search on the device, race and "
+                f"budget must leave {reserve_s + 8 * trial_s:.0f} s to search on the device, race and "
                 f"confirm, but leaves {self.budget.left_s:.0f} s: give more"
             )
         self._say(
@@ -289,8 +289,8 @@ class OnDevice:
 
     def _least_race_s(self) -> float:
         """What the shortest race and confirmation of a few arms take."""
-        runs = 3 * _ARMS_PLANNED + 3 * (MOST_RACE_DRAWS - 3) + 3 * CONFIRM_DRAWS[0]
-        return runs * (2.4 + overhead_s(self.loaded.source))
+        each_s = TAIL * SHORTEST_S + overhead_s(self.loaded.source)
+        return runs_planned(_ARMS_PLANNED) * each_s
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

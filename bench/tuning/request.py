@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
-from bench.tuning.device import affordable_window_s
+from bench.tuning.device import OVERHEAD_S, affordable_window_s, runs_planned
+from bench.tuning.direct import SHORTEST_S, TAIL
 from bench.tuning.objectives import CapacityWithin, Energy, Limit, Statistic
 from bench.tuning.question import Question
 from bench.tuning.search import PATIENCE, TRIALS
@@ -14,6 +15,8 @@ from bench.tuning.space import parse_search
 
 REQUEST = "request.json"
 BUDGET_S = 300.0
+# Fewer than so many trials on the device are no search.
+_LEAST_TRIALS = 8
 
 
 class Request(BaseModel):
@@ -79,9 +82,21 @@ class Request(BaseModel):
         self._check_device(question)
         parse_search(self.search)
         if self.race:  # a budget that is too small is found before anything is spent
-            profiling_s = self.profile_budget_s if self.profile is None else 0.0
-            affordable_window_s(self.budget_s - profiling_s, arms=4)
+            self._check_budget()
         return question
+
+    def _check_budget(self) -> None:
+        left_s = self.budget_s - (self.profile_budget_s if self.profile is None else 0.0)
+        if self.simulate:
+            affordable_window_s(left_s, arms=4)
+            return
+        run_s = TAIL * SHORTEST_S + OVERHEAD_S
+        least_s = self.budget_s - left_s + (runs_planned(4) + _LEAST_TRIALS) * run_s
+        if self.budget_s < least_s:
+            raise InputError(
+                f"budget must be at least {least_s:.0f} s to search on the device, race and "
+                f"confirm, but got {self.budget_s:.0f} s"
+            )
 
     def _check_device(self, question: Question) -> None:
         """Refuse what only a device can do where it is not to be used, and the other way round."""

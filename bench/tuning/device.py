@@ -362,8 +362,11 @@ class Verification:
 
     def _remark_on(self, draw: ResolvedTrace) -> None:
         if draw.requests < FEW_REQUESTS:
+            long_s = TAIL * FEW_REQUESTS / draw.offered_rps + self.overhead_s
+            hours = runs_planned(len(self.arms)) * long_s / 3600.0
             self._remarks.append(
-                f"a draw has {draw.requests} requests only, few for a tail: --budget for more"
+                f"a draw has {draw.requests} requests only, few for a tail: {FEW_REQUESTS} would "
+                f"take --budget {hours:.1f}h and a --duration of {long_s:.0f}"
             )
 
     def _told(self, race: Race, name: str) -> dict[str, Any]:

@@ -93,9 +93,10 @@ class OnDevice:
         plan = Plan.of(part.left_s, overhead_s(self.loaded.source), self._longest_s())
         trial_s = plan.draws * (TAIL * plan.window_s + overhead_s(self.loaded.source))
         if part.left_s < 1.1 * trial_s:
+            needed_s = reserve_s + 8 * trial_s
             raise InputError(
-                f"budget must leave {reserve_s + 8 * trial_s:.0f} s to search on the device, race and "
-                f"confirm, but leaves {self.budget.left_s:.0f} s: give more"
+                f"budget must leave {needed_s:.0f} s to search on the device, race and confirm, "
+                f"but leaves {self.budget.left_s:.0f} s: give more"
             )
         self._say(
             f"searching on {self.loaded.device}: {part.left_s:.0f} s at most, "
@@ -263,7 +264,7 @@ class OnDevice:
         statistic = f"{question.statistic}_s"
         return Findings(
             goals={
-                SEARCH: Goal(
+                next(iter(question.goals)): Goal(
                     objective,
                     finished,
                     candidates,

@@ -1,6 +1,6 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from math import exp, inf, isfinite
 from typing import Any
@@ -130,7 +130,7 @@ def _value(result: Result, chosen: Candidate) -> str:
         and (isinstance(objective, Latency | DeviceTime) or verified.winner in verified.found)
     ):
         at = fmt.rate(verified.rate_rps)
-        return f"{verified.label} {shown_by(verified)(measured)} at {at}, measured"
+        return f"{verified.label} {verified.shown(measured)} at {at}, measured"
     if isinstance(objective, CapacityWithin):
         times = chosen.score.value / (chosen.facts["offered_rps"] or 1.0)
         return (
@@ -146,11 +146,6 @@ def _value(result: Result, chosen: Candidate) -> str:
     if isinstance(objective, Goodput):
         return f"{fmt.rate(chosen.score.value)} in time of {load} offered, {basis}"
     return f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, {basis}"
-
-
-def shown_by(verified: Verified) -> Callable[[float | None], str]:
-    """How values of its yardstick are written."""
-    return {"s": fmt.duration, "rps": fmt.rate, "j": fmt.joules}[verified.unit]
 
 
 def _against(result: Result) -> str:
@@ -246,11 +241,16 @@ def table(result: Result) -> Table:
                     fmt.number(facts["mean_batch_size"]),
                 )
                 if able
-                else (facts.get("ended") or ("" if findings.measured else "overload"), "", "")
+                else (_unknown(facts, measured=findings.measured), "", "")
             ),
             capacities.get(candidate.settings.model_dump_json(), ""),
         )
     return shown
+
+
+def _unknown(facts: dict[str, Any], *, measured: bool) -> str:
+    """Why there are no numbers of a setting."""
+    return "ended early" if facts.get("ended") else "" if measured else "overload"
 
 
 def _capacities(result: Result) -> dict[str, str]:
@@ -274,21 +274,27 @@ def race_table(result: Result) -> Table:
         title_justify="left",
     )
     shown.add_column("")
-    for name in (verified.label, "predicted", "off by", "draws"):
+    foretold = ("predicted", "off by") if verified.predicted else ()
+    for name in (verified.label, *foretold, "draws"):
         shown.add_column(name, justify="right")
-    number = shown_by(verified)
     for name, told in verified.race.items():
-        value, predicted = told["value"], verified.predicted.get(name)
-        known = value is not None and predicted is not None and isfinite(predicted)
-        dropped = told["dropped_after"]
+        value, dropped = told["value"], told["dropped_after"]
         shown.add_row(
             name + (" (won)" if name == verified.winner else ""),
-            number(value) if value is not None else "unanswered requests",
-            ("unanswered requests" if predicted == inf else number(predicted)) if predicted else "",
-            f"{100.0 * (predicted / value - 1.0):+.0f} %" if known and predicted else "",
+            verified.shown(value) if value is not None else "unanswered requests",
+            *(_foretold(verified, name) if foretold else ()),
             f"{told['draws']}" + ("" if dropped is None else ", dropped"),
         )
     return shown
+
+
+def _foretold(verified: Verified, name: str) -> tuple[str, str]:
+    """What simulation said of an arm, and by how much it is off."""
+    predicted, value = verified.predicted.get(name, inf), verified.race[name]["value"]
+    if not isfinite(predicted):
+        return "unanswered requests", ""
+    off = "" if value is None else f"{100.0 * (predicted / value - 1.0):+.0f} %"
+    return verified.shown(predicted), off
 
 
 def as_json(result: Result) -> dict[str, Any]:

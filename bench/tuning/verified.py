@@ -6,6 +6,7 @@ from math import log
 from typing import Any
 
 from bench.tuning.yardstick import Unit
+from results import format as fmt
 from results.paired import Effect, effect_of
 from results.run import Run
 
@@ -97,6 +98,10 @@ class Verified:
     expected: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     found: Mapping[str, Any] = field(default_factory=dict)
     distrust: str = ""
+
+    def shown(self, value: float | None) -> str:
+        """A value of the yardstick as people read it."""
+        return {"s": fmt.duration, "rps": fmt.rate, "j": fmt.joules}[self.unit](value)
 
 
 def metrics_of(run: Run) -> dict[str, float]:

@@ -46,6 +46,7 @@ class Looks:
         self, times_s: Sequence[float], slos: Sequence[Slo], arrival_s: FloatArray, tail_s: float
     ) -> None:
         self.window_s: float | None = None
+        self.hopeless = False
         self._left = list(times_s[:-1])
         self._slos = slos
         self._arrival_s = arrival_s

@@ -155,6 +155,12 @@ def _gist(path: Path, facts: Facts) -> str:
     lines += [
         f"Against {gain.over}: {gain.metric} {_times(gain)}{gain.verdict}" for gain in facts.gains
     ]
+    lines += [
+        f"Simulated, {case.case}: {name} {_span(case.expected[name])}"
+        for case in facts.sensitivity
+        for name in ("latency_s.p99",)
+        if name in case.expected
+    ]
     lines.append(f"Use it: dynbatch bench --config {path.name}")
     lines.append(f'Serve with it: DynamicBatcher.from_config("{path.name}", run)')
     return "\n".join(" ".join(line.split()) for line in lines)

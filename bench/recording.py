@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -57,6 +57,22 @@ class Recording:
     prediction: Prediction | None = None
 
 
+class Ender(Protocol):
+    """What may end a run before its time.
+
+    Attributes:
+        window_s: the part of the window that was played when it ended it; None if it did not.
+        hopeless: whether what still waits then need not be answered.
+    """
+
+    window_s: float | None
+    hopeless: bool
+
+    def watch(self, sent: Sent, now_s: float) -> None:
+        """Look at the run, some times a second; sets `sent.stop` to end the sending."""
+        ...
+
+
 class _Observer:
     """Keeps every batch; lets go of results, which nobody reads and which would fill the memory."""
 
@@ -70,8 +86,12 @@ class _Observer:
                 request.value = None
 
 
-def record(session: Session) -> Recording:
+def record(session: Session, ender: Ender | None = None) -> Recording:
     """Warm up, replay, drain; an interrupt or a crash on the way gives what there is by then.
+
+    Args:
+        session: what is replayed, against what.
+        ender: may end the run before its time; in place of what --until-decided would use.
 
     Raises:
         BatchExecutionError: the model raised while it was warmed up.
@@ -82,13 +102,13 @@ def record(session: Session) -> Recording:
     _warm_up(session, target)
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
-    looks = _looks(session)
+    looks = ender or _looks(session)
     devices = DeviceWatch(session)
     with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
         with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
             sent.start_s = clock.now() + _LEAD_S
             error = _play(session, target, sent, arrival_s, looks)
-            _drain(session, target, sent)
+            _drain(session, target, sent, hopeless=_is_hopeless(looks))
         stalls = stall_watch.stop(sent.start_s)
     window_s = session.arrivals.window_s
     if looks is not None and looks.window_s is not None:
@@ -126,6 +146,10 @@ def _looks(session: Session) -> Looks | None:
     return Looks(
         session.looks_s, session.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
     )
+
+
+def _is_hopeless(looks: Ender | None) -> bool:
+    return looks is not None and looks.window_s is not None and looks.hopeless
 
 
 def _played(arrivals: ResolvedTrace, window_s: float, sent: int) -> ResolvedTrace:
@@ -173,7 +197,7 @@ def _play(
     target: DynamicBatcher,
     sent: Sent,
     arrival_s: list[float],
-    looks: Looks | None,
+    looks: Ender | None,
 ) -> BaseException | None:
     """Replay under a progress line; whatever ends it early is returned, not raised."""
     clock = session.clock
@@ -201,12 +225,15 @@ def _play(
     return None
 
 
-def _drain(session: Session, target: DynamicBatcher, sent: Sent) -> None:
+def _drain(session: Session, target: DynamicBatcher, sent: Sent, *, hopeless: bool) -> None:
     """Let what was sent be answered, but not for ever: a hopeless backlog is cancelled.
 
     What was due in the window is answered before the batcher is stopped: stopping sends off what
     it still holds, and would cut the last requests' waiting short.
     """
+    if hopeless:
+        _stop(target, drain=False, limit_s=_HUNG_S)
+        return
     now = session.clock.now
     window_s = session.arrivals.window_s
     limit_s = max(now() - sent.start_s, _MIN_DRAIN_S)

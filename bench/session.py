@@ -48,6 +48,7 @@ class Session:
     Attributes:
         arrivals: what is sent; with --until-decided as many as may be needed.
         looks_s: when the run is looked at, seconds of the window; empty without --until-decided.
+        warm_up_budget_s: for each batcher; None for its default.
 
     Raises:
         ConfigError, WorkloadError, InputError: something in the settings is not usable.
@@ -68,6 +69,7 @@ class Session:
         self.console = console
         self.probe: Probe | None = None
         self.torch_threads: int | None = None
+        self.warm_up_budget_s: float | None = None
         self._spec = load_replayed(settings.replay, console)
         model = settings.model
         placements = resolve_placements(model.device, model.dtype, **model.how)
@@ -100,6 +102,8 @@ class Session:
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
         """A batcher of the session's model with the settings' knobs, not started."""
         knobs = self.settings.batcher.model_dump(exclude={"replicas", "execute_timeout_ms"})
+        if self.warm_up_budget_s is not None:
+            knobs["warm_up_budget_s"] = self.warm_up_budget_s
         return DynamicBatcher(
             self._copies,
             **knobs,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from workloads.operations.burstiness import contrasted_times
 from workloads.trace import Trace
 
 
@@ -52,6 +53,22 @@ class ResolvedTrace:
     def requests(self) -> int:
         """Number of requests in the window."""
         return int(np.searchsorted(self.trace.arrival_s, self.window_s))
+
+    def contrasted(self, contrast: float) -> "ResolvedTrace":
+        """The gaps of the window to a power, its number of requests and its tail as they are.
+
+        See `workloads.operations.burstiness`.
+        """
+        inside, trace = self.requests, self.trace
+        if contrast == 1 or not inside:
+            return self
+        times_s = contrasted_times(trace.arrival_s[:inside], self.window_s, contrast)
+        # A window is half-open, and the last gap may have shrunk to nothing.
+        times_s = np.minimum(times_s, math.nextafter(self.window_s, 0.0))
+        arrival_s = np.concatenate([times_s, trace.arrival_s[inside:]])
+        source = trace.source_after("contrast", contrast=contrast)
+        shaped = trace.taking(slice(None), arrival_s, trace.duration_s, source)
+        return replace(self, trace=shaped)
 
     def describe(self) -> dict[str, Any]:
         """What identifies these arrivals, as JSON-able values.

@@ -21,7 +21,7 @@ Objective = Annotated[
     typer.Option(
         "--objective",
         help="What to look for: latency (default without an SLO), capacity (default with one), "
-        "device-time or goodput.",
+        "device-time, goodput, or energy (on a GPU that counts it).",
         rich_help_panel=_SEARCH,
     ),
 ]
@@ -74,7 +74,7 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         metavar="TIME",
-        help="Device time in all, profile, race and confirmation: 45, 45s or 5m.",
+        help="Time in all, profile, search, race and confirmation: 45, 45s or 5m.",
         rich_help_panel=_SEARCH,
     ),
 ]
@@ -83,6 +83,14 @@ Race = Annotated[
     typer.Option(
         "--race/--no-race",
         help="Race the best settings on the device, or end after the simulation.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Simulate = Annotated[
+    bool,
+    typer.Option(
+        "--simulate/--no-simulate",
+        help="Search in simulation, or on the device: slower by far, and true to it.",
         rich_help_panel=_SEARCH,
     ),
 ]
@@ -138,6 +146,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     patience: Patience = None,
     budget: Budget = "5m",
     race: Race = True,
+    simulate: Simulate = True,
     storage: Storage = None,
     resume: Resume = None,
     policy: options.Policy = None,
@@ -205,6 +214,7 @@ def _request(given: dict[str, Any]) -> "Request":
         seed=given["seed"] or 0,
         budget_s=parse_duration_s("budget", given["budget"]),
         race=given["race"],
+        simulate=given["simulate"],
         storage=given["storage"],
         profile=given["profile"],
         profile_budget_s=parse_duration_s("profile_budget", given["profile_budget"]),
@@ -216,7 +226,7 @@ def _request(given: dict[str, Any]) -> "Request":
 def _check_resumed(given: dict[str, Any]) -> None:
     from bench.errors import InputError
 
-    usual = {"profile_budget": "20s", "force": False}
+    usual = {"profile_budget": "20s", "force": False, "simulate": True}
     for name, value in given.items():
         if name not in _ON_RESUME and value != usual.get(name):
             raise InputError(

@@ -2,189 +2,68 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, log
+from math import exp, inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.comparison.arms import Arm
-from bench.config import Settings
+from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
 from bench.simulation.runner import Setup
 from bench.simulation.source import Source
 from bench.tuning.choosing import simplicity
+from bench.tuning.direct import SHORTEST_S, TAIL, RunArm
 from bench.tuning.evaluation import Traffic
-from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Limit, Objective, Statistic
 from bench.tuning.racing import Measured, Race
 from bench.tuning.racing import Run as RaceRun
+from bench.tuning.trust import NEAR_ENOUGH, distrust
+from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
+from bench.tuning.yardstick import Yardstick
 from results.analysis import analyse
-from results.comparison.observation import all_latencies
-from results.paired import Effect
 from results.run import RECORD, Run
 from workloads import ResolvedTrace
 
 MOST_RACE_DRAWS = 6
 CONFIRM_DRAWS = (4, 10)
-SHORTEST_S, OVERHEAD_S = 2.0, 2.5
-# Arrivals go on past a window by a tenth, and by a quarter of a second at the least.
-TAIL = 1.15
+OVERHEAD_S = 2.5
 _FIRST_LOOK = 3
 # The share of the budget that a race may take; the rest confirms.
 RACE_SHARE = 0.55
 # Of a setting's predicted capacity: the load at which it is verified that it carries it.
 VERIFIED_AT = 0.95
-NEAR_ENOUGH = 0.25
 FEW_REQUESTS = 459
 
-RunArm = Callable[[Arm, ResolvedTrace, Path], Run]
+Explore = Callable[[RunArm, float], Sequence[BatcherSettings]]
+"""Searches on the device for so many seconds; gives the best settings it found, best first."""
 
 
-@dataclass(frozen=True)
-class Yardstick:
-    """What is measured on the device for an objective, and at which load.
-
-    A capacity takes many loads to measure. It is verified at one, 95 % of what is predicted for
-    the best setting: there the SLO has to be met, and the arm with the least latency wins.
-    """
-
-    objective: Objective
-    statistic: Statistic
-    limit: Limit | None
-
-    @property
-    def label(self) -> str:
-        """What its values are."""
-        if isinstance(self.objective, DeviceTime):
-            return "device time a request"
-        if isinstance(self.objective, Goodput):
-            return "goodput"
-        return f"{self._statistic} latency"
-
-    @property
-    def maximise(self) -> bool:
-        """Whether more of it is better."""
-        return isinstance(self.objective, Goodput)
-
-    @property
-    def _statistic(self) -> Statistic:
-        if isinstance(self.objective, CapacityWithin):
-            return self.objective.limit.statistic
-        return self.statistic
-
-    def of(self, run: Run) -> Measured:
-        """Reduce a run."""
-        latency_s = all_latencies(run)
-        excess = 0.0
-        if self.limit is not None and not isinstance(self.objective, Goodput):
-            value = _statistic_of(latency_s, self.limit.statistic)
-            excess = log(value / self.limit.limit_s) if 0.0 < value < inf else inf
-        if isinstance(self.objective, DeviceTime):
-            return Measured(run.metrics.device.busy_s_per_request, excess)
-        if isinstance(self.objective, Goodput):
-            within = float((latency_s <= self.objective.limit.limit_s).sum())
-            return Measured(within / run.record.window_s or None, excess)
-        value = _statistic_of(latency_s, self._statistic)
-        return Measured(value if value < inf else None, excess)
-
-    def predicted(self, setup: Setup, draw: ResolvedTrace) -> float:
-        """The same from a simulation of the same arrivals."""
-        outcome = setup.outcome(draw, 0)
-        if isinstance(self.objective, DeviceTime):
-            return outcome.device_s_per_request
-        if isinstance(self.objective, Goodput):
-            return outcome.within(self.objective.limit.limit_s) / draw.window_s
-        return self._statistic.of([outcome])
+def runs_planned(arms: int) -> int:
+    """Three draws of all arms, three more of three at most, and a confirmation of three."""
+    return _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * 3 + CONFIRM_DRAWS[0] * 3
 
 
-def _statistic_of(
-    latency_s: "np.ndarray[Any, np.dtype[np.float64]]", statistic: Statistic
-) -> float:
-    """The statistic of latencies in ascending order; infinite where there is none."""
-    if not len(latency_s):
-        return inf
-    if statistic.share is None:
-        return float(latency_s.mean())
-    rank = -(-round(statistic.share * 1_000_000) * len(latency_s) // 1_000_000)
-    return float(latency_s[rank - 1])
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """The recommended setting against another over fresh draws: a ratio of the yardstick.
-
-    Attributes:
-        over: the other one's name.
-        effect: recommended / other; None where a ratio cannot be given.
-        unable: draws in which the other one left requests unanswered.
-        draws: how many there were.
-    """
-
-    over: str
-    effect: Effect | None
-    unable: int
-    draws: int
-
-    def verdict(self, *, maximise: bool) -> str:
-        """Better, worse, no difference worth having, or not known."""
-        if self.effect is None:
-            return "better" if self.unable else "not known"
-        low, high = self.effect.low, self.effect.high
-        if maximise:
-            low, high = -high, -low
-        if high < 0.0:
-            return "better"
-        if low > 0.0:
-            return "worse"
-        return "no measurable difference"
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What the device said.
-
-    Attributes:
-        label: of the yardstick.
-        rate_rps, window_s: of the draws.
-        winner: by name; None if nobody met the SLO.
-        race: what each arm was measured to do, and when it was dropped.
-        predicted: the same yardstick, simulated on the same arrivals, by arm.
-        gains: over the default and the current setting.
-        measured: of the winner in the confirmation: value and its interval, over draws.
-        spent_s: device time.
-        remarks: what has to be said.
-    """
-
-    label: str
-    rate_rps: float
-    window_s: float
-    winner: str | None
-    race: Mapping[str, dict[str, Any]]
-    predicted: Mapping[str, float]
-    gains: tuple[Gain, ...]
-    measured: dict[str, Any]
-    spent_s: float
-    remarks: tuple[str, ...]
-
-
-def affordable_window_s(budget_s: float, arms: int) -> float:
+def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD_S) -> float:
     """How long the draws of a race may be, seconds.
 
-    It is planned for three draws of all arms, three more of half of them at most, and a
-    confirmation of three arms.
+    Args:
+        budget_s: for race and confirmation.
+        arms: how many race.
+        overhead_s: what a run takes beside its window.
 
     Raises:
         InputError: the shortest draws would not fit.
     """
-    most = _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * 3 + CONFIRM_DRAWS[0] * 3
-    window_s = (budget_s / most - OVERHEAD_S) / TAIL
+    most = runs_planned(arms)
+    window_s = (budget_s / most - overhead_s) / TAIL
     if window_s < SHORTEST_S:
-        least_s = most * (TAIL * SHORTEST_S + OVERHEAD_S)
+        least_s = most * (TAIL * SHORTEST_S + overhead_s)
         raise InputError(
             f"budget must leave {least_s:.0f} s to race {arms} settings and confirm the best, "
-            f"but leaves {budget_s:.0f} s: give more, or --no-race"
+            f"but leaves {max(0.0, budget_s):.0f} s: give more, or --no-race"
         )
     return window_s
 
@@ -194,61 +73,76 @@ class Verification:
     """Stage 2.
 
     Attributes:
-        arms: the settings in the race, by name; the recommendation of the simulation first.
+        arms: the settings in the race, by name; the recommendation of the search first.
         yardstick: what is measured.
         traffic: the arrivals, at the load to verify at.
-        source: for predictions.
+        source: for predictions; None for none.
         folder: where the runs are kept. Those that are there already are not made again.
-        budget_s: device time there is.
+        budget_s: time there is, from when it begins.
         first: the number of the first draw that nothing has seen yet.
         make_runner: loads the model for these arms; called once, before the first run.
+        explore: searches on the device where simulation turns out not to be trusted.
+        overhead_s: what a run is thought to take beside its window.
         watch: told of each run.
     """
 
     arms: Mapping[str, Settings]
     yardstick: Yardstick
     traffic: Traffic
-    source: Source
+    source: Source | None
     folder: Path
     budget_s: float
     first: int
     make_runner: Callable[[list[Arm]], RunArm]
+    explore: Explore | None = None
+    overhead_s: float = OVERHEAD_S
     watch: Callable[[str], None] = lambda _: None
     seed: int = 0
-    _spent_s: float = 0.0
+    _began_s: float = 0.0
+    _run_s: list[float] = field(default_factory=list)
     _remarks: list[str] = field(default_factory=list)
+    _metrics: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
 
     def run(self) -> Verified:
-        """Race, then confirm.
+        """Race, search on the device if simulation was wrong, race again, confirm.
 
         Raises:
             InputError: the budget holds no race.
         """
+        self._began_s = time.monotonic()
         window_s = self.window_s()
-        race = Race(
-            list(self.arms), MOST_RACE_DRAWS, maximise=self.yardstick.maximise, seed=self.seed
-        )
+        self.arms = dict(self.arms)
+        race = self._new_race(list(self.arms), self.seed)
         runner = self.make_runner([Arm(name, its) for name, its in self.arms.items()])
         draws = self.traffic.draws(self.first, MOST_RACE_DRAWS, window_s=window_s)
         self._remark_on(draws[0])
         self._play("race", race, draws, self._runs("race", runner), RACE_SHARE * self.budget_s)
-        winner = race.winner(lambda name: simplicity(self.arms[name].batcher))
-        predicted = {name: self._predicted(name, draws, race) for name in self.arms}
-        self._trust(race, predicted)
+        winner = self._winner(race)
+        predicted = self._all_predicted(race, draws)
+        doubt = self._doubt(race, predicted)
+        found: dict[str, BatcherSettings] = {}
+        if doubt:
+            found = self._found_instead(doubt, runner, window_s)
+        if found:
+            winner = self._race_again(winner, found, runner, window_s) or winner
         gains: tuple[Gain, ...] = ()
         measured: dict[str, Any] = {}
         if winner is not None:
             gains, measured = self._confirm(winner, runner, window_s)
         return Verified(
             label=self.yardstick.label,
+            unit=self.yardstick.unit,
             rate_rps=draws[0].offered_rps,
             window_s=window_s,
             winner=winner,
-            race={name: self._told(race, name) for name in self.arms},
+            race={name: self._told(race, name) for name in race.arms},
             predicted=predicted,
             gains=gains,
             measured=measured,
+            expected=self._expected(),
+            found=found,
             spent_s=self._spent_s,
+            distrust=doubt,
             remarks=tuple(self._remarks),
         )
 
@@ -259,7 +153,25 @@ class Verification:
             InputError: the shortest draws would not fit.
         """
         asked_s = self.traffic.draws(0, 1)[0].window_s
-        return min(asked_s, affordable_window_s(self.budget_s, len(self.arms)))
+        affordable_s = affordable_window_s(self.budget_s, len(self.arms), self.overhead_s)
+        return min(asked_s, affordable_s)
+
+    @property
+    def _spent_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _each_s(self, window_s: float) -> float:
+        """About how long a run takes: as planned, or as the last ones did."""
+        planned_s = TAIL * window_s + self.overhead_s
+        recent_s = self._run_s[-6:]
+        return max(planned_s, sum(recent_s) / len(recent_s)) if recent_s else planned_s
+
+    def _new_race(self, names: list[str], seed: int, **how: Any) -> Race:
+        draws = how.pop("draws", MOST_RACE_DRAWS)
+        return Race(names, draws, maximise=self.yardstick.maximise, seed=seed, **how)
+
+    def _winner(self, race: Race) -> str | None:
+        return race.winner(lambda name: simplicity(self.arms[name].batcher))
 
     def _play(
         self,
@@ -278,9 +190,11 @@ class Verification:
                 self._remarks.append(f"the {name} ended after {asked.draw} draws, by its budget")
                 break
             drawn = asked.draw
-            before_s = time.monotonic()
-            measured = self.yardstick.of(run(asked, draws[asked.draw]))
-            self._spent_s += time.monotonic() - before_s
+            made_run = run(asked, draws[asked.draw])
+            self._metrics.setdefault(name, {}).setdefault(asked.arm, []).append(
+                metrics_of(made_run)
+            )
+            measured = self.yardstick.of(made_run)
             made += 1
             race.tell(asked, measured)
             value = "no answer" if measured.value is None else f"{measured.value:.6g}"
@@ -290,16 +204,65 @@ class Verification:
         """What makes a run, or finds it whole and with its arrivals from before an interruption."""
 
         def run(asked: RaceRun, draw: ResolvedTrace) -> Run:
-            folder = self.folder / name / asked.folder
+            folder = self.folder / name.replace(" ", "-") / asked.folder
             if (folder / RECORD).exists():
                 kept = analyse(folder)
                 if kept.record.trace.get("sha256") == draw.trace.fingerprint():
                     return kept
             if folder.exists():
                 shutil.rmtree(folder)
-            return runner(Arm(asked.arm, self.arms[asked.arm]), draw, folder)
+            began_s = time.monotonic()
+            made = runner(Arm(asked.arm, self.arms[asked.arm]), draw, folder)
+            self._run_s.append(time.monotonic() - began_s)
+            return made
 
         return run
+
+    def _found_instead(
+        self, doubt: str, runner: RunArm, window_s: float
+    ) -> dict[str, BatcherSettings]:
+        """Search on the device with what is left, but for a second race and a confirmation."""
+        self._remarks.append(f"the simulation's ranking is not to be trusted here: {doubt}")
+        if self.explore is None:
+            return {}
+        reserve_s = (3 * _FIRST_LOOK + 3 * CONFIRM_DRAWS[0]) * self._each_s(window_s)
+        left_s = self.budget_s - self._spent_s - reserve_s
+        if left_s < 4 * self._each_s(window_s):
+            self._remarks.append(
+                "the budget is spent, so there was no search on the device: --budget "
+                f"{self.budget_s + 30 * self._each_s(window_s):.0f}s for one, or --no-simulate"
+            )
+            return {}
+        self.watch(f"searching on the device instead, for {left_s:.0f} s at most")
+        known = [its.batcher for its in self.arms.values()]
+        settings = next(iter(self.arms.values()))
+        found: dict[str, BatcherSettings] = {}
+        for batcher in self.explore(runner, left_s):
+            if batcher not in known and len(found) < 2:
+                found["found on device" if not found else "second on device"] = batcher
+        self.arms = {
+            **self.arms,
+            **{name: settings.model_copy(update={"batcher": its}) for name, its in found.items()},
+        }
+        return found
+
+    def _race_again(
+        self,
+        winner: str | None,
+        found: Mapping[str, BatcherSettings],
+        runner: RunArm,
+        window_s: float,
+    ) -> str | None:
+        """What was found against what had won, on draws that neither has seen."""
+        names = [*([] if winner is None else [winner]), *found]
+        if len(names) == 1:
+            names.append(next(name for name in self.arms if name not in names))
+        race = self._new_race(names, self.seed + 2)
+        first = self.first + MOST_RACE_DRAWS + CONFIRM_DRAWS[1]
+        draws = self.traffic.draws(first, MOST_RACE_DRAWS, window_s=window_s)
+        left_s = self.budget_s - self._spent_s - 3 * CONFIRM_DRAWS[0] * self._each_s(window_s)
+        self._play("second race", race, draws, self._runs("second race", runner), left_s)
+        return self._winner(race)
 
     def _confirm(
         self, winner: str, runner: RunArm, window_s: float
@@ -311,7 +274,7 @@ class Verification:
         """
         others = [name for name in ("default", "current") if name in self.arms and name != winner]
         names = [winner, *others]
-        each_s = (TAIL * window_s + OVERHEAD_S) * len(names)
+        each_s = self._each_s(window_s) * len(names)
         fewest, most = CONFIRM_DRAWS
         affordable = int((self.budget_s - self._spent_s) / each_s)
         if affordable < 2:
@@ -320,9 +283,7 @@ class Verification:
         count = min(most, affordable)
         if count < fewest:
             self._remarks.append(f"only {count} draws fitted the budget to confirm the winner")
-        confirmation = Race(
-            names, count, maximise=self.yardstick.maximise, seed=self.seed + 1, drop=False
-        )
+        confirmation = self._new_race(names, self.seed + 1, draws=count, drop=False)
         draws = self.traffic.draws(self.first + MOST_RACE_DRAWS, count, window_s=window_s)
         self._play("confirm", confirmation, draws, self._runs("confirm", runner), inf)
         level = 0.05 / max(1, len(others))
@@ -346,27 +307,49 @@ class Verification:
             "values": {name: [one.value for one in confirmation.of(name)] for name in names},
         }
 
-    def _predicted(self, name: str, draws: list[ResolvedTrace], race: Race) -> float:
+    def _expected(self) -> dict[str, dict[str, Interval]]:
+        """By arm, its metrics in the confirmation if it was there, else in the race."""
+        found: dict[str, dict[str, Interval]] = {}
+        for stage in ("race", "second race", "confirm"):
+            for name, draws in self._metrics.get(stage, {}).items():
+                found[name] = expected_of(draws)
+        return found
+
+    def _all_predicted(self, race: Race, draws: list[ResolvedTrace]) -> dict[str, float]:
+        if self.source is None:
+            return {}
+        known = {name: self._predicted(self.source, name, draws, race) for name in race.arms}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _predicted(
+        self, source: Source, name: str, draws: list[ResolvedTrace], race: Race
+    ) -> float | None:
         """The yardstick simulated on the arrivals that an arm was raced on: a geometric mean."""
         batcher = self.arms[name].batcher
-        setup = Setup(batcher, self.source, batcher.replicas or 1)
-        values = [
-            self.yardstick.predicted(setup, draw) for draw in draws[: len(race.of(name)) or 1]
-        ]
+        setup = Setup(batcher, source, batcher.replicas or 1)
+        values: list[float] = []
+        for draw in draws[: len(race.of(name)) or 1]:
+            value = self.yardstick.predicted(setup, draw)
+            if value is None:
+                return None
+            values.append(value)
         if any(not 0.0 < value < inf for value in values):
             return inf
         return exp(sum(map(log, values)) / len(values))
 
-    def _trust(self, race: Race, predicted: Mapping[str, float]) -> None:
-        """Say so where the simulation is too far off for its ranking to be relied on."""
+    def _doubt(self, race: Race, predicted: Mapping[str, float]) -> str:
+        """Why the simulation's ranking is not to be relied on; empty if it may be.
+
+        Errors that differ by more than a quarter between arms whose order is right are said too.
+        """
+        doubt = distrust(race, predicted, race.arms[0], maximise=self.yardstick.maximise)
         errors = {
             name: log(predicted[name] / value)
-            for name in self.arms
-            if (value := race.typical(name)) is not None and predicted[name] < inf
+            for name in race.arms
+            if (value := race.typical(name)) is not None and isfinite(predicted.get(name, inf))
         }
-        if not errors:
-            return
-        # A machine that is slower than its profile by the same factor everywhere ranks alike.
+        if doubt or not errors:
+            return doubt
         middle = float(np.median(list(errors.values())))
         worst = max(errors, key=lambda name: abs(errors[name] - middle))
         if abs(errors[worst] - middle) > NEAR_ENOUGH:
@@ -375,11 +358,15 @@ class Verification:
                 f"by {100 * (exp(middle) - 1):+.0f} % for a typical setting: settings that were "
                 "not raced may be better than it says"
             )
+        return doubt
 
     def _remark_on(self, draw: ResolvedTrace) -> None:
         if draw.requests < FEW_REQUESTS:
+            long_s = TAIL * FEW_REQUESTS / draw.offered_rps + self.overhead_s
+            hours = runs_planned(len(self.arms)) * long_s / 3600.0
             self._remarks.append(
-                f"a draw has {draw.requests} requests only, few for a tail: --budget for more"
+                f"a draw has {draw.requests} requests only, few for a tail: {FEW_REQUESTS} would "
+                f"take --budget {hours:.1f}h and a --duration of {long_s:.0f}"
             )
 
     def _told(self, race: Race, name: str) -> dict[str, Any]:

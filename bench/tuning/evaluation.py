@@ -29,12 +29,14 @@ class Traffic:
         replay: what is asked of it.
         rate_rps: its load, requests per second before the time scale.
         seed: all draws follow from it.
+        contrast: the power that gaps are raised to; see `workloads.operations.burstiness`.
     """
 
     spec: DescribedTrace | ListedTrace
     replay: ReplaySettings
     rate_rps: float
     seed: int
+    contrast: float = 1.0
 
     @classmethod
     def of(cls, replay: ReplaySettings, peak_rps: Callable[[], float]) -> "Traffic":
@@ -74,7 +76,8 @@ class Traffic:
             WorkloadError: the trace cannot be drawn at that load or length.
         """
         if rate_rps is None or isinstance(self.spec, DescribedTrace):
-            return self._draws(first + count, rate_rps or self.rate_rps, None, window_s)[first:]
+            drawn = self._draws(first + count, rate_rps or self.rate_rps, None, window_s)[first:]
+            return [draw.contrasted(self.contrast) for draw in drawn]
         factor = self.rate_rps / rate_rps
         return [
             replace(
@@ -83,7 +86,7 @@ class Traffic:
                 window_s=draw.window_s * factor,
                 tail_s=draw.tail_s * factor,
                 rate_rps=rate_rps,
-            )
+            ).contrasted(self.contrast)
             for draw in self._draws(first + count, self.rate_rps, None, window_s)[first:]
         ]
 

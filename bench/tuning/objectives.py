@@ -75,7 +75,7 @@ class Limit:
 
     def violation(self, outcomes: Sequence[Outcome]) -> float:
         """log(statistic / limit): 0 where it is just met, 0.1 where it is missed by 10.5 %."""
-        return _excess(self.statistic.of(outcomes) / self.limit_s)
+        return excess_of(self.statistic.of(outcomes) / self.limit_s)
 
     def met(self, outcomes: Sequence[Outcome]) -> bool:
         """Whether the requests of all draws, taken together, meet it."""
@@ -135,7 +135,7 @@ class Evidence:
         Of the load: log(offered / limit). A setting that refuses some requests so as to carry the
         rest violates the other.
         """
-        load = _excess(self.offered_rps / (STABLE * self.limit_rps)) if self.limit_rps else _WORST
+        load = excess_of(self.offered_rps / (STABLE * self.limit_rps)) if self.limit_rps else _WORST
         violations = {LOAD: load}
         if load <= 0.0:
             violations[ANSWERED] = self.unanswered
@@ -227,6 +227,17 @@ class DeviceTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Energy(DeviceTime):
+    """Least energy per request at the trace's load, within the SLO.
+
+    Only a device can say what it takes. In simulation device time stands in for it: a device that
+    is busy for less time takes less beside what it takes while it idles.
+    """
+
+    name: str = "energy"
+
+
+@dataclass(frozen=True, slots=True)
 class CapacityWithin:
     """The highest load of these arrivals at which the SLO is met."""
 
@@ -273,7 +284,7 @@ def make_objective(name: str | None, statistic: Statistic, limit: Limit | None) 
     Raises:
         InputError: there is none, or it needs an SLO.
     """
-    known = ("latency", "device-time", "capacity", "goodput")
+    known = ("latency", "device-time", "capacity", "goodput", "energy")
     chosen = name or ("latency" if limit is None else "capacity")
     if chosen not in known:
         raise InputError(f"objective must be one of {', '.join(known)}, but got {chosen!r}")
@@ -281,13 +292,17 @@ def make_objective(name: str | None, statistic: Statistic, limit: Limit | None) 
         return Latency(statistic, limit)
     if limit is None:
         raise InputError(f"objective {chosen} must be with an SLO, such as p99<=50ms, but got none")
-    if chosen == "device-time":
-        return DeviceTime(limit)
-    return CapacityWithin(limit) if chosen == "capacity" else Goodput(limit)
+    within: dict[str, type[DeviceTime | CapacityWithin | Goodput]] = {
+        "device-time": DeviceTime,
+        "capacity": CapacityWithin,
+        "goodput": Goodput,
+        "energy": Energy,
+    }
+    return within[chosen](limit)
 
 
-def _excess(ratio: float) -> float:
-    """The log of a ratio that may be infinite, within +-3."""
+def excess_of(ratio: float) -> float:
+    """The log of a ratio >= 0 that may be infinite, within +-3."""
     if not isfinite(ratio):
         return _WORST
     return min(_WORST, max(-_WORST, log(ratio))) if ratio > 0.0 else -_WORST

@@ -7,7 +7,10 @@ from typing import Any
 
 from bench.environment import describe_environment
 from bench.recommendation import Case, Estimate, Facts, Gain, write_recommendation
+from bench.tuning.choosing import Candidate
 from bench.tuning.course import Result
+from bench.tuning.finalists import raced
+from bench.tuning.sensitivity import described
 from bench.tuning.telling import final, maximised, sentence
 
 RECOMMENDED = "recommended.toml"
@@ -28,10 +31,23 @@ def facts(result: Result, command: str) -> Facts:
     """What is known of the recommended setting."""
     chosen, verified = final(result), result.verified
     assert chosen is not None  # noqa: S101 - for the type checker; the caller has looked
-    notes = list(() if verified is None else verified.remarks)
+    measured = result.findings.measured
+    notes = [*result.findings.remarks, *(() if verified is None else verified.remarks)]
     if result.unverified:
         notes.append(result.unverified)
-    notes.append("expected metrics are by simulation")
+    expected = _expected(chosen.facts)
+    arm = _arm_of(result, chosen)
+    if verified is not None and verified.expected.get(arm):
+        expected = {
+            name: Estimate(value=known.value, low=known.low, high=known.high)
+            for name, known in verified.expected[arm].items()
+        }
+        notes.append(
+            f"expected metrics were measured on {result.loaded.device} at "
+            f"{verified.rate_rps:.6g} req/s in draws of {verified.window_s:.3g} s"
+        )
+    else:
+        notes.append(f"expected metrics are {'measured' if measured else 'by simulation'}")
     environment = describe_environment(torch_threads=None, gpu_index=None)
     versions = {**environment["packages"], "python": platform.python_version()}
     gains: tuple[Gain, ...] = ()
@@ -53,17 +69,31 @@ def facts(result: Result, command: str) -> Facts:
         command=command,
         created=datetime.now(UTC).replace(microsecond=0),
         objective=result.findings.asked.objective.name,
-        basis="simulated" if verified is None else "measured",
+        basis="simulated" if verified is None and not measured else "measured",
         device=_device(result),
         versions=versions,
         notes=tuple(notes),
-        expected=_expected(chosen.facts),
+        expected=expected,
         gains=gains,
-        sensitivity=tuple(
-            Case(case=f"load x {share:g}", expected=_expected(its))
-            for share, its in result.findings.at_load.items()
-            if _expected(its) and chosen is result.findings.asked.answer
-        ),
+        sensitivity=_sensitivity(result) if chosen is result.findings.asked.answer else (),
+    )
+
+
+def _arm_of(result: Result, chosen: Candidate) -> str:
+    """The name that a setting raced under; empty if it did not."""
+    arms = raced(result.findings, result.verified)
+    return next((name for name, arm in arms.items() if arm.settings == chosen.settings), "")
+
+
+def _sensitivity(result: Result) -> tuple[Case, ...]:
+    """The setting under other traffic, by simulation."""
+    findings = result.findings
+    cases = {f"load x {share:g}": facts for share, facts in findings.at_load.items()}
+    cases |= {described(name, its): dict(its.facts) for name, its in findings.variants.items()}
+    return tuple(
+        Case(case=case, expected=_expected(facts))
+        for case, facts in cases.items()
+        if _expected(facts)
     )
 
 

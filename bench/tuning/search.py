@@ -8,6 +8,11 @@ its multivariate form, with constraints inside: settings that violate some are r
 below all that violate none. For each proposal it is made anew, seeded by the tuner's seed and the
 number of finished trials, so that a search that was cut off goes on exactly as if it had not been.
 
+Where the device is the cost, proposals are asked for several at a time, and those in hand count as
+bad for those that follow (a constant liar), so that they differ. A Gaussian process would need
+fewer trials, but with proposals in hand Optuna's takes seconds for each, about as long as the run
+that it saves.
+
 What is tried first is not left to chance: the settings the caller names, then timeout 0 with batch
 sizes of powers of two. With late binding, timeout 0 is within a few percent of the least p99 for
 most curves of time against batch size, so the search begins on the ridge that it is to beat. Where
@@ -79,6 +84,8 @@ class Tuner:
         seed: of all proposals.
         first: settings to try before any others; those that the space does not hold are left out.
         polish: make every other trial a neighbour of the best, as long as there are untried ones.
+        ridge: try timeout 0 with every n-th power of two after those.
+        startup: proposals at random after those, before the sampler learns from any.
     """
 
     def __init__(
@@ -92,6 +99,8 @@ class Tuner:
         seed: int = 0,
         first: Sequence[Knobs] = (),
         polish: bool = False,
+        ridge: int = 1,
+        startup: int = _RANDOM,
     ) -> None:
         self._study = study
         self._space = space
@@ -101,17 +110,19 @@ class Tuner:
         self._seed = seed
         self._polish = polish
         self._asked: dict[int, optuna.Trial] = {}
+        self._open: dict[str, int] = {}
         self._finished = list(_finished(study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
-        queued = [*map(dict, first), *_ridge(space)]
-        self._random = len(queued) + _RANDOM
+        queued = [*map(dict, first), *_ridge(space, ridge)]
+        self._random = len(queued) + startup
         for knobs in queued:
             study.enqueue_trial(knobs, skip_if_exists=True)
 
     def ask(self) -> Proposal | None:
         """The next setting to try; None once the search is over.
 
-        A setting that was tried before is not proposed again.
+        A setting that was tried before is not proposed again. Several may be asked for before the
+        first of them is told.
         """
         import optuna
 
@@ -119,18 +130,17 @@ class Tuner:
             return None
         self._queue_neighbour()
         for repeats in range(_MOST_REPEATS):
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=self._sampler_seed(repeats),
-                multivariate=True,
-                n_startup_trials=self._random,
-            )
+            self._study.sampler = self._sampler(self._sampler_seed(repeats))
             trial = self._study.ask()
             knobs = self._space.suggest(trial)
-            if _key(knobs) not in self._known:
+            key = _key(knobs)
+            if key not in self._known and key not in self._open:
                 self._asked[trial.number] = trial
+                self._open[key] = trial.number
                 return Proposal(trial.number, knobs)
             # Not told as finished: each setting would then weigh as often as it was proposed.
-            trial.set_user_attr("repeats", self._known[_key(knobs)].number)
+            first = self._known[key].number if key in self._known else self._open[key]
+            trial.set_user_attr("repeats", first)
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self._trials = 0  # whatever it proposes has been tried
         return None
@@ -144,6 +154,7 @@ class Tuner:
             facts: more about it that is to be kept, JSON-able.
         """
         trial = self._asked.pop(proposal.number)
+        self._open.pop(_key(proposal.knobs), None)
         for name, violation in score.violations.items():
             trial.set_constraint(name, violation)
         trial.set_user_attr("knobs", proposal.knobs)
@@ -153,6 +164,16 @@ class Tuner:
         finished = Finished(proposal.number, proposal.knobs, score, dict(facts))
         self._finished.append(finished)
         self._known[_key(proposal.knobs)] = finished
+
+    def _sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            multivariate=True,
+            n_startup_trials=self._random,
+            constant_liar=bool(self._open),
+        )
 
     @property
     def finished(self) -> Sequence[Finished]:
@@ -173,7 +194,7 @@ class Tuner:
     def over(self) -> bool:
         """Whether enough was tried, or nothing better was found for long enough."""
         done = len(self._finished)
-        if done >= self._trials:
+        if done + len(self._open) >= self._trials:
             return True
         if done <= self._random:
             return False
@@ -204,7 +225,8 @@ class Tuner:
         return at
 
     def _sampler_seed(self, repeats: int) -> int:
-        sequence = np.random.SeedSequence((self._seed, len(self._finished), repeats))
+        progress = (self._seed, len(self._finished) + len(self._open), repeats)
+        sequence = np.random.SeedSequence(progress)
         return int(sequence.generate_state(1)[0])
 
 
@@ -215,7 +237,7 @@ def best_of(trials: Sequence[Finished], objective: Objective) -> Finished | None
     return min(feasible, key=lambda trial: sign * trial.score.value, default=None)
 
 
-def _ridge(space: Space) -> Iterator[dict[str, Value]]:
+def _ridge(space: Space, every: int) -> Iterator[dict[str, Value]]:
     """Timeout 0 with batch sizes of powers of two, everything else at its first value."""
     sizes, timeouts = space.ranges["max_batch_size"], space.ranges.get("batch_timeout_ms")
     if not isinstance(sizes, Whole) or timeouts is None or not timeouts.holds(0.0):
@@ -224,7 +246,8 @@ def _ridge(space: Space) -> Iterator[dict[str, Value]]:
     for name, knob in space.ranges.items():
         if name not in {"max_batch_size", "batch_timeout_ms"}:
             others[name] = knob.values[0] if isinstance(knob, Choice) else knob.low
-    powers = [2**i for i in range(sizes.high.bit_length()) if sizes.low <= 2**i <= sizes.high]
+    exponents = range(0, sizes.high.bit_length(), every)
+    powers = [2**i for i in exponents if sizes.low <= 2**i <= sizes.high]
     for size in dict.fromkeys([*powers, sizes.high]):
         yield {**others, "max_batch_size": size, "batch_timeout_ms": 0.0}
 

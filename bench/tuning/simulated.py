@@ -7,7 +7,7 @@ are numbered: the first are the search's, those after them this one's.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from bench.tuning.objectives import CapacityWithin, Objective
 from bench.tuning.polishing import look_around
 from bench.tuning.question import Question
 from bench.tuning.search import Finished, Tuner, best_of
+from bench.tuning.sensitivity import Variant, at_other_burstiness, at_other_loads
 from bench.tuning.space import Space
 from bench.tuning.studies import open_study
 from workloads import DescribedTrace
@@ -102,6 +103,9 @@ class Findings:
         load: what was offered, as the trace describes itself.
         bound: what no setting can beat.
         at_load: the recommended setting at other loads: share of the load -> facts.
+        variants: the same under a calmer and a burstier version of the trace, by that name.
+        measured: whether all this was measured on the device, and not simulated.
+        remarks: what has to be said of the search.
     """
 
     goals: Mapping[str, Goal]
@@ -110,6 +114,9 @@ class Findings:
     load: Mapping[str, Any]
     bound: Mapping[str, float]
     at_load: Mapping[float, dict[str, Any]]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    measured: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def asked(self) -> Goal:
@@ -133,6 +140,7 @@ class SimulatedSearch:
         identity: what must be the same on resuming, beside the question.
         watch: told of progress: what is being done, how far, of how much, the best so far.
         effort: how long to look.
+        left: the share of the time for it that is left; at 0 the searches end as they are.
     """
 
     question: Question
@@ -143,6 +151,8 @@ class SimulatedSearch:
     identity: Mapping[str, Any] = field(default_factory=dict)
     watch: Watch = lambda *_: None
     effort: Effort = Effort()
+    left: Callable[[], float] = lambda: 1.0
+    _remarks: list[str] = field(default_factory=list)
 
     def run(self) -> Findings:
         """Search for every goal, and look closely at what was found.
@@ -167,6 +177,8 @@ class SimulatedSearch:
         }
         statistic = f"{self.question.statistic}_s"
         answer = asked.answer
+        other = replace(closely, count=min(closely.count, self.effort.fewest), overload=False)
+        limit = self.question.limit
         return Findings(
             goals=goals,
             references=judged,
@@ -177,7 +189,9 @@ class SimulatedSearch:
             ),
             load=self.traffic.describe(),
             bound=self._bound(closely),
-            at_load={} if answer is None else self._at_other_loads(answer.settings, closely),
+            at_load={} if answer is None else at_other_loads(answer.settings, other, limit),
+            variants={} if answer is None else at_other_burstiness(answer.settings, other, limit),
+            remarks=tuple(self._remarks),
         )
 
     def _goal(
@@ -211,7 +225,14 @@ class SimulatedSearch:
         simulator = self._searching(objective)
         if isinstance(objective, CapacityWithin):
             simulator.begin_at(question.references(self.source)["plain"], objective.limit)
+        # What was asked for may take most of the time, and the others leave some for a closer look.
+        reserve = 0.5 if asked else 0.3
         while (proposal := tuner.ask()) is not None:
+            if self.left() < reserve and len(tuner.finished) >= len(held):
+                self._remarks.append(
+                    f"the search for {name} ended after {len(tuner.finished)} trials, by its time"
+                )
+                break
             evidence = simulator.evidence(space.settings(proposal.knobs))
             score = objective.score(evidence)
             tuner.tell(proposal, score, facts_of(evidence, question.limit))
@@ -313,21 +334,6 @@ class SimulatedSearch:
         share = self.question.statistic.share
         latency_s = found.mean_s if share is None else found.percentile_s(share)
         return {"capacity_rps": found.capacity_rps, "latency_s": latency_s}
-
-    def _at_other_loads(
-        self, settings: BatcherSettings, closely: Simulator
-    ) -> dict[float, dict[str, Any]]:
-        """The same setting with a fifth less and a fifth more load."""
-        found: dict[float, dict[str, Any]] = {}
-        for share in (0.8, 1.2):
-            other = Simulator(
-                self.source,
-                self.traffic.at(share),
-                closely.first,
-                min(closely.count, self.effort.fewest),
-            )
-            found[share] = facts_of(other.evidence(settings), self.question.limit)
-        return found
 
 
 def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:

@@ -1,17 +1,20 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
 from collections.abc import Iterator, Mapping
-from math import exp, isfinite, log1p
+from dataclasses import asdict
+from math import exp, inf, isfinite, log1p
 from typing import Any
 
 from rich.table import Table
 
 from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE, Candidate
-from bench.tuning.course import Result, finalists, references_beaten
-from bench.tuning.device import Gain
-from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
+from bench.tuning.course import Result
+from bench.tuning.finalists import raced, references_beaten
+from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.sensitivity import said
+from bench.tuning.verified import Gain, Verified
 from results import format as fmt
 
 RECORD = "tune.json"
@@ -48,7 +51,7 @@ def keeps(result: Result) -> str | None:
     if gain is not None:
         maximise = maximised(result)
         return None if gain.verdict(maximise=maximise) == "better" else name
-    ratio = references_beaten(result).get(name)
+    ratio = references_beaten(result.findings).get(name)
     if ratio is None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
@@ -116,37 +119,43 @@ def _unmet_on_device(result: Result) -> str:
         return said
     nearest = min(known, key=lambda name: known[name])
     over = fmt.percent(exp(known[nearest]) - 1.0)
-    settings = finalists(result.findings)[nearest].settings
+    settings = raced(result.findings, verified)[nearest].settings
     return (
-        f"{said}, though simulation has some that do: the nearest, {name_of(settings)}, "
-        f"is {over} over"
+        f"{said}, though {_basis(result)} some do: the nearest, {name_of(settings)}, is {over} over"
     )
+
+
+def _basis(result: Result) -> str:
+    return "in the search" if result.findings.measured else "by simulation"
 
 
 def _value(result: Result, chosen: Candidate) -> str:
     objective, verified = result.findings.asked.objective, result.verified
+    basis = _basis(result)
     load = fmt.rate(result.findings.load["offered_rps"])
     measured = None if verified is None else verified.measured.get("value")
     if (
         verified is not None
         and measured is not None
-        and isinstance(objective, Latency | DeviceTime)
+        and (isinstance(objective, Latency | DeviceTime) or verified.winner in verified.found)
     ):
-        return f"{verified.label} {fmt.duration(measured)} at {load}, measured"
+        at = fmt.rate(verified.rate_rps)
+        return f"{verified.label} {verified.shown(measured)} at {at}, measured"
     if isinstance(objective, CapacityWithin):
         times = chosen.score.value / (chosen.facts["offered_rps"] or 1.0)
         return (
-            f"meets {objective.limit} up to {fmt.rate(chosen.score.value)} by simulation, "
+            f"meets {objective.limit} up to {fmt.rate(chosen.score.value)} {basis}, "
             f"{times:.2f} times the trace's load"
         )
     if isinstance(objective, DeviceTime):
         cost = fmt.duration(chosen.facts["device_s_per_request"])
-        return f"{cost} of device time a request within {objective.limit} at {load}, by simulation"
+        proxy = ", which stands for energy" if isinstance(objective, Energy) else ""
+        return (
+            f"{cost} of device time a request{proxy}, within {objective.limit} at {load}, {basis}"
+        )
     if isinstance(objective, Goodput):
-        return f"{fmt.rate(chosen.score.value)} in time of {load} offered, by simulation"
-    return (
-        f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, by simulation"
-    )
+        return f"{fmt.rate(chosen.score.value)} in time of {load} offered, {basis}"
+    return f"{result.question.statistic} {fmt.duration(chosen.score.value)} at {load}, {basis}"
 
 
 def _against(result: Result) -> str:
@@ -160,7 +169,7 @@ def _against(result: Result) -> str:
             f"; {verified.label} x {gain.effect.ratio:.3f} of the {name} setting's "
             f"({low:.3f} to {high:.3f}), measured at {fmt.rate(verified.rate_rps)}"
         )
-    ratio = references_beaten(result).get(name)
+    ratio = references_beaten(result.findings).get(name)
     return "" if ratio is None else f", x {ratio:.3f} of the {name} setting's"
 
 
@@ -184,6 +193,9 @@ def lines(result: Result) -> Iterator[str | Table]:
         yield f"of {flat.tried} settings tried that qualify, {near} of the best; the worst is " + (
             f"x {flat.worst:.3g} away"
         )
+    if result.findings.at_load and final(result) is result.findings.asked.answer:
+        yield from said(result.findings, str(result.question.statistic))
+    yield from result.findings.remarks
     verified = result.verified
     if verified is None:
         yield result.unverified
@@ -192,7 +204,7 @@ def lines(result: Result) -> Iterator[str | Table]:
     for gain in verified.gains:
         yield _gain_line(result, gain)
     yield from verified.remarks
-    yield f"device time: {verified.spent_s:.0f} s for race and confirmation"
+    yield f"{verified.spent_s:.0f} s on the device for race and confirmation"
 
 
 def _gain_line(result: Result, gain: Gain) -> str:
@@ -213,7 +225,8 @@ def table(result: Result) -> Table:
     findings = result.findings
     statistic = str(result.question.statistic)
     shown = Table(
-        title=f"{result.loaded.model} on {result.loaded.device}, simulated under "
+        title=f"{result.loaded.model} on {result.loaded.device}, "
+        f"{'measured' if findings.measured else 'simulated'} under "
         f"{findings.load['name']} at {fmt.rate(findings.load['offered_rps'])}",
         title_justify="left",
     )
@@ -238,11 +251,16 @@ def table(result: Result) -> Table:
                     fmt.number(facts["mean_batch_size"]),
                 )
                 if able
-                else ("overload", "", "")
+                else (_unknown(facts, measured=findings.measured), "", "")
             ),
             capacities.get(candidate.settings.model_dump_json(), ""),
         )
     return shown
+
+
+def _unknown(facts: dict[str, Any], *, measured: bool) -> str:
+    """Why there are no numbers of a setting."""
+    return "ended early" if facts.get("ended") else "" if measured else "overload"
 
 
 def _capacities(result: Result) -> dict[str, str]:
@@ -266,25 +284,38 @@ def race_table(result: Result) -> Table:
         title_justify="left",
     )
     shown.add_column("")
-    for name in (verified.label, "predicted", "off by", "draws"):
+    foretold = ("predicted", "off by") if verified.predicted else ()
+    for name in (verified.label, *foretold, "draws"):
         shown.add_column(name, justify="right")
-    number = fmt.rate if maximised(result) else fmt.duration
     for name, told in verified.race.items():
-        value, predicted = told["value"], verified.predicted[name]
-        known = value is not None and isfinite(predicted)
-        dropped = told["dropped_after"]
+        value, dropped = told["value"], told["dropped_after"]
         shown.add_row(
             name + (" (won)" if name == verified.winner else ""),
-            number(value) if value is not None else "unanswered requests",
-            number(predicted) if isfinite(predicted) else "unanswered requests",
-            f"{100.0 * (predicted / value - 1.0):+.0f} %" if known else "",
+            verified.shown(value) if value is not None else "unanswered requests",
+            *(_foretold(verified, name) if foretold else ()),
             f"{told['draws']}" + ("" if dropped is None else ", dropped"),
         )
     return shown
 
 
+def _foretold(verified: Verified, name: str) -> tuple[str, str]:
+    """What simulation said of an arm, and by how much it is off."""
+    predicted, value = verified.predicted.get(name, inf), verified.race[name]["value"]
+    if not isfinite(predicted):
+        return "unanswered requests", ""
+    off = "" if value is None else f"{100.0 * (predicted / value - 1.0):+.0f} %"
+    return verified.shown(predicted), off
+
+
 def as_json(result: Result) -> dict[str, Any]:
-    """Everything that was found, JSON-able; times in seconds."""
+    """Everything that was found, JSON-able; times in seconds.
+
+    `searched` is "in simulation" or "on the device"; `other_traffic` has the recommended setting
+    under a calmer and a burstier version of the trace, and how bursty that is before and after.
+    Of `verified`: `unit` of its values (s, rps or j), `expected` the metrics of each arm as they
+    were measured, mean and 95 % interval, `distrust` why simulation was not relied on, `found`
+    what was found on the device instead.
+    """
     findings, verified = result.findings, result.verified
     chosen = final(result)
     return {
@@ -314,11 +345,23 @@ def as_json(result: Result) -> dict[str, Any]:
         "references": {name: _candidate(c) for name, c in findings.references.items()},
         "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
         "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
+        "searched": "on the device" if findings.measured else "in simulation",
+        "other_traffic": {
+            name: {
+                "contrast": variant.contrast,
+                "before": asdict(variant.before),
+                "after": asdict(variant.after),
+                **variant.facts,
+            }
+            for name, variant in findings.variants.items()
+        },
+        "remarks": list(findings.remarks),
         "unverified": result.unverified or None,
         "verified": None
         if verified is None
         else {
             "label": verified.label,
+            "unit": verified.unit,
             "rate_rps": verified.rate_rps,
             "window_s": verified.window_s,
             "winner": verified.winner,
@@ -326,6 +369,14 @@ def as_json(result: Result) -> dict[str, Any]:
             "predicted": {k: _known(v) for k, v in verified.predicted.items()},
             "confirmation": verified.measured,
             "gains": [_gain(gain, result) for gain in verified.gains],
+            "expected": {
+                name: {metric: asdict(interval) for metric, interval in known.items()}
+                for name, known in verified.expected.items()
+            },
+            "distrust": verified.distrust or None,
+            "found": {
+                name: settings.model_dump(mode="json") for name, settings in verified.found.items()
+            },
             "spent_s": verified.spent_s,
             "remarks": list(verified.remarks),
         },

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from math import inf
 
 import optuna
 import pytest
@@ -18,17 +17,17 @@ from bench.config import (
     load_settings,
 )
 from bench.errors import InputError
-from bench.simulation.loading import Loaded
-from bench.simulation.runner import Setup
-from bench.simulation.writing import write_simulation
+from bench.recommendation import read_recommendation
 from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification, Yardstick, affordable_window_s
+from bench.tuning.device import Verification, affordable_window_s
 from bench.tuning.objectives import DeviceTime, Latency, Statistic
 from bench.tuning.question import Question
 from bench.tuning.recommending import write_config
 from bench.tuning.simulated import SimulatedSearch
 from bench.tuning.studies import open_storage
 from bench.tuning.telling import as_json, keeps, lines, sentence
+from bench.tuning.yardstick import Yardstick
+from tests.bench.stand_in import StandIn
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 
 QUIET = Console(quiet=True)
@@ -174,23 +173,6 @@ def test_a_folder_without_a_tuning_cannot_be_resumed(tmp_path):
 # The device, with simulated runs in place of measured ones.
 
 
-class StandIn:
-    """A device whose runs are simulations, slower than the profile says by a factor."""
-
-    def __init__(self, base_ms=5.0, *, fail_after=inf):
-        self.source = affine(base_ms)
-        self.runs = []
-        self.fail_after = fail_after
-
-    def __call__(self, arm, arrivals, folder):
-        if len(self.runs) >= self.fail_after:
-            raise KeyboardInterrupt
-        self.runs.append((arm.name, arrivals.trace.fingerprint()))
-        setup = Setup(arm.settings.batcher, self.source)
-        loaded = Loaded(self.source, "affine", "stand-in")
-        return write_simulation(setup, arm.settings, loaded, arrivals, folder)
-
-
 def verification(tmp_path, device, arms, *, objective=None, limit=None, base_ms=5.0):
     source = affine(base_ms)
     return Verification(
@@ -273,3 +255,40 @@ def test_an_slo_that_is_met_in_simulation_only_is_not_met(tmp_path):
     assert not result.met
     assert "no setting that was raced met p99 <= 30 ms" in sentence(result)
     assert write_config(result, tmp_path, "dynbatch tune") is None
+
+
+def test_a_confirmed_setting_is_expected_to_do_what_it_was_measured_to_do(tmp_path):
+    found = verification(tmp_path, StandIn(), ARMS).run()
+    for name in ("recommended", "default", "current"):
+        expected = found.expected[name]["latency_s.p99"]
+        assert expected.low < expected.value < expected.high
+    draws = found.measured["values"]["recommended"]
+    assert min(draws) < found.expected["recommended"]["latency_s.p99"].value < max(draws)
+    assert "device.energy_j_per_request" not in found.expected["recommended"]
+
+
+def test_the_config_file_has_what_was_measured_with_intervals_and_gains(tmp_path):
+    simulated = tuned(tmp_path / "tune")
+    arms = {"recommended": simulated.recommended.settings, "default": ARMS["default"]}
+    verified = verification(tmp_path / "device", StandIn(), arms).run()
+    result = replace(simulated, verified=verified)
+    facts = read_recommendation(write_config(result, tmp_path, "dynbatch tune")).facts
+    assert facts.basis == "measured"
+    p99_s = facts.expected["latency_s.p99"]
+    assert p99_s.low < p99_s.value < p99_s.high
+    [gain] = facts.gains
+    assert gain.over == "default"
+    assert gain.low < gain.ratio < gain.high < 1.0
+    assert {case.case.split(" ")[0] for case in facts.sensitivity} == {"load", "calmer", "burstier"}
+
+
+def test_a_burstier_version_of_the_trace_is_slower_and_a_calmer_one_faster():
+    source = roofline()
+    arrivals = traffic(source, utilization=0.5, trace="bursty.json", duration=4.0)
+    found = searched(source, arrivals=arrivals, trials=12)
+    calmer, burstier = found.variants["calmer"], found.variants["burstier"]
+    as_it_is = found.asked.chosen.facts["p99_s"]
+    assert calmer.facts["p99_s"] < as_it_is < burstier.facts["p99_s"]
+    assert calmer.after.gap_cv < calmer.before.gap_cv < burstier.after.gap_cv
+    assert calmer.after.dispersion < burstier.before.dispersion < burstier.after.dispersion
+    assert calmer.facts["offered_rps"] == burstier.facts["offered_rps"]

@@ -1,0 +1,148 @@
+"""The time a tuning has, what it will be spent on, and how fast things go here."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from batching import BatchRecord, Clock
+from batching.execution import make_executor
+from batching.models.synthetic import SyntheticModel
+from bench.config import ModelSettings
+from bench.profiling import load_subject
+from bench.simulation.source import Source
+from bench.tuning.device import OVERHEAD_S
+from bench.tuning.space import typical_s
+from results import format as fmt
+
+# The share of the time that the simulation may take, if the rest is to race.
+SIMULATION_SHARE = 0.35
+# The share that a search on the device takes before its best are raced.
+SEARCH_SHARE = 0.45
+_USUAL_SIZE = 32
+# A batch of the usual size that takes longer makes everything else take longer.
+SLOW_S = 0.1
+_LONGEST_PROBE_S = 0.5
+_QUICK_WARM_UP_S = 1.0
+
+
+@dataclass
+class Budget:
+    """Time from when it is made.
+
+    Attributes:
+        total_s: in all.
+        now: a clock of seconds.
+    """
+
+    total_s: float
+    now: Callable[[], float] = time.monotonic
+    _began_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began_s = self.now()
+
+    @property
+    def left_s(self) -> float:
+        """What is left, below 0 once it is overdrawn."""
+        return self.total_s - (self.now() - self._began_s)
+
+    def part(self, seconds: float) -> "Budget":
+        """A part of it that begins now."""
+        return Budget(min(seconds, self.left_s), self.now)
+
+    @property
+    def share_left(self) -> float:
+        """What is left as a share of it all, 0 to 1."""
+        return max(0.0, self.left_s / self.total_s) if self.total_s > 0.0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a model is here, by a first look.
+
+    Attributes:
+        model, device: as reports call them.
+        load_s: loading it.
+        batch_s: seconds by batch size: of 1, and of the largest that takes no longer than half a
+            second, as far as 128.
+    """
+
+    model: str
+    device: str
+    load_s: float
+    batch_s: dict[int, float]
+
+    @property
+    def slow(self) -> bool:
+        """Whether a batch of 32 takes long, by what is known of smaller ones."""
+        size = max(self.batch_s)
+        return self.batch_s[size] * max(1.0, _USUAL_SIZE / size) > SLOW_S
+
+    def __str__(self) -> str:
+        times = [f"a batch of {size} takes {fmt.duration(s)}" for size, s in self.batch_s.items()]
+        slow = "slow here, " if self.slow else ""
+        return f"{self.model} on {self.device}: {slow}{', '.join(times)}"
+
+
+def look_ahead(settings: ModelSettings, clock: Clock, largest: int) -> Pace | None:
+    """Load the model and time a batch of 1 and a large one; None for one that states its times.
+
+    Raises:
+        ConfigError, ModelError: the model cannot be loaded.
+    """
+    model, placement = load_subject(settings, clock)
+    if isinstance(model, SyntheticModel):
+        return None
+    executor = make_executor(model, placement, clock)
+    executor.prepare()
+    payload = model.make_input(np.random.default_rng(0))
+
+    def timed(size: int) -> float:
+        began_s = clock.now()
+        executor.execute([payload] * size, BatchRecord(size=size))
+        return clock.now() - began_s
+
+    timed(1)
+    times = {1: min(timed(1), timed(1))}
+    size = 1
+    while 2 * size <= largest and times[1] * 2 * size <= _LONGEST_PROBE_S:
+        size *= 2
+    if size > 1:
+        timed(size)
+        times[size] = timed(size)
+    device = placement.device if model.uses_torch else "the host"
+    return Pace(model.name, device, executor.load_s, times)
+
+
+def overhead_s(source: Source) -> float:
+    """What a run takes beside its window: warming up, the last batches, writing it down."""
+    return OVERHEAD_S + 2.0 * _usual_s(source)
+
+
+def warm_up_s(source: Source) -> float | None:
+    """Time for warming up before each run; None for the batcher's default.
+
+    What is slow has been warmed up by its profile, and every size before every run would take
+    longer than the runs.
+    """
+    return _QUICK_WARM_UP_S if _usual_s(source) > SLOW_S else None
+
+
+def plan_of(budget_s: float, *, profile_s: float, simulate: bool, race: bool) -> str:
+    """How long it will take, and what for, in words."""
+    parts = [f"profile {fmt.duration(profile_s)}"] if profile_s else []
+    left_s = budget_s - profile_s
+    if simulate:
+        simulation_s = SIMULATION_SHARE * budget_s if race else left_s
+        parts.append(f"simulation {fmt.duration(simulation_s)} at most")
+    else:
+        parts.append(f"search on the device {fmt.duration(SEARCH_SHARE * left_s)} at most")
+    if race:
+        parts.append("race and confirmation with the rest")
+    return f"this takes {fmt.duration(budget_s)} at most (--budget): {', '.join(parts)}"
+
+
+def _usual_s(source: Source) -> float:
+    return typical_s(source, min(_USUAL_SIZE, source.max_batch_size))

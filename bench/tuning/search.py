@@ -96,6 +96,7 @@ class Tuner:
         self._patience = patience
         self._seed = seed
         self._asked: dict[int, optuna.Trial] = {}
+        self._open: dict[str, int] = {}
         self._finished = list(_finished(study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
         queued = [*map(dict, first), *_ridge(space)]
@@ -106,7 +107,8 @@ class Tuner:
     def ask(self) -> Proposal | None:
         """The next setting to try; None once the search is over.
 
-        A setting that was tried before is not proposed again.
+        A setting that was tried before is not proposed again. Several may be asked for before the
+        first of them is told.
         """
         import optuna
 
@@ -120,11 +122,14 @@ class Tuner:
             )
             trial = self._study.ask()
             knobs = self._space.suggest(trial)
-            if _key(knobs) not in self._known:
+            key = _key(knobs)
+            if key not in self._known and key not in self._open:
                 self._asked[trial.number] = trial
+                self._open[key] = trial.number
                 return Proposal(trial.number, knobs)
             # Not told as finished: each setting would then weigh as often as it was proposed.
-            trial.set_user_attr("repeats", self._known[_key(knobs)].number)
+            first = self._known[key].number if key in self._known else self._open[key]
+            trial.set_user_attr("repeats", first)
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self._trials = 0  # whatever it proposes has been tried
         return None
@@ -138,6 +143,7 @@ class Tuner:
             facts: more about it that is to be kept, JSON-able.
         """
         trial = self._asked.pop(proposal.number)
+        self._open.pop(_key(proposal.knobs), None)
         for name, violation in score.violations.items():
             trial.set_constraint(name, violation)
         trial.set_user_attr("knobs", proposal.knobs)
@@ -147,6 +153,16 @@ class Tuner:
         finished = Finished(proposal.number, proposal.knobs, score, dict(facts))
         self._finished.append(finished)
         self._known[_key(proposal.knobs)] = finished
+
+    def reload(self, in_hand: Mapping[int, Knobs]) -> None:
+        """Take up what others have finished in the study, and what is in somebody's hand.
+
+        Args:
+            in_hand: by trial.
+        """
+        self._finished = list(_finished(self._study))
+        self._known = {_key(trial.knobs): trial for trial in self._finished}
+        self._open = {_key(knobs): number for number, knobs in in_hand.items()}
 
     @property
     def finished(self) -> Sequence[Finished]:
@@ -187,7 +203,8 @@ class Tuner:
         return at
 
     def _sampler_seed(self, repeats: int) -> int:
-        sequence = np.random.SeedSequence((self._seed, len(self._finished), repeats))
+        progress = (self._seed, len(self._finished) + len(self._open), repeats)
+        sequence = np.random.SeedSequence(progress)
         return int(sequence.generate_state(1)[0])
 
 

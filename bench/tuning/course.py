@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from batching import Clock
-from batching.errors import ConfigError
-from batching.profiles import save_profile
+from batching.errors import ConfigError, ProfileError
+from batching.profiles import load_profile, save_profile
 from bench.comparison.arms import Arm
 from bench.comparison.live import LiveArms
 from bench.config import BatcherSettings, Settings
@@ -35,6 +35,7 @@ from bench.tuning.evaluation import Traffic
 from bench.tuning.objectives import CapacityWithin, Limit, Statistic
 from bench.tuning.question import CURRENT, DEFAULT, WINDOW, Question
 from bench.tuning.search import PATIENCE, TRIALS
+from bench.tuning.sharing import team_on
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
 from bench.tuning.space import Whole, parse_search
 from bench.tuning.studies import open_storage, sole_user, without_password
@@ -212,6 +213,8 @@ def carry_out(
         WorkloadError, ConfigError: the trace or the model cannot.
         RunFailedError: the model raised.
     """
+    from bench.tuning.record import open_to_others  # which knows the Request of this module
+
     question = request.question()
     with sole_user(folder):
         hidden = None if request.storage is None else without_password(request.storage)
@@ -228,16 +231,20 @@ def carry_out(
             f"{load['offered_rps']:,.0f} req/s, in simulation",
             soft_wrap=True,
         )
-        findings = SimulatedSearch(
+        name = folder.resolve().name
+        search = SimulatedSearch(
             question,
             loaded.source,
             traffic,
             storage,
-            folder.resolve().name,
+            name,
             identity={"model": loaded.model, "device": loaded.device, "load": load["sha256"]},
             watch=watch,
             effort=effort or Effort(),
-        ).run()
+            team=team_on(storage, name),
+        )
+        with open_to_others(search, request, loaded, folder / PROFILE, console):
+            findings = search.run()
         reason = _why_not(request, loaded, settings, clock, findings)
         verified = None
         if not reason:
@@ -272,7 +279,8 @@ def finalists(findings: Findings) -> dict[str, Candidate]:
 def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loaded:
     """Batch times: those measured before, those of a file, or measured now and kept."""
     own = folder / PROFILE
-    path = own if own.exists() else request.profile
+    kept = own.exists() and not _damaged(own, console)
+    path = own if kept else request.profile
     sizes = parse_search(request.search).get("max_batch_size")
     asked = sizes.high if isinstance(sizes, Whole) else 0
     knobs = request.settings.batcher.model_copy(
@@ -287,9 +295,18 @@ def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loa
         budget_s=request.profile_budget_s,
         force=request.force,
     )
-    if loaded.profile is not None and not own.exists():
+    if loaded.profile is not None and not kept:
         save_profile(loaded.profile, own)
     return loaded if path != own else replace(loaded, path=request.profile)
+
+
+def _damaged(profile: Path, console: Console) -> bool:
+    try:
+        load_profile(profile)
+    except ProfileError as error:
+        console.print(f"{error}; it is made again", soft_wrap=True)
+        return True
+    return False
 
 
 def _settled(request: Request, loaded: Loaded, traffic: Traffic) -> Settings:

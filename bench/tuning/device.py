@@ -22,6 +22,7 @@ from bench.tuning.racing import Measured, Race
 from bench.tuning.racing import Run as RaceRun
 from results.analysis import analyse
 from results.comparison.observation import all_latencies
+from results.errors import ResultsError
 from results.paired import Effect
 from results.run import RECORD, Run
 from workloads import ResolvedTrace
@@ -291,10 +292,9 @@ class Verification:
 
         def run(asked: RaceRun, draw: ResolvedTrace) -> Run:
             folder = self.folder / name / asked.folder
-            if (folder / RECORD).exists():
-                kept = analyse(folder)
-                if kept.record.trace.get("sha256") == draw.trace.fingerprint():
-                    return kept
+            kept = _whole(folder)
+            if kept is not None and kept.record.trace.get("sha256") == draw.trace.fingerprint():
+                return kept
             if folder.exists():
                 shutil.rmtree(folder)
             return runner(Arm(asked.arm, self.arms[asked.arm]), draw, folder)
@@ -390,6 +390,16 @@ class Verification:
             "dropped_after": race.dropped.get(name),
             "values": [one.value for one in race.of(name)],
         }
+
+
+def _whole(folder: Path) -> Run | None:
+    """A run that was kept; None if there is none, or what there is cannot be read any more."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        return analyse(folder)
+    except ResultsError:
+        return None
 
 
 def _mean_excess(measured: list[Measured]) -> float | None:

@@ -92,7 +92,7 @@ class Tuner:
         self._study = study
         self._space = space
         self._objective = objective
-        self._trials = trials
+        self._trials = self._most = trials
         self._patience = patience
         self._seed = seed
         self._asked: dict[int, optuna.Trial] = {}
@@ -163,6 +163,11 @@ class Tuner:
         self._finished = list(_finished(self._study))
         self._known = {_key(trial.knobs): trial for trial in self._finished}
         self._open = {_key(knobs): number for number, knobs in in_hand.items()}
+
+    @property
+    def most(self) -> int:
+        """How many trials there may be."""
+        return self._most
 
     @property
     def finished(self) -> Sequence[Finished]:

@@ -39,6 +39,35 @@ _SHARED = ("postgresql", "sqlite")
 WORKER = "worker"
 
 
+class Observer:
+    """Who has shown no sign of life for too long.
+
+    Args:
+        lease_s: for so long a worker may be silent.
+        now: a clock that only ever goes forward, seconds.
+    """
+
+    def __init__(self, lease_s: float = LEASE_S, now: Callable[[], float] = time.monotonic) -> None:
+        self._lease_s = lease_s
+        self._now = now
+        self._seen: dict[object, tuple[Any, float]] = {}
+
+    def is_lost(self, key: object, worker: Mapping[str, Any] | None) -> bool:
+        """Whether a worker is lost, by what it last said of itself.
+
+        Args:
+            key: of what it does.
+            worker: its attribute; None if it has said nothing yet.
+        """
+        if worker is not None and is_gone(worker):
+            return True
+        now_s = self._now()
+        if key not in self._seen or self._seen[key][0] != worker:
+            self._seen[key] = (worker, now_s)
+            return False
+        return now_s - self._seen[key][1] > self._lease_s
+
+
 @dataclass(frozen=True)
 class Team:
     """What a worker knows of those it shares a study with.
@@ -50,7 +79,7 @@ class Team:
     """
 
     turn: Callable[[], AbstractContextManager[None]]
-    observer: "Observer" = field(default_factory=lambda: Observer())
+    observer: Observer = field(default_factory=Observer)
     pulse_s: float = BEAT_S
 
 
@@ -135,42 +164,11 @@ def is_gone(worker: Mapping[str, Any]) -> bool:
         process = psutil.Process(worker["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:
             return True
-        return abs(process.create_time() - worker["started"]) > 1.0
+        return bool(abs(process.create_time() - worker["started"]) > 1.0)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
-
-
-class Observer:
-    """Who has shown no sign of life for too long.
-
-    Args:
-        lease_s: for so long a worker may be silent.
-        now: a clock that only ever goes forward, seconds.
-    """
-
-    def __init__(
-        self, lease_s: float = LEASE_S, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._lease_s = lease_s
-        self._now = now
-        self._seen: dict[object, tuple[Any, float]] = {}
-
-    def is_lost(self, key: object, worker: Mapping[str, Any] | None) -> bool:
-        """Whether a worker is lost, by what it last said of itself.
-
-        Args:
-            key: of what it does.
-            worker: its attribute; None if it has said nothing yet.
-        """
-        if worker is not None and is_gone(worker):
-            return True
-        now_s = self._now()
-        if key not in self._seen or self._seen[key][0] != worker:
-            self._seen[key] = (worker, now_s)
-            return False
-        return now_s - self._seen[key][1] > self._lease_s
 
 
 class Pulse:

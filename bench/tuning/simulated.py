@@ -20,14 +20,17 @@ from bench.tuning.choosing import (
     facts_of,
     flatness,
     pareto,
-    simplicity,
+    ranked,
 )
 from bench.tuning.evaluation import Simulator, Traffic, draws_for
-from bench.tuning.objectives import CapacityWithin, Objective
+from bench.tuning.kept import KeptCandidates
+from bench.tuning.objectives import CapacityWithin, Objective, Score
 from bench.tuning.question import Question
-from bench.tuning.search import Finished, Tuner, best_of
-from bench.tuning.space import Space
+from bench.tuning.search import Finished, Tuner
+from bench.tuning.sharing import Team
+from bench.tuning.space import Knobs, Space
 from bench.tuning.studies import open_study
+from bench.tuning.teamwork import FIRST, SharedTuner, work
 from workloads import DescribedTrace
 
 if TYPE_CHECKING:
@@ -42,7 +45,6 @@ _SHORTEST_S = 5.0
 _OTHERS = 2
 _FINALISTS = 12
 _MOST_FINALISTS = 48
-_NEAR = 1.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class SimulatedSearch:
         identity: what must be the same on resuming, beside the question.
         watch: told of progress: what is being done, how far, of how much, the best so far.
         effort: how long to look.
+        team: those who share the trials, each in a process of its own; None if nobody does.
     """
 
     question: Question
@@ -141,6 +144,7 @@ class SimulatedSearch:
     identity: Mapping[str, Any] = field(default_factory=dict)
     watch: Watch = lambda *_: None
     effort: Effort = Effort()
+    team: Team | None = None
 
     def run(self) -> Findings:
         """Search for every goal, and look closely at what was found.
@@ -159,8 +163,9 @@ class SimulatedSearch:
             tried += goals[name].trials
         asked = next(iter(goals.values()))
         closely = self._closely(asked.objective)
+        kept = self._kept(next(iter(goals)), asked.objective, closely)
         judged = {
-            name: self._candidate(closely, asked.objective, settings)
+            name: self._candidate(closely, asked.objective, settings, kept)
             for name, settings in references.items()
         }
         statistic = f"{self.question.statistic}_s"
@@ -186,34 +191,67 @@ class SimulatedSearch:
         *,
         asked: bool,
     ) -> Goal:
-        question = self.question
-        space = question.space(self.source, objective)
+        space = self.question.space(self.source, objective)
         study = open_study(
             self.storage,
-            f"{self.name} {name}",
+            self.study_name(name),
             maximise=objective.maximise,
-            identity={**self.identity, **question.describe(), "space": space.describe()},
+            identity=self.identity_of(space),
+            alone=self.team is None,
         )
-        trials = question.trials if asked else max(1, question.trials // _OTHERS)
         held = [knobs for knobs in map(space.knobs_of, first) if knobs is not None]
-        tuner = Tuner(
-            study,
-            space,
-            objective,
-            trials=trials,
-            patience=question.patience if asked else max(1, question.patience // _OTHERS),
-            seed=question.seed,
-            first=held,
-        )
+        tuner = self.tuner(study, space, objective, held, asked=asked)
+        if self.team is not None:
+            study.set_user_attr(FIRST, held)
+        self.search(name, objective, space, tuner)
+        return self._judge(name, objective, space, tuner.finished, first)
+
+    def study_name(self, goal: str) -> str:
+        """The name of the study for a goal."""
+        return f"{self.name} {goal}"
+
+    def identity_of(self, space: Space) -> dict[str, Any]:
+        """What must be the same for trials to be of the same search."""
+        return {**self.identity, **self.question.describe(), "space": space.describe()}
+
+    def tuner(
+        self,
+        study: "optuna.Study",
+        space: Space,
+        objective: Objective,
+        first: Sequence[Knobs],
+        *,
+        asked: bool,
+    ) -> Tuner:
+        """A tuner for one goal; those that were not asked for get half of the trials."""
+        question, share = self.question, 1 if asked else _OTHERS
+        trials = max(1, question.trials // share)
+        patience = max(1, question.patience // share)
+        usual: dict[str, Any] = {
+            "trials": trials,
+            "patience": patience,
+            "seed": question.seed,
+            "first": first,
+        }
+        if self.team is None:
+            return Tuner(study, space, objective, **usual)
+        return SharedTuner(study, space, objective, self.team, **usual)
+
+    def search(self, name: str, objective: Objective, space: Space, tuner: Tuner) -> None:
+        """Simulate what the tuner proposes until the search for a goal is over."""
+        question = self.question
         simulator = self._searching(objective)
         if isinstance(objective, CapacityWithin):
             simulator.begin_at(question.references(self.source)["plain"], objective.limit)
-        while (proposal := tuner.ask()) is not None:
-            evidence = simulator.evidence(space.settings(proposal.knobs))
-            score = objective.score(evidence)
-            tuner.tell(proposal, score, facts_of(evidence, question.limit))
-            self.watch(name, len(tuner.finished), trials, tuner.best)
-        return self._judge(name, objective, space, tuner.finished, first)
+
+        def evaluate(knobs: Knobs) -> tuple[Score, dict[str, Any]]:
+            evidence = simulator.evidence(space.settings(knobs))
+            return objective.score(evidence), facts_of(evidence, question.limit)
+
+        def watch() -> None:
+            self.watch(name, len(tuner.finished), tuner.most, tuner.best)
+
+        work(tuner, evaluate, watch=watch)
 
     def _judge(
         self,
@@ -225,10 +263,11 @@ class SimulatedSearch:
     ) -> Goal:
         """Look closely at the best trials until one that violates nothing is among them."""
         closely = self._closely(objective)
+        kept = self._kept(name, objective, closely)
         ranking = ranked(trials, objective, space)
         candidates: list[Candidate] = []
         for number, settings in zip(count(1), _unique([*ranking, *others]), strict=False):
-            candidates.append(self._candidate(closely, objective, settings))
+            candidates.append(self._candidate(closely, objective, settings, kept))
             self.watch(f"{name}, closely", number, min(len(ranking), _FINALISTS), None)
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
@@ -244,12 +283,28 @@ class SimulatedSearch:
         flat = flatness(feasible, maximise=objective.maximise)
         return Goal(objective, trials, candidates, chosen, nearest, flat)
 
+    def _kept(self, name: str, objective: Objective, closely: Simulator) -> KeptCandidates:
+        identity = {**self.identity, **self.question.describe()}
+        identity["draws"] = [closely.first, closely.count]
+        return KeptCandidates(
+            self.storage, f"{self.study_name(name)}, closely", objective, identity
+        )
+
     def _candidate(
-        self, closely: Simulator, objective: Objective, settings: BatcherSettings
+        self,
+        closely: Simulator,
+        objective: Objective,
+        settings: BatcherSettings,
+        kept: KeptCandidates,
     ) -> Candidate:
+        known = kept.get(settings)
+        if known is not None:
+            return known
         evidence = closely.evidence(settings)
         score, per_draw = objective.score(evidence), objective.per_draw(evidence)
-        return Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
+        found = Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
+        kept.add(found)
+        return found
 
     def _searching(self, objective: Objective) -> Simulator:
         """Few draws, and of a process without seasons perhaps short ones."""
@@ -318,41 +373,6 @@ class SimulatedSearch:
             )
             found[share] = facts_of(other.evidence(settings), self.question.limit)
         return found
-
-
-def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:
-    """Trials in the order in which they deserve a closer look.
-
-    In turn the best one left, and the simplest one left of those near the best; then, where there
-    are any that violate something, the least violating.
-    """
-    sign = -1.0 if objective.maximise else 1.0
-    best = best_of(trials, objective)
-    by_value = sorted(
-        (trial for trial in trials if trial.score.feasible),
-        key=lambda trial: sign * trial.score.value,
-    )
-    made = {trial.number: space.settings(trial.knobs) for trial in trials}
-    near = sorted(
-        (t for t in by_value if best is not None and _ratio(t, best, sign) <= _NEAR),
-        key=lambda trial: simplicity(made[trial.number]),
-    )
-    rest = sorted(
-        (trial for trial in trials if not trial.score.feasible),
-        key=lambda trial: max(trial.score.violations.values()),
-    )
-    turns: list[Finished] = []
-    for i, trial in enumerate(by_value):
-        turns.append(trial)
-        if i < len(near):
-            turns.append(near[i])
-    return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
-
-
-def _ratio(trial: Finished, best: Finished, sign: float) -> float:
-    if not best.score.value > 0.0 or not trial.score.value > 0.0:
-        return 1.0
-    return float((trial.score.value / best.score.value) ** sign)
 
 
 def _distance(candidate: Candidate, sign: float) -> tuple[bool, float, float]:

@@ -77,6 +77,7 @@ def open_database(url: str) -> "optuna.storages.RDBStorage":
     import optuna
     from sqlalchemy import make_url
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study and trial
     shown = without_password(url)
     try:
         parsed = make_url(url)
@@ -158,9 +159,9 @@ def open_study(
 ) -> "optuna.Study":
     """The study of that name, new or taken up again.
 
-    Where nobody else uses it, trials that were running when its process ended are failed. Those that had been asked for by
-    name are put back into the queue; the sampler proposes the others again by itself, as what it
-    proposes depends on the finished trials only.
+    Where nobody else uses it, trials that were running when its process ended are failed. Those
+    that had been asked for by name are put back into the queue; the sampler proposes the others
+    again by itself, as what it proposes depends on the finished trials only.
 
     Args:
         storage: where it is, or will be, kept.
@@ -174,23 +175,22 @@ def open_study(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every trial
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=name,
         storage=storage,
         direction="maximize" if maximise else "minimize",
         load_if_exists=True,
     )
-    wanted = json.loads(json.dumps(identity, sort_keys=True))
     known = study.user_attrs.get(OWNER)
     if known is None:
         if study.get_trials(deepcopy=False):
             raise InputError(
                 f"study {name} must be one that dynbatch made, but it has trials of something else"
             )
-        study.set_user_attr(OWNER, wanted)
+        study.set_user_attr(OWNER, dict(identity))
         return study
-    check_same(f"study {name} must be resumed with what it was begun with", known, wanted)
+    check_same(f"study {name} must be resumed with what it was begun with", known, identity)
     if alone:
         requeue_orphans(study)
     return study
@@ -202,6 +202,7 @@ def check_same(must: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -
     Raises:
         InputError: they do.
     """
+    wanted = json.loads(json.dumps(wanted))
     differing = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
     if differing:
         first = differing[0]

@@ -13,6 +13,8 @@ from bench.tuning.space import Knobs, Space
 if TYPE_CHECKING:
     import optuna
 
+# The attribute of a study with the settings that it begins with, put down once they are queued.
+FIRST = "first"
 Evaluate = Callable[[Knobs], tuple[Score, Mapping[str, Any]]]
 # So many workers may be lost with the same setting before it is left alone.
 _MOST_LOST = 3
@@ -43,7 +45,6 @@ class SharedTuner(Tuner):
         first: Sequence[Knobs] = (),
     ) -> None:
         self._team = team
-        self._most = trials
         self._mine: dict[int, Knobs] = {}
         self._others: dict[int, Knobs] = {}
         self._told = 0

@@ -24,12 +24,15 @@ from bench.tuning.record import SEARCHED, SEARCHING, Begun, Record, find_tuning
 from bench.tuning.search import Finished, best_of
 from bench.tuning.sharing import POLL_S, Team, storage_failures_told, team_on
 from bench.tuning.simulated import SimulatedSearch, Watch
-from bench.tuning.studies import OWNER, check_same, open_database, without_password
+from bench.tuning.studies import OWNER, check_same, let_go, open_database, without_password
 from bench.tuning.teamwork import FIRST, SharedTuner
 from workloads.errors import WorkloadError
 
 if TYPE_CHECKING:
     pass
+
+
+_ENDED = "all searches have ended"
 
 
 @dataclass(frozen=True)
@@ -84,45 +87,55 @@ def join(
             "storage must be on PostgreSQL or in an SQLite file to be joined, "
             f"but got {without_password(url)}"
         )
-    with storage_failures_told():
-        begun = find_tuning(storage, name)
-        source = _source(begun.record, clock, force=force)
-        search = SimulatedSearch(
-            begun.record.request.question(),
-            source,
-            _traffic(begun.record, name, source, trace),
-            storage,
-            name,
-            identity=begun.record.identity,
-            watch=watch,
-            effort=begun.record.how_long,
-            team=team,
-        )
-        load = search.traffic.describe()
-        console.print(
-            f"taking part in {name}: {begun.record.identity['model']} under {load['name']} at "
-            f"{load['offered_rps']:,.0f} req/s, in simulation",
-            soft_wrap=True,
-        )
-        trials: dict[str, int] = {}
-        best: dict[str, Finished | None] = {}
-        for goal, objective in search.question.goals.items():
-            while (tuner := _tuner_for(search, goal)) is None:
-                over = _no_more(begun, team, name)
-                if over:
-                    return Joined(name, trials, best, over)
-                pause(POLL_S)
-            space = search.question.space(search.source, objective)
-            search.search(goal, objective, space, tuner)
-            trials[goal], best[goal] = tuner.told, best_of(tuner.finished, objective)
-    return Joined(name, trials, best, "all searches have ended")
+    try:
+        with storage_failures_told():
+            begun = find_tuning(storage, name)
+            source = _source(begun.record, clock, force=force)
+            search = SimulatedSearch(
+                begun.record.request.question(),
+                source,
+                _traffic(begun.record, name, source, trace),
+                storage,
+                name,
+                identity=begun.record.identity,
+                watch=watch,
+                effort=begun.record.how_long,
+                team=team,
+            )
+            load = search.traffic.describe()
+            console.print(
+                f"taking part in {name}: {begun.record.identity['model']} under {load['name']} at "
+                f"{load['offered_rps']:,.0f} req/s, in simulation",
+                soft_wrap=True,
+            )
+            return _take_part(search, begun, team, pause)
+    finally:
+        let_go(storage)
+
+
+def _take_part(
+    search: SimulatedSearch, begun: Begun, team: Team, pause: Callable[[float], None]
+) -> Joined:
+    """Search for one goal after another, as they are begun, until there are no more."""
+    trials: dict[str, int] = {}
+    best: dict[str, Finished | None] = {}
+    for goal, objective in search.question.goals.items():
+        while (tuner := _tuner_for(search, goal)) is None:
+            over = _no_more(begun, team, search.name)
+            if over:
+                return Joined(search.name, trials, best, over)
+            pause(POLL_S)
+        space = search.question.space(search.source, objective)
+        search.search(goal, objective, space, tuner)
+        trials[goal], best[goal] = tuner.told, best_of(tuner.finished, objective)
+    return Joined(search.name, trials, best, _no_more(begun, team, search.name) or _ENDED)
 
 
 def _no_more(begun: Begun, team: Team, name: str) -> str:
-    """Why no further search will be begun; empty if one may."""
+    """Why no further search will be begun; empty if one may be."""
     stage = begun.stage
     if stage == SEARCHED:
-        return "all searches have ended"
+        return _ENDED
     gone = team.observer.is_lost(name, begun.begun_by)
     if stage != SEARCHING or gone:
         return (

@@ -22,7 +22,7 @@ from bench.simulation.loading import Loaded
 from bench.tuning.course import Request
 from bench.tuning.sharing import Pulse, storage_failures_told, this_worker
 from bench.tuning.simulated import Effort, SimulatedSearch
-from bench.tuning.studies import OWNER, without_password
+from bench.tuning.studies import OWNER, let_go, without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -169,7 +169,10 @@ def open_to_others(
             markup=False,
             soft_wrap=True,
         )
-        yield
+        try:
+            yield
+        finally:
+            let_go(search.storage)
 
 
 class Begun:

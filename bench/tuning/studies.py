@@ -106,6 +106,14 @@ def open_database(url: str) -> "optuna.storages.RDBStorage":
         ) from None
 
 
+def let_go(storage: "optuna.storages.BaseStorage") -> None:
+    """Close the connections to a database; they are opened again if it is used again."""
+    import optuna
+
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.engine.dispose()
+
+
 def is_database(storage: "optuna.storages.BaseStorage") -> bool:
     """Whether others may use a storage at the same time."""
     import optuna

@@ -2,9 +2,9 @@
 
     python -m tests.bench.killed FOLDER STAGE:COUNT...
 
-runs a tuning in FOLDER in one process after another. Each kills itself with SIGKILL when it is about
-to do something of that stage for the COUNT-th time; the last is left to end. Whatever was finished
-is a line in FOLDER/done. The device is a simulation, and the model's time is virtual.
+runs a tuning in FOLDER in one process after another. Each kills itself with SIGKILL when it is
+about to do something of that stage for the COUNT-th time; the last is left to end. Whatever was
+finished is a line in FOLDER/done. The device is a simulation, and the model's time is virtual.
 """
 
 import json
@@ -22,8 +22,8 @@ from bench.simulation import loading
 from bench.tuning import course, telling
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.evaluation import Simulator
-from tests.bench.tuned import QUICK
 from tests.bench.test_tuning_course import StandIn
+from tests.bench.tuned import QUICK
 
 ASKED = Request(
     settings=Settings(

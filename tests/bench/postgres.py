@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the test's own: a fresh cluster, reached through a socket in its folder."""
+"""A PostgreSQL server of the test's own: a fresh cluster, with a socket in a folder of its own."""
 
 import contextlib
 import os
@@ -47,7 +47,7 @@ def running():
     pytest.importorskip("psycopg", reason="needs psycopg, the extra 'postgresql'")
     who = _as_server()
     # Not pytest's own folder, which nobody else may enter; and a socket's path has to be short.
-    with tempfile.TemporaryDirectory(prefix="dynbatch-pg-", dir="/tmp") as folder:  # noqa: S108 - its name is random, made and removed by the library
+    with tempfile.TemporaryDirectory(prefix="dynbatch-pg-", dir="/tmp") as folder:
         if who:
             os.chown(folder, who["user"], who["group"])
         data, log = Path(folder) / "data", Path(folder) / "log"

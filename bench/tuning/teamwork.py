@@ -57,7 +57,8 @@ class SharedTuner(Tuner):
         """The next setting to try; None once the search is over, or while others have the rest."""
         with self._team.turn():
             self._take_stock()
-            if len(self._finished) + len(self._mine) + len(self._others) >= self._most:
+            begun = len(self._finished) + len(self._mine) + len(self._others)
+            if begun >= min(self._most, self._space.size):
                 return None
             proposal = super().ask()
             if proposal is not None:

@@ -107,13 +107,11 @@ def test_who_joins_waits_for_the_next_search_as_long_as_it_may_come(tmp_path, ur
 
 
 def test_what_is_asked_needs_to_be_said_once(tmp_path, url, storage):
-    begin(tmp_path, asked(url, slo=("p99<=30ms",), objective="device-time", seed=3))
+    wanted = {"slo": ("p99<=30ms",), "objective": "device-time", "seed": 3}
+    cut_off(tmp_path, url, **wanted)
     known = record.find_tuning(storage, "begun").record
     assert known.goals == ("cheapest", "fastest", "most capacity")
-    assert (
-        known.request.question()
-        == asked(url, slo=("p99<=30ms",), objective="device-time", seed=3).question()
-    )
+    assert known.request.question() == asked(url, **wanted).question()
     assert known.how_long == QUICK
 
 
@@ -175,7 +173,7 @@ def test_a_machine_with_another_device_is_refused_by_its_name(tmp_path, url, sto
     search.question = known.request.question()
     of = record.Record.of(known.request, search, loaded, tmp_path / "profile.json")
     study.set_user_attr(OWNER, of.model_dump(mode="json"))
-    with pytest.raises(InputError, match="device name is a larger one, not nothing"):
+    with pytest.raises(InputError, match="device name is a larger one, not none"):
         joined(url)
 
 

@@ -35,16 +35,17 @@ def url(tmp_path):
 
 @pytest.fixture(autouse=True)
 def connections(monkeypatch):
-    """Closes what a test has opened: one process plays several here, and ends for none."""
-    opened = []
+    """One for each database, closed at the end: to check the tables each time takes long."""
+    opened = {}
 
     def remembered(url):
-        opened.append(studies.open_database(url))
-        return opened[-1]
+        if url not in opened:
+            opened[url] = studies.open_database(url)
+        return opened[url]
 
     monkeypatch.setitem(globals(), "open_database", remembered)
     yield
-    for storage in opened:
+    for storage in opened.values():
         studies.let_go(storage)
 
 
@@ -59,7 +60,7 @@ class Time:
 
 
 def shared(url, *, now=None, trials=TRIALS, patience=TRIALS, space=SPACE):
-    """One worker's tuner, with a connection of its own."""
+    """One worker's tuner, which knows of others only what is in the database."""
     storage = open_database(url)
     study = open_study(storage, "shared", maximise=False, identity={"of": "bowl"}, alone=False)
     team = team_on(storage, "shared")

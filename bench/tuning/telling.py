@@ -1,7 +1,7 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
 from collections.abc import Iterator
-from math import exp, isfinite
+from math import exp, isfinite, log1p
 from typing import Any
 
 from rich.table import Table
@@ -33,8 +33,8 @@ def name_of(settings: BatcherSettings) -> str:
 def keeps(result: Result) -> str | None:
     """The reference that should be kept, because nothing better was shown; None if there is one.
 
-    Measured, if it was: then a gain has to be shown over it. Otherwise simulated: then it has to be
-    more than the settings that count as ties differ by.
+    The gain has to be more than the settings that count as ties differ by; if it was measured, it
+    has to be certain too.
     """
     if not result.met:
         return None
@@ -44,13 +44,18 @@ def keeps(result: Result) -> str | None:
         return name
     gain = _gain_over(result, name)
     if gain is not None:
-        maximise = maximised(result)
-        return None if gain.verdict(maximise=maximise) == "better" else name
+        better = gain.verdict(maximise=maximised(result)) == "better"
+        return None if better and not _is_trifle(gain) else name
     ratio = references_beaten(result).get(name)
     if ratio is None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
     return name if better < 1.0 + TIE else None
+
+
+def _is_trifle(gain: Gain) -> bool:
+    """Whether a difference is one of those that count as ties."""
+    return gain.effect is not None and abs(gain.effect.log_ratio) <= log1p(TIE)
 
 
 def final(result: Result) -> Candidate | None:

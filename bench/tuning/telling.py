@@ -44,8 +44,8 @@ def keeps(result: Result) -> str | None:
         return name
     gain = _gain_over(result, name)
     if gain is not None:
-        better = gain.verdict(maximise=maximised(result)) == "better"
-        return None if better and not _is_trifle(gain) else name
+        gains = gain.verdict(maximise=maximised(result)) == "better" and not _is_trifle(gain)
+        return None if gains else name
     ratio = references_beaten(result).get(name)
     if ratio is None:
         return None

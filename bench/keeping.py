@@ -1,9 +1,8 @@
 """From a recording to a run on disk."""
 
-import shlex
-import sys
 from pathlib import Path
 
+from bench.command_line import command_line
 from bench.recording import Recording
 from results.analysis import analyse
 from results.log import RunLogs
@@ -31,7 +30,7 @@ def keep(folder: Path, recording: Recording) -> Run:
             id=folder.resolve().name,
             partial=recording.partial,
             window_s=recording.window_s,
-            config={**recording.config, "command": shlex.join(["dynbatch", *sys.argv[1:]])},
+            config={**recording.config, "command": command_line()},
             environment=recording.environment,
             trace=recording.trace,
             prediction=None if predicted is None else predicted.metrics,

@@ -107,7 +107,7 @@ def load_source(
         max_batch_size=max(PROBE_SIZES[-1], settings.batcher.max_batch_size),
         budget_s=budget_s,
     )
-    return Loaded(ProfileSource(measured), model.name, placement.device, measured)
+    return Loaded(ProfileSource(measured), model.name, measured.subject.device, measured)
 
 
 def _wanted(settings: Settings, clock: Clock, found: Subject, *, model_named: bool) -> Subject:

@@ -1,5 +1,6 @@
 """From trials to a recommendation: fronts, ties, and what is the simplest among equals."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log, log1p
@@ -7,11 +8,15 @@ from typing import Any, TypeVar
 
 from bench.config import BatcherSettings
 from bench.tuning.objectives import Evidence, Limit, Objective, Score, Statistic
+from bench.tuning.search import Finished, best_of
+from bench.tuning.space import Space
 from results.paired import effect_of
 
 TIE = 0.02
 # A simpler setting has to be this near on the draws that decide, to be within a tie on others too.
 NEAR = 0.01
+# Of the trials that come so near to the best, the simplest are looked at closely too.
+CLOSE = 1.03
 _T = TypeVar("_T")
 _PLAIN = BatcherSettings()
 
@@ -113,6 +118,54 @@ def _within(candidate: Candidate, best: Candidate, sign: float, log_tie: float) 
     if len(pairs) != len(best.per_draw):
         return False
     return len(pairs) < 2 or effect_of(pairs).high <= log_tie
+
+
+def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:
+    """Trials in the order in which they deserve a closer look.
+
+    In turn the best one left, and the simplest one left of those near the best; then, where there
+    are any that violate something, the least violating. Of those that did exactly the same, as
+    where a batch always fills before its timeout, the simplest stands for all.
+    """
+    trials = different(trials, space)
+    sign = -1.0 if objective.maximise else 1.0
+    best = best_of(trials, objective)
+    by_value = sorted(
+        (trial for trial in trials if trial.score.feasible),
+        key=lambda trial: sign * trial.score.value,
+    )
+    made = {trial.number: space.settings(trial.knobs) for trial in trials}
+    near = sorted(
+        (t for t in by_value if best is not None and _ratio(t, best, sign) <= CLOSE),
+        key=lambda trial: simplicity(made[trial.number]),
+    )
+    rest = sorted(
+        (trial for trial in trials if not trial.score.feasible),
+        key=lambda trial: max(trial.score.violations.values()),
+    )
+    turns: list[Finished] = []
+    for i, trial in enumerate(by_value):
+        turns.append(trial)
+        if i < len(near):
+            turns.append(near[i])
+    return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
+
+
+def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
+    """Without those that did what a simpler one did: the same to the last digit in all respects."""
+    simplest: dict[str, tuple[object, Finished]] = {}
+    for trial in trials:
+        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
+        rank = simplicity(space.settings(trial.knobs))
+        if not trial.facts or did not in simplest or rank < simplest[did][0]:  # type: ignore[operator]
+            simplest[did if trial.facts else str(trial.number)] = (rank, trial)
+    return [trial for _, trial in simplest.values()]
+
+
+def _ratio(trial: Finished, best: Finished, sign: float) -> float:
+    if not best.score.value > 0.0 or not trial.score.value > 0.0:
+        return 1.0
+    return float((trial.score.value / best.score.value) ** sign)
 
 
 def pareto(

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from batching import Clock
-from batching.errors import ConfigError
-from batching.profiles import save_profile
+from batching.errors import ConfigError, ProfileError
+from batching.profiles import load_profile, save_profile
 from bench.comparison.arms import Arm
 from bench.config import Settings
 from bench.profiling import load_subject
@@ -29,6 +29,7 @@ from bench.tuning.objectives import Energy
 from bench.tuning.ondevice import OnDevice
 from bench.tuning.question import Question
 from bench.tuning.request import REQUEST, Request, read_request
+from bench.tuning.sharing import team_on
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
 from bench.tuning.space import Whole, parse_search
 from bench.tuning.studies import open_storage, sole_user, without_password
@@ -107,6 +108,8 @@ def carry_out(
         WorkloadError, ConfigError: the trace or the model cannot.
         RunFailedError: the model raised.
     """
+    from bench.tuning.record import open_to_others  # which knows the Request of this module
+
     question = request.question()
     with sole_user(folder):
         hidden = None if request.storage is None else without_password(request.storage)
@@ -145,17 +148,21 @@ def carry_out(
         )
         if request.simulate:
             part = budget.part(SIMULATION_SHARE * budget.total_s if request.race else inf)
-            findings = SimulatedSearch(
+            name = folder.resolve().name
+            search = SimulatedSearch(
                 question,
                 loaded.source,
                 traffic,
                 storage,
-                folder.resolve().name,
+                name,
                 identity=identity,
                 watch=watch,
                 effort=effort or Effort(),
                 left=lambda: part.share_left,
-            ).run()
+                team=team_on(storage, name),
+            )
+            with open_to_others(search, request, loaded, folder / PROFILE, console):
+                findings = search.run()
         else:
             findings = device.search()
         reason = _why_not(request, loaded, settings, clock, findings)
@@ -185,7 +192,8 @@ def _forecast(request: Request, folder: Path, clock: Clock, console: Console) ->
 def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loaded:
     """Batch times: those measured before, those of a file, or measured now and kept."""
     own = folder / PROFILE
-    path = own if own.exists() else request.profile
+    kept = own.exists() and not _damaged(own, console)
+    path = own if kept else request.profile
     sizes = parse_search(request.search).get("max_batch_size")
     asked = sizes.high if isinstance(sizes, Whole) else 0
     knobs = request.settings.batcher.model_copy(
@@ -200,9 +208,18 @@ def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loa
         budget_s=request.profile_budget_s,
         force=request.force,
     )
-    if loaded.profile is not None and not own.exists():
+    if loaded.profile is not None and not kept:
         save_profile(loaded.profile, own)
     return loaded if path != own else replace(loaded, path=request.profile)
+
+
+def _damaged(profile: Path, console: Console) -> bool:
+    try:
+        load_profile(profile)
+    except ProfileError as error:
+        console.print(f"{error}; it is made again", soft_wrap=True)
+        return True
+    return False
 
 
 def _settled(request: Request, loaded: Loaded, traffic: Traffic) -> Settings:

@@ -24,6 +24,7 @@ from bench.tuning.trust import NEAR_ENOUGH, distrust
 from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
 from bench.tuning.yardstick import Yardstick
 from results.analysis import analyse
+from results.errors import ResultsError
 from results.run import RECORD, Run
 from workloads import ResolvedTrace
 
@@ -205,10 +206,9 @@ class Verification:
 
         def run(asked: RaceRun, draw: ResolvedTrace) -> Run:
             folder = self.folder / name.replace(" ", "-") / asked.folder
-            if (folder / RECORD).exists():
-                kept = analyse(folder)
-                if kept.record.trace.get("sha256") == draw.trace.fingerprint():
-                    return kept
+            kept = _whole(folder)
+            if kept is not None and kept.record.trace.get("sha256") == draw.trace.fingerprint():
+                return kept
             if folder.exists():
                 shutil.rmtree(folder)
             began_s = time.monotonic()
@@ -377,6 +377,16 @@ class Verification:
             "dropped_after": race.dropped.get(name),
             "values": [one.value for one in race.of(name)],
         }
+
+
+def _whole(folder: Path) -> Run | None:
+    """A run that was kept; None if there is none, or what there is cannot be read any more."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        return analyse(folder)
+    except ResultsError:
+        return None
 
 
 def _mean_excess(measured: list[Measured]) -> float | None:

@@ -16,7 +16,7 @@ def require_energy_counter(settings: ModelSettings) -> None:
         ConfigError: there is no such model or device.
     """
     from batching import RealClock, load_model
-    from bench.telemetry import GpuSensor
+    from bench.nvml import Gpu
 
     expected = "objective energy must be on a GPU with an energy counter (NVML)"
     placement = resolve_placement(settings.device.split(",")[0].strip(), settings.dtype)
@@ -25,6 +25,6 @@ def require_energy_counter(settings: ModelSettings) -> None:
         raise InputError(f"{expected}, but got {model.name}, which runs on none")
     if not placement.is_cuda:
         raise InputError(f"{expected}, but got {placement.device}")
-    sensor = GpuSensor(int(placement.device.partition(":")[2]))
-    if not isfinite(sensor.sample()["gpu_energy_j"]):
+    gpu = Gpu(int(placement.device.partition(":")[2]))
+    if not isfinite(gpu.sample()["gpu_energy_j"]):
         raise InputError(f"{expected}, but got {placement.device}, which does not count")

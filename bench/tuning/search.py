@@ -105,7 +105,7 @@ class Tuner:
         self._study = study
         self._space = space
         self._objective = objective
-        self._trials = trials
+        self._trials = self._most = trials
         self._patience = patience
         self._seed = seed
         self._polish = polish
@@ -174,6 +174,21 @@ class Tuner:
             n_startup_trials=self._random,
             constant_liar=bool(self._open),
         )
+
+    def reload(self, in_hand: Mapping[int, Knobs]) -> None:
+        """Take up what others have finished in the study, and what is in somebody's hand.
+
+        Args:
+            in_hand: by trial.
+        """
+        self._finished = list(_finished(self._study))
+        self._known = {_key(trial.knobs): trial for trial in self._finished}
+        self._open = {_key(knobs): number for number, knobs in in_hand.items()}
+
+    @property
+    def most(self) -> int:
+        """How many trials there may be."""
+        return self._most
 
     @property
     def finished(self) -> Sequence[Finished]:

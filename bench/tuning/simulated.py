@@ -5,7 +5,6 @@ So the best of them are simulated again on more and other draws, from which one 
 are numbered: the first are the search's, those after them this one's.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -21,16 +20,19 @@ from bench.tuning.choosing import (
     facts_of,
     flatness,
     pareto,
-    simplicity,
+    ranked,
 )
 from bench.tuning.evaluation import Simulator, Traffic, draws_for
-from bench.tuning.objectives import CapacityWithin, Objective
+from bench.tuning.kept import KeptCandidates
+from bench.tuning.objectives import CapacityWithin, Objective, Score
 from bench.tuning.polishing import look_around
 from bench.tuning.question import Question
-from bench.tuning.search import Finished, Tuner, best_of
+from bench.tuning.search import Finished, Tuner
 from bench.tuning.sensitivity import Variant, at_other_burstiness, at_other_loads
-from bench.tuning.space import Space
+from bench.tuning.sharing import Team
+from bench.tuning.space import Knobs, Space
 from bench.tuning.studies import open_study
+from bench.tuning.teamwork import FIRST, SharedTuner, work
 from workloads import DescribedTrace
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ _SHORTEST_S = 5.0
 _OTHERS = 2
 _FINALISTS = 12
 _MOST_FINALISTS = 48
-_NEAR = 1.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class SimulatedSearch:
         watch: told of progress: what is being done, how far, of how much, the best so far.
         effort: how long to look.
         left: the share of the time for it that is left; at 0 the searches end as they are.
+        team: those who share the trials, each in a process of its own; None if nobody does.
     """
 
     question: Question
@@ -153,6 +155,7 @@ class SimulatedSearch:
     effort: Effort = Effort()
     left: Callable[[], float] = lambda: 1.0
     _remarks: list[str] = field(default_factory=list)
+    team: Team | None = None
 
     def run(self) -> Findings:
         """Search for every goal, and look closely at what was found.
@@ -171,8 +174,9 @@ class SimulatedSearch:
             tried += goals[name].trials
         asked = next(iter(goals.values()))
         closely = self._closely(asked.objective)
+        kept = self._kept(next(iter(goals)), asked.objective, closely)
         judged = {
-            name: self._candidate(closely, asked.objective, settings)
+            name: self._candidate(closely, asked.objective, settings, kept)
             for name, settings in references.items()
         }
         statistic = f"{self.question.statistic}_s"
@@ -202,42 +206,94 @@ class SimulatedSearch:
         *,
         asked: bool,
     ) -> Goal:
-        question = self.question
-        space = question.space(self.source, objective)
+        space = self.question.space(self.source, objective)
         study = open_study(
             self.storage,
-            f"{self.name} {name}",
+            self.study_name(name),
             maximise=objective.maximise,
-            identity={**self.identity, **question.describe(), "space": space.describe()},
+            identity=self.identity_of(space),
+            alone=self.team is None,
         )
-        trials = question.trials if asked else max(1, question.trials // _OTHERS)
         held = [knobs for knobs in map(space.knobs_of, first) if knobs is not None]
-        tuner = Tuner(
-            study,
-            space,
-            objective,
-            trials=trials,
-            patience=question.patience if asked else max(1, question.patience // _OTHERS),
-            seed=question.seed,
-            first=held,
-            polish=True,
-        )
+        tuner = self.tuner(study, space, objective, held, asked=asked)
+        if self.team is not None:
+            study.set_user_attr(FIRST, held)
+        # What was asked for may take most of the time, and the others leave some for a closer look.
+        reserve = 0.5 if asked else 0.3
+        self.search(name, objective, space, tuner, reserve=reserve, fewest=len(held))
+        return self._judge(name, objective, space, tuner.finished, first)
+
+    def study_name(self, goal: str) -> str:
+        """The name of the study for a goal."""
+        return f"{self.name} {goal}"
+
+    def identity_of(self, space: Space) -> dict[str, Any]:
+        """What must be the same for trials to be of the same search."""
+        return {**self.identity, **self.question.describe(), "space": space.describe()}
+
+    def tuner(
+        self,
+        study: "optuna.Study",
+        space: Space,
+        objective: Objective,
+        first: Sequence[Knobs],
+        *,
+        asked: bool,
+    ) -> Tuner:
+        """A tuner for one goal; those that were not asked for get half of the trials."""
+        question, share = self.question, 1 if asked else _OTHERS
+        trials = max(1, question.trials // share)
+        patience = max(1, question.patience // share)
+        usual: dict[str, Any] = {
+            "trials": trials,
+            "patience": patience,
+            "seed": question.seed,
+            "first": first,
+            "polish": True,
+        }
+        if self.team is None:
+            return Tuner(study, space, objective, **usual)
+        return SharedTuner(study, space, objective, self.team, **usual)
+
+    def search(
+        self,
+        name: str,
+        objective: Objective,
+        space: Space,
+        tuner: Tuner,
+        *,
+        reserve: float = 0.0,
+        fewest: int = 0,
+    ) -> None:
+        """Simulate what the tuner proposes until the search for a goal is over.
+
+        Args:
+            name: of the goal.
+            objective: of the goal.
+            space: of the goal.
+            tuner: proposes for it.
+            reserve: the share of the time that it leaves to what comes after.
+            fewest: trials that it makes in any case.
+        """
+        question = self.question
         simulator = self._searching(objective)
         if isinstance(objective, CapacityWithin):
             simulator.begin_at(question.references(self.source)["plain"], objective.limit)
-        # What was asked for may take most of the time, and the others leave some for a closer look.
-        reserve = 0.5 if asked else 0.3
-        while (proposal := tuner.ask()) is not None:
-            if self.left() < reserve and len(tuner.finished) >= len(held):
-                self._remarks.append(
-                    f"the search for {name} ended after {len(tuner.finished)} trials, by its time"
-                )
-                break
-            evidence = simulator.evidence(space.settings(proposal.knobs))
-            score = objective.score(evidence)
-            tuner.tell(proposal, score, facts_of(evidence, question.limit))
-            self.watch(name, len(tuner.finished), trials, tuner.best)
-        return self._judge(name, objective, space, tuner.finished, first)
+
+        def evaluate(knobs: Knobs) -> tuple[Score, dict[str, Any]]:
+            evidence = simulator.evidence(space.settings(knobs))
+            return objective.score(evidence), facts_of(evidence, question.limit)
+
+        def watch() -> None:
+            self.watch(name, len(tuner.finished), tuner.most, tuner.best)
+
+        def is_late() -> bool:
+            return self.left() < reserve and len(tuner.finished) >= fewest
+
+        if not work(tuner, evaluate, watch=watch, is_late=is_late):
+            self._remarks.append(
+                f"the search for {name} ended after {len(tuner.finished)} trials, by its time"
+            )
 
     def _judge(
         self,
@@ -249,10 +305,11 @@ class SimulatedSearch:
     ) -> Goal:
         """Look closely at the best trials until one that violates nothing is among them."""
         closely = self._closely(objective)
+        kept = self._kept(name, objective, closely)
         ranking = ranked(trials, objective, space)
         candidates: list[Candidate] = []
         for number, settings in zip(count(1), _unique([*ranking, *others]), strict=False):
-            candidates.append(self._candidate(closely, objective, settings))
+            candidates.append(self._candidate(closely, objective, settings, kept))
             self.watch(f"{name}, closely", number, min(len(ranking), _FINALISTS), None)
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
@@ -261,7 +318,7 @@ class SimulatedSearch:
             candidates,
             space,
             objective,
-            lambda settings: self._candidate(closely, objective, settings),
+            lambda settings: self._candidate(closely, objective, settings, kept),
             _FINALISTS,
         )
         sign = -1.0 if objective.maximise else 1.0
@@ -275,12 +332,28 @@ class SimulatedSearch:
         flat = flatness(feasible, maximise=objective.maximise)
         return Goal(objective, trials, candidates, chosen, nearest, flat)
 
+    def _kept(self, name: str, objective: Objective, closely: Simulator) -> KeptCandidates:
+        identity = {**self.identity, **self.question.describe()}
+        identity["draws"] = [closely.first, closely.count]
+        return KeptCandidates(
+            self.storage, f"{self.study_name(name)}, closely", objective, identity
+        )
+
     def _candidate(
-        self, closely: Simulator, objective: Objective, settings: BatcherSettings
+        self,
+        closely: Simulator,
+        objective: Objective,
+        settings: BatcherSettings,
+        kept: KeptCandidates,
     ) -> Candidate:
+        known = kept.get(settings)
+        if known is not None:
+            return known
         evidence = closely.evidence(settings)
         score, per_draw = objective.score(evidence), objective.per_draw(evidence)
-        return Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
+        found = Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
+        kept.add(found)
+        return found
 
     def _searching(self, objective: Objective) -> Simulator:
         """Few draws, and of a process without seasons perhaps short ones."""
@@ -334,54 +407,6 @@ class SimulatedSearch:
         share = self.question.statistic.share
         latency_s = found.mean_s if share is None else found.percentile_s(share)
         return {"capacity_rps": found.capacity_rps, "latency_s": latency_s}
-
-
-def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:
-    """Trials in the order in which they deserve a closer look.
-
-    In turn the best one left, and the simplest one left of those near the best; then, where there
-    are any that violate something, the least violating. Of those that did exactly the same, as
-    where a batch always fills before its timeout, the simplest stands for all.
-    """
-    trials = different(trials, space)
-    sign = -1.0 if objective.maximise else 1.0
-    best = best_of(trials, objective)
-    by_value = sorted(
-        (trial for trial in trials if trial.score.feasible),
-        key=lambda trial: sign * trial.score.value,
-    )
-    made = {trial.number: space.settings(trial.knobs) for trial in trials}
-    near = sorted(
-        (t for t in by_value if best is not None and _ratio(t, best, sign) <= _NEAR),
-        key=lambda trial: simplicity(made[trial.number]),
-    )
-    rest = sorted(
-        (trial for trial in trials if not trial.score.feasible),
-        key=lambda trial: max(trial.score.violations.values()),
-    )
-    turns: list[Finished] = []
-    for i, trial in enumerate(by_value):
-        turns.append(trial)
-        if i < len(near):
-            turns.append(near[i])
-    return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
-
-
-def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
-    """Without those that did what a simpler one did: the same to the last digit in all respects."""
-    simplest: dict[str, tuple[object, Finished]] = {}
-    for trial in trials:
-        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
-        rank = simplicity(space.settings(trial.knobs))
-        if not trial.facts or did not in simplest or rank < simplest[did][0]:  # type: ignore[operator]
-            simplest[did if trial.facts else str(trial.number)] = (rank, trial)
-    return [trial for _, trial in simplest.values()]
-
-
-def _ratio(trial: Finished, best: Finished, sign: float) -> float:
-    if not best.score.value > 0.0 or not trial.score.value > 0.0:
-        return 1.0
-    return float((trial.score.value / best.score.value) ** sign)
 
 
 def _distance(candidate: Candidate, sign: float) -> tuple[bool, float, float]:

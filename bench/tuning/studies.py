@@ -8,6 +8,7 @@ server and no locking by the file system; `--storage URL` takes any database tha
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 OWNER = "dynbatch"
+_ENGINE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "postgresql": {"connect_args": {"connect_timeout": 10}},
+    "sqlite": {"connect_args": {"timeout": 60}},
+}
 
 
 @contextlib.contextmanager
@@ -48,19 +53,11 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
     Raises:
         InputError: it cannot be reached, or the journal is damaged.
     """
-    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     if url is not None:
-        try:
-            return optuna.storages.RDBStorage(url)
-        except Exception as error:  # noqa: BLE001 - each driver raises errors of its own
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"storage must be the URL of a database that can be reached, "
-                f"but got {without_password(url)!r}: {reason[:200]}"
-            ) from None
+        return open_database(url)
     path = folder / JOURNAL
     with contextlib.suppress(OSError):
         Path(f"{path}.lock").unlink()  # of a process that was killed while it wrote
@@ -69,6 +66,59 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
         return JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} must be a journal of Optuna, but {error}") from None
+
+
+def open_database(url: str) -> "optuna.storages.RDBStorage":
+    """The storage at a URL.
+
+    Raises:
+        InputError: it is no URL of a database, its driver is missing, or it cannot be reached.
+    """
+    import optuna
+    from sqlalchemy import make_url
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study and trial
+    shown = without_password(url)
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in {"postgresql", "postgres"}:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options = _ENGINE_OPTIONS.get(parsed.get_backend_name(), {})
+        return optuna.storages.RDBStorage(
+            parsed.render_as_string(hide_password=False),
+            engine_kwargs={"pool_pre_ping": True, **options},
+        )
+    except ImportError as error:
+        if "psycopg" not in repr((error, error.__cause__)):
+            raise InputError(
+                f"storage must be of a database whose driver is installed, but got {shown!r}"
+            ) from None
+        raise InputError(
+            "storage on PostgreSQL must be with its driver, but psycopg is not installed: "
+            "pip install 'dynbatch[postgresql]'"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - each driver raises errors of its own
+        orig = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+        reason = " ".join(str(orig or error).split())
+        raise InputError(
+            f"storage must be the URL of a database that can be reached, "
+            f"but got {shown!r}: {reason[:200]}"
+        ) from None
+
+
+def let_go(storage: "optuna.storages.BaseStorage") -> None:
+    """Close the connections to a database; they are opened again if it is used again."""
+    import optuna
+
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.engine.dispose()
+
+
+def is_database(storage: "optuna.storages.BaseStorage") -> bool:
+    """Whether others may use a storage at the same time."""
+    import optuna
+
+    return isinstance(storage, optuna.storages.RDBStorage)
 
 
 def cut_torn_line(path: Path) -> bool:
@@ -113,49 +163,60 @@ def open_study(
     *,
     maximise: bool,
     identity: Mapping[str, Any],
+    alone: bool = True,
 ) -> "optuna.Study":
     """The study of that name, new or taken up again.
 
-    Trials that were running when its process ended are failed. Those that had been asked for by
-    name are put back into the queue; the sampler proposes the others again by itself, as what it
-    proposes depends on the finished trials only.
+    Where nobody else uses it, trials that were running when its process ended are failed. Those
+    that had been asked for by name are put back into the queue; the sampler proposes the others
+    again by itself, as what it proposes depends on the finished trials only.
 
     Args:
         storage: where it is, or will be, kept.
         name: of the study.
         maximise: whether more is better.
         identity: what must be the same for its trials to mean the same.
+        alone: nobody else runs trials of it.
 
     Raises:
         InputError: there is one of that name that is not ours, or is of something else.
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every trial
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=name,
         storage=storage,
         direction="maximize" if maximise else "minimize",
         load_if_exists=True,
     )
-    wanted = json.loads(json.dumps(identity, sort_keys=True))
     known = study.user_attrs.get(OWNER)
     if known is None:
         if study.get_trials(deepcopy=False):
             raise InputError(
                 f"study {name} must be one that dynbatch made, but it has trials of something else"
             )
-        study.set_user_attr(OWNER, wanted)
+        study.set_user_attr(OWNER, dict(identity))
         return study
+    check_same(f"study {name} must be resumed with what it was begun with", known, identity)
+    if alone:
+        requeue_orphans(study)
+    return study
+
+
+def check_same(must: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse what is not what was known, by the first name in which they differ.
+
+    Raises:
+        InputError: they do.
+    """
+    wanted = json.loads(json.dumps(wanted))
     differing = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
     if differing:
         first = differing[0]
         raise InputError(
-            f"study {name} must be resumed with what it was begun with, but {first} was "
-            f"{known.get(first)!r} and is {wanted.get(first)!r}"
+            f"{must}, but {first} was {known.get(first)!r} and is {wanted.get(first)!r}"
         )
-    requeue_orphans(study)
-    return study
 
 
 def requeue_orphans(study: "optuna.Study") -> int:
@@ -177,6 +238,8 @@ def without_password(url: str) -> str:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+        parsed = make_url(url)
+    except ArgumentError:  # it may hold one all the same
+        return re.sub(r":[^:@/]*@", ":***@", url)
+    secret = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True)

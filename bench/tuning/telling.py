@@ -36,8 +36,8 @@ def name_of(settings: BatcherSettings) -> str:
 def keeps(result: Result) -> str | None:
     """The reference that should be kept, because nothing better was shown; None if there is one.
 
-    Measured, if it was: then a gain has to be shown over it. Otherwise simulated: then it has to be
-    more than the settings that count as ties differ by.
+    The gain has to be more than the settings that count as ties differ by; if it was measured, it
+    has to be certain too.
     """
     if not result.met:
         return None
@@ -49,8 +49,8 @@ def keeps(result: Result) -> str | None:
         return None
     gain = _gain_over(result, name)
     if gain is not None:
-        maximise = maximised(result)
-        return None if gain.verdict(maximise=maximise) == "better" else name
+        gains = gain.verdict(maximise=maximised(result)) == "better" and not _is_trifle(gain)
+        return None if gains else name
     ratio = references_beaten(result.findings).get(name)
     if ratio is None:
         return None
@@ -64,6 +64,11 @@ def _lost(raced: Mapping[str, Any] | None) -> bool:
         return False
     excess = raced["slo_excess"]
     return raced["dropped_after"] is not None or excess is None or excess > log1p(TIE)
+
+
+def _is_trifle(gain: Gain) -> bool:
+    """Whether a difference is one of those that count as ties."""
+    return gain.effect is not None and abs(gain.effect.log_ratio) <= log1p(TIE)
 
 
 def final(result: Result) -> Candidate | None:

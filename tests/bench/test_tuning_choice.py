@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate, choose, flatness, pareto
+from bench.tuning.choosing import Candidate, choose, flatness, pareto, ranked
 from bench.tuning.objectives import CapacityWithin, Latency, Score
 from bench.tuning.racing import Measured, Race
 from bench.tuning.search import Finished
-from bench.tuning.simulated import ranked
 from bench.tuning.space import Space, Steps, Whole
 from tests.bench.tuned import p99
 

@@ -1,0 +1,81 @@
+"""When every setting is equally good, the tool says so."""
+
+from dataclasses import replace
+from math import log
+
+import numpy as np
+import pytest
+
+from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
+from bench.tuning.choosing import simplicity
+from bench.tuning.device import MOST_RACE_DRAWS, Gain
+from bench.tuning.racing import Measured, Race
+from bench.tuning.telling import keeps, sentence
+from tests.bench.test_tuning_course import ARMS as RACED
+from tests.bench.test_tuning_course import StandIn, tuned, verification
+
+# Any of these is the other at a load so low that two requests hardly ever meet.
+ARMS = {
+    "recommended": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
+    "best simulated": BatcherSettings(max_batch_size=71, batch_timeout_ms=0.0),
+    "plain": BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
+    "current": BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_constant_time_at_a_low_load_has_no_better_setting_than_the_current_one(tmp_path, seed):
+    result = tuned(
+        tmp_path,
+        settings=Settings(
+            model=ModelSettings(model="affine:5,0"),
+            replay=ReplaySettings(trace="poisson.json", rate=20.0, duration=4.0, seed=seed),
+        ),
+        current=BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
+        trials=15,
+        seed=seed,
+    )
+    assert keeps(result) == "current"
+    assert sentence(result).startswith("no measurable gain: keep the current setting")
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.13, 0.5])
+def test_equal_settings_that_race_and_are_confirmed_win_five_times_in_a_hundred_at_most(noise):
+    """What is measured of each setting, on each draw, is the same but for noise.
+
+    The draws have a part in common, as bursts are, and every run one of its own.
+    """
+    crowned, seeds = 0, 200
+    for seed in range(seeds):
+        rng = np.random.default_rng((seed, round(1000 * noise)))
+
+        def played(race, rng=rng):
+            common = np.exp(rng.normal(0.0, noise, size=race.draws))
+            while (run := race.ask()) is not None:
+                race.tell(run, Measured(float(common[run.draw] * np.exp(rng.normal(0.0, noise)))))
+            return race
+
+        race = played(Race(list(ARMS), MOST_RACE_DRAWS, seed=seed))
+        winner = race.winner(lambda name: simplicity(ARMS[name]))
+        assert winner is not None
+        if winner == "current":
+            continue
+        confirmation = played(Race([winner, "current"], 10, seed=seed + 1, drop=False))
+        effect = confirmation.effect(winner, "current", 0.05)
+        crowned += Gain("current", effect, 0, 10).verdict(maximise=False) == "better"
+    assert crowned / seeds <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"), [(0.99, "default"), (0.96, None)], ids=["1 %, a tie", "4 %"]
+)
+def test_a_gain_that_is_certain_but_counts_as_a_tie_is_none(tmp_path, ratio, kept):
+    simulated = tuned(tmp_path / "simulated")
+    raced = verification(tmp_path, StandIn(), {n: RACED[n] for n in ("recommended", "default")})
+    verified = raced.run()
+    (gain,) = verified.gains
+    sure = replace(
+        gain.effect, log_ratio=log(ratio), low=log(ratio) - 0.001, high=log(ratio) + 0.001
+    )
+    result = replace(simulated, verified=replace(verified, gains=(replace(gain, effect=sure),)))
+    assert keeps(result) == kept

@@ -249,8 +249,10 @@ def _carry_out(
     from bench.tuning.course import carry_out
     from bench.tuning.progress import SearchLine
     from bench.tuning.recommending import write_config
-    from bench.tuning.telling import RECORD, as_json
+    from bench.tuning.telling import as_json
     from results.run import write_text
+    from results.tuning.record import RECORD, read_tuning
+    from results.tuning.report import write_report
 
     command = shlex.join(["dynbatch", *sys.argv[1:]])
     try:
@@ -259,8 +261,11 @@ def _carry_out(
     except KeyboardInterrupt:
         messages.print(f"interrupted; to go on: dynbatch tune --resume {folder}", soft_wrap=True)
         return None
-    write_text(folder / RECORD, json.dumps(as_json(result), indent=1, allow_nan=False) + "\n")
+    told = as_json(result, command)
+    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
     write_config(result, folder, command)
+    messages.print("drawing the report")
+    write_report(read_tuning(folder))
     return result
 
 
@@ -268,7 +273,9 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
     from bench.tuning.recommending import RECOMMENDED
-    from bench.tuning.telling import RECORD, lines
+    from bench.tuning.telling import lines
+    from results.run import REPORT
+    from results.tuning.record import RECORD
 
     folder = result.folder
     if as_json:
@@ -280,4 +287,5 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
         if (folder / RECOMMENDED).exists():
             console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
         console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
+        console.print(f"report: {folder / REPORT}", soft_wrap=True, highlight=False)
     return OK if result.met else NO

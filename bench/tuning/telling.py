@@ -1,6 +1,7 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from math import exp, isfinite
 from typing import Any
 
@@ -12,9 +13,10 @@ from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.record import capacity_of, draws_of, findings_of, history, importance, measured
+from bench.tuning.simulated import Goal
 from results import format as fmt
-
-RECORD = "tune.json"
+from results.tuning.record import SCHEMA_VERSION
 
 
 def name_of(settings: BatcherSettings) -> str:
@@ -273,35 +275,34 @@ def race_table(result: Result) -> Table:
     return shown
 
 
-def as_json(result: Result) -> dict[str, Any]:
-    """Everything that was found, JSON-able; times in seconds."""
+def as_json(result: Result, command: str = "") -> dict[str, Any]:
+    """Everything that was found, JSON-able; times in seconds.
+
+    `results.tuning.record` has the schema, `bench.tuning.record` what is only there for the report.
+    """
     findings, verified = result.findings, result.verified
-    chosen = final(result)
+    chosen, limit = final(result), result.question.limit
+    draws = {} if verified is None else draws_of(verified.race, verified.measured)
     return {
         "kind": "tuning",
+        "schema_version": SCHEMA_VERSION,
+        "id": result.folder.resolve().name,
+        "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "command": command,
         "sentence": sentence(result),
         "met": result.met,
         "objective": findings.asked.objective.name,
         "statistic": str(result.question.statistic),
-        "slo": None if result.question.limit is None else str(result.question.limit),
+        "slo": None if limit is None else str(limit),
+        "slo_s": None if limit is None else limit.limit_s,
         "model": result.loaded.model,
         "device": result.loaded.device,
         "recommended": None if chosen is None else chosen.settings.model_dump(mode="json"),
         "keeps": keeps(result),
         "load": dict(findings.load),
         "bound": dict(findings.bound),
-        "goals": {
-            name: {
-                "objective": goal.objective.name,
-                "trials": len(goal.trials),
-                "best": None if goal.answer is None else _candidate(goal.answer),
-                "within": {f"{tie:g}": number for tie, number in goal.flat.within.items()},
-                "worst_ratio": goal.flat.worst,
-                "candidates": [_candidate(candidate) for candidate in goal.candidates],
-            }
-            for name, goal in findings.goals.items()
-        },
-        "references": {name: _candidate(c) for name, c in findings.references.items()},
+        "goals": {name: _goal(goal, result) for name, goal in findings.goals.items()},
+        "references": {name: _candidate(c, result) for name, c in findings.references.items()},
         "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
         "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
         "unverified": result.unverified or None,
@@ -316,17 +317,36 @@ def as_json(result: Result) -> dict[str, Any]:
             "predicted": {k: _known(v) for k, v in verified.predicted.items()},
             "confirmation": verified.measured,
             "gains": [_gain(gain, result) for gain in verified.gains],
+            "measured": measured(result.folder, draws, f"{result.question.statistic}_s"),
+            "findings": findings_of(result.folder, draws),
             "spent_s": verified.spent_s,
             "remarks": list(verified.remarks),
         },
     }
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _goal(goal: Goal, result: Result) -> dict[str, Any]:
+    space = result.question.space(result.loaded.source, goal.objective)
+    return {
+        "objective": goal.objective.name,
+        "trials": len(goal.trials),
+        "best": None if goal.answer is None else _candidate(goal.answer, result),
+        "within": {f"{tie:g}": number for tie, number in goal.flat.within.items()},
+        "worst_ratio": goal.flat.worst,
+        "candidates": [_candidate(candidate, result) for candidate in goal.candidates],
+        "history": history(goal, f"{result.question.statistic}_s"),
+        "importance": importance(goal.trials, space, maximise=goal.objective.maximise),
+    }
+
+
+def _candidate(candidate: Candidate, result: Result) -> dict[str, Any]:
+    space = result.question.space(result.loaded.source, result.findings.asked.objective)
     return {
         "settings": candidate.settings.model_dump(mode="json"),
+        "label": name_of(candidate.settings),
         "value": _known(candidate.score.value),
         "violations": dict(candidate.score.violations),
+        "capacity_rps": capacity_of(candidate.settings, result.findings, space),
         **candidate.facts,
     }
 
@@ -339,6 +359,7 @@ def _gain(gain: Gain, result: Result) -> dict[str, Any]:
         "ratio": None if effect is None else effect.ratio,
         "low": None if effect is None else effect.interval[0],
         "high": None if effect is None else effect.interval[1],
+        "level": None if effect is None else effect.level,
         "draws": gain.draws,
         "unable": gain.unable,
     }

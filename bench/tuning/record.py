@@ -9,8 +9,8 @@ facts the latency that was asked about, `device_s_per_request`, `limit_rps`, `me
 those among all that were tried, by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023); null where
 there are too few trials to tell, a single knob, or nothing to choose between.
 
-`capacity_rps` of a setting: the load at which it just meets the SLO, looked at closely if it was,
-else as the search found it; null where that was not worked out.
+`capacity_rps` of a setting: the load at which it just meets the SLO, 0 if there is none; null
+without an SLO, and of settings that have no name.
 
 `verified.measured`: by arm, the latency that was asked about, device time, throughput and batch
 size as its runs measured them: geometric mean over draws and its 95 % Student t interval, of the
@@ -25,12 +25,10 @@ from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
-from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE
-from bench.tuning.objectives import CapacityWithin
 from bench.tuning.racing import Run as RaceRun
 from bench.tuning.search import Finished
-from bench.tuning.simulated import Findings, Goal
+from bench.tuning.simulated import Goal
 from bench.tuning.space import Choice, Space, Steps, Whole
 from results.metrics import Metrics
 from results.paired import effect_of
@@ -70,7 +68,8 @@ def importance(
     Trials are ranked as the search ranks them: those that violate something come after all others,
     by how much. Only their order counts.
     """
-    if len(trials) < FEWEST_TRIALS or len(space.ranges) < 2 or _alike(trials):
+    searched = [name for name in space.ranges if len({t.knobs.get(name) for t in trials}) > 1]
+    if len(trials) < FEWEST_TRIALS or len(searched) < 2 or _alike(trials):
         return None
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -90,26 +89,11 @@ def importance(
     best = max(_BEST, _FEWEST_BEST / len(trials))
     try:
         shares = get_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best)
+            study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best), params=searched
         )
     except (ValueError, RuntimeError):  # a space that it cannot take apart
         return None
     return {name: float(share) for name, share in shares.items() if isfinite(share)}
-
-
-def capacity_of(settings: BatcherSettings, findings: Findings, space: Space) -> float | None:
-    """The load at which a setting just meets the SLO, as far as that was worked out."""
-    for goal in findings.goals.values():
-        if not isinstance(goal.objective, CapacityWithin):
-            continue
-        for candidate in goal.candidates:
-            if candidate.settings == settings:
-                return candidate.score.value
-        knobs = space.knobs_of(settings)
-        for trial in goal.trials:
-            if knobs is not None and trial.knobs == knobs:
-                return trial.score.value
-    return None
 
 
 Draws = Mapping[str, Mapping[str, int]]

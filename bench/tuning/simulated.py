@@ -100,6 +100,8 @@ class Findings:
         load: what was offered, as the trace describes itself.
         bound: what no setting can beat.
         at_load: the recommended setting at other loads: share of the load -> facts.
+        capacities: of the best of each goal and of the references, as JSON -> the load at which it
+            just meets the SLO, requests per second; empty without one.
     """
 
     goals: Mapping[str, Goal]
@@ -108,6 +110,7 @@ class Findings:
     load: Mapping[str, Any]
     bound: Mapping[str, float]
     at_load: Mapping[float, dict[str, Any]]
+    capacities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def asked(self) -> Goal:
@@ -176,6 +179,7 @@ class SimulatedSearch:
             load=self.traffic.describe(),
             bound=self._bound(closely),
             at_load={} if answer is None else self._at_other_loads(answer.settings, closely),
+            capacities=self._capacities(goals, references),
         )
 
     def _goal(
@@ -303,6 +307,29 @@ class SimulatedSearch:
         share = self.question.statistic.share
         latency_s = found.mean_s if share is None else found.percentile_s(share)
         return {"capacity_rps": found.capacity_rps, "latency_s": latency_s}
+
+    def _capacities(
+        self, goals: Mapping[str, Goal], references: Mapping[str, BatcherSettings]
+    ) -> dict[str, float]:
+        """The highest load at which each setting that has a name meets the SLO."""
+        limit = self.question.limit
+        if limit is None:
+            return {}
+        objective = CapacityWithin(limit)
+        found = {
+            candidate.settings.model_dump_json(): candidate.score.value
+            for goal in goals.values()
+            if isinstance(goal.objective, CapacityWithin)
+            for candidate in goal.candidates
+        }
+        best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
+        closely = self._closely(objective)
+        closely.begin_at(references["plain"], limit)
+        for settings in _unique([*best, *references.values()]):
+            key = settings.model_dump_json()
+            if key not in found:
+                found[key] = objective.score(closely.evidence(settings)).value
+        return found
 
     def _at_other_loads(
         self, settings: BatcherSettings, closely: Simulator

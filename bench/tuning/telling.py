@@ -13,7 +13,7 @@ from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
-from bench.tuning.record import capacity_of, draws_of, findings_of, history, importance, measured
+from bench.tuning.record import draws_of, findings_of, history, importance, measured
 from bench.tuning.simulated import Goal
 from results import format as fmt
 from results.tuning.record import SCHEMA_VERSION
@@ -214,7 +214,7 @@ def table(result: Result) -> Table:
     for name in (statistic, "device time", "batch", "capacity"):
         shown.add_column(name, justify="right")
     named = {name: goal.answer for name, goal in findings.goals.items()}
-    capacities = _capacities(result)
+    capacities = findings.capacities
     for name, candidate in {**named, **findings.references}.items():
         if candidate is None:
             continue
@@ -232,20 +232,15 @@ def table(result: Result) -> Table:
                 if able
                 else ("overload", "", "")
             ),
-            capacities.get(candidate.settings.model_dump_json(), ""),
+            _capacity(capacities.get(candidate.settings.model_dump_json())),
         )
     return shown
 
 
-def _capacities(result: Result) -> dict[str, str]:
-    """By setting, the load at which it just meets the SLO, where that was worked out."""
-    found: dict[str, str] = {}
-    for goal in result.findings.goals.values():
-        if isinstance(goal.objective, CapacityWithin):
-            for candidate in goal.candidates:
-                known = fmt.rate(candidate.score.value) if candidate.score.value else "none"
-                found[candidate.settings.model_dump_json()] = known
-    return found
+def _capacity(rate_rps: float | None) -> str:
+    if rate_rps is None:
+        return ""
+    return fmt.rate(rate_rps) if rate_rps else "none"
 
 
 def race_table(result: Result) -> Table:
@@ -283,6 +278,7 @@ def as_json(result: Result, command: str = "") -> dict[str, Any]:
     findings, verified = result.findings, result.verified
     chosen, limit = final(result), result.question.limit
     draws = {} if verified is None else draws_of(verified.race, verified.measured)
+    raced = finalists(findings)
     return {
         "kind": "tuning",
         "schema_version": SCHEMA_VERSION,
@@ -313,6 +309,7 @@ def as_json(result: Result, command: str = "") -> dict[str, Any]:
             "rate_rps": verified.rate_rps,
             "window_s": verified.window_s,
             "winner": verified.winner,
+            "arms": {name: raced[name].settings.model_dump(mode="json") for name in verified.race},
             "race": dict(verified.race),
             "predicted": {k: _known(v) for k, v in verified.predicted.items()},
             "confirmation": verified.measured,
@@ -340,13 +337,12 @@ def _goal(goal: Goal, result: Result) -> dict[str, Any]:
 
 
 def _candidate(candidate: Candidate, result: Result) -> dict[str, Any]:
-    space = result.question.space(result.loaded.source, result.findings.asked.objective)
     return {
         "settings": candidate.settings.model_dump(mode="json"),
         "label": name_of(candidate.settings),
         "value": _known(candidate.score.value),
         "violations": dict(candidate.score.violations),
-        "capacity_rps": capacity_of(candidate.settings, result.findings, space),
+        "capacity_rps": result.findings.capacities.get(candidate.settings.model_dump_json()),
         **candidate.facts,
     }
 

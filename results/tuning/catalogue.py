@@ -15,6 +15,7 @@ from results.tuning import wording
 from results.tuning.device_figures import draw_effects, draw_prediction, draw_race
 from results.tuning.front import draw_front
 from results.tuning.record import Tuning, TuningRecord
+from results.tuning.scale import LINE_IN
 from results.tuning.search_figures import (
     draw_history,
     draw_importance,
@@ -25,6 +26,7 @@ from results.tuning.sensitivity import draw_sensitivity, sensitivity_rows
 from results.tuning.surface import draw_surface, panels_of
 
 _WIDTH_IN = 7.6
+_FOOT_IN = 0.17
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,20 @@ class Section:
         with mpl.rc_context(style.RC):
             figure = Figure(figsize=(_WIDTH_IN, self.height_in(record)), layout="constrained")
             FigureCanvasAgg(figure)
-            self.draw(record, figure)
-            if self.simulated:
+            if self.simulated:  # before the labels are placed
+                _leave_foot(figure)
                 figure.text(0.995, 0.005, "simulated", ha="right", va="bottom", color=style.FAINT)
+            self.draw(record, figure)
             with replacing(path) as fresh:
                 figure.savefig(fresh, dpi=style.DPI, format="png")
+
+
+def _leave_foot(figure: Figure) -> None:
+    """Keep a line free at the bottom."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        foot = _FOOT_IN / figure.get_figheight()
+        engine.set(rect=(0.0, foot, 1.0, 1.0 - foot))  # type: ignore[call-arg]
 
 
 def _no_trials(record: TuningRecord) -> str:
@@ -128,7 +139,7 @@ SECTIONS = (
         "A line that was flat for long at its end has found what there is; one that still moved "
         "asks for more --trials or --patience.",
         _no_trials,
-        lambda record: 0.7 + 1.75 * len(goals_with_history(record)),
+        lambda record: 0.4 + LINE_IN + 1.75 * len(goals_with_history(record)),
         draw_history,
         simulated=True,
     ),
@@ -140,7 +151,8 @@ SECTIONS = (
         "where it is good, so this is of these trials, not of the whole space.",
         _no_importance,
         lambda record: (
-            1.2
+            1.0
+            + LINE_IN
             + 0.24
             * len(goals_with_importance(record))
             * max(len(goal.importance or {}) for _, goal in goals_with_importance(record))
@@ -155,18 +167,18 @@ SECTIONS = (
         "alike; errors that differ from setting to setting make the ranking of what was not raced "
         "doubtful.",
         _no_race,
-        lambda record: 1.6 + 0.42 * _arms(record),
+        lambda record: 1.2 + LINE_IN + 0.42 * _arms(record),
         draw_prediction,
         table=wording.prediction_table,
     ),
     Section(
         "race",
         "The race",
-        "All settings of a draw served the same arrivals: what counts is who is below whom in each "
-        "draw, not how high the draw lies. A ring marks a setting's last draw before it was "
-        "dropped, a cross at the top one with unanswered requests.",
+        "All settings of a draw served the same arrivals, so each is compared with the winner draw "
+        "by draw. A ring marks the draw after which a setting was dropped, a cross at the top one "
+        "with unanswered requests.",
         _no_race,
-        lambda record: 3.1 + 0.19 * _arms(record),
+        lambda record: 2.9 + LINE_IN * _arms(record),
         draw_race,
         table=wording.race_table,
     ),

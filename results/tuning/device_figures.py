@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from math import log
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
 
 from results import format as fmt
 from results.comparison.forest import ratio_axis
 from results.figures import style
+from results.log import FloatArray
 from results.tuning.named import mark_of
 from results.tuning.record import GainRecord, RaceArm, TuningRecord, VerifiedRecord
-from results.tuning.scale import value_axis
+from results.tuning.scale import LINE_IN, legend_in, value_axis, with_foot
 
-_COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.SKY, style.RED)
 _VERDICT_COLORS = {"better": style.GREEN, "worse": style.RED}
 
 
@@ -29,7 +30,7 @@ def objective_of(verified: VerifiedRecord) -> str:
 def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     """Draw what was predicted of each arm, and what was measured on the same arrivals."""
     verified = _verified(record)
-    axes = figure.subplots()
+    [axes], foot = with_foot(figure, 1, LINE_IN)
     label = f"{verified.label[:1].upper()}{verified.label[1:]}"
     axes.set_title(f"{label}: predicted and measured on the same arrivals")
     arms = list(verified.race)
@@ -45,17 +46,24 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     value_axis(axes, "x", objective_of(verified), every)
     for row, name in enumerate(reversed(arms)):
         _prediction_row(axes, row, verified.race[name], verified.predicted.get(name))
-    axes.plot([], [], "D", color=style.BLUE, markersize=5.5, label="measured")
-    axes.plot([], [], "o", color=style.BLUE, alpha=0.4, markersize=3.5, label="of each draw")
-    axes.plot(
-        [], [], "o", color=style.RED, markerfacecolor="white", markersize=6.0, label="predicted"
-    )
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
     axes.set_ylim(-0.6, len(arms) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(verified.label)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    marks = {
+        "measured": _dot("D", style.BLUE, 5.5),
+        "of each draw": _dot("o", style.BLUE, 3.5),
+        "predicted": _dot("o", style.RED, 6.0, "white"),
+    }
+    legend_in(foot, marks, 3)
+
+
+def _dot(marker: str, color: str, size: float, inside: str | None = None) -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker=marker, color=color, markersize=size,
+        markerfacecolor=inside or color,
+    )  # fmt: skip
 
 
 def _prediction_row(axes: Axes, row: int, arm: RaceArm, predicted: float | None) -> None:
@@ -90,53 +98,75 @@ def prediction_error(arm: RaceArm, predicted: float | None) -> str:
 
 
 def draw_race(record: TuningRecord, figure: Figure) -> None:
-    """Draw what each arm did in each draw, as far as it came."""
+    """Draw each arm's ratio to the winner, draw by draw, as far as it came."""
     verified = _verified(record)
-    axes = figure.subplots()
-    axes.set_title(f"The race: {verified.label} in each draw")
-    known = [value for arm in verified.race.values() for value in arm.values if value is not None]
-    if not known:
+    arms = verified.race
+    [axes], foot = with_foot(figure, 1, LINE_IN * len(arms))
+    base = _base(verified)
+    axes.set_title(f"The race: {verified.label} against {base or 'the best'}")
+    if base is None:
         style.say(axes, "no setting that was raced answered all requests")
         return
-    value_axis(axes, "y", objective_of(verified), known)
-    draws = max(arm.draws for arm in verified.race.values())
-    offsets = np.linspace(-0.12, 0.12, len(verified.race))
-    for number, (name, arm) in enumerate(verified.race.items()):
-        _race_line(
-            axes, name, arm, float(offsets[number]), _COLORS[number % len(_COLORS)],
-            won=name == verified.winner,
-        )  # fmt: skip
+    logs = {name: _log_ratios(arm, arms[base]) for name, arm in arms.items()}
+    every = np.concatenate([*logs.values(), [-0.02, 0.02]])
+    low, high = float(np.nanmin(every)), float(np.nanmax(every))
+    room = 0.08 * (high - low)
+    axes.set_ylim(low - room, high + room)
+    ratio_axis(axes, low - room, high + room, "y")
+    offsets = np.linspace(-0.12, 0.12, len(arms))
+    lines: dict[str, Artist] = {}
+    for offset, (name, arm) in zip(offsets, arms.items(), strict=True):
+        won = name == verified.winner
+        line = _race_line(axes, name, logs[name], float(offset), dropped=arm.dropped_after)
+        lines[f"{name}: {fate_of(arm, won=won)}"] = line
+    draws = max(arm.draws for arm in arms.values())
     axes.set_xlim(0.6, draws + 0.4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xticks(range(1, draws + 1))
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("draw: the same arrivals for all")
-    axes.set_ylabel(verified.label)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
+    legend_in(foot, lines, 1)
+
+
+def _base(verified: VerifiedRecord) -> str | None:
+    """Whom the others are compared with: the winner, or else the best of those that came far."""
+    if verified.winner is not None:
+        return verified.winner
+    sign = -1.0 if verified.maximise else 1.0
+    able = [
+        (-arm.draws, sign * arm.value, name)
+        for name, arm in verified.race.items()
+        if arm.value is not None
+    ]
+    return min(able)[2] if able else None
+
+
+def _log_ratios(arm: RaceArm, base: RaceArm) -> FloatArray:
+    """Log of one arm's values to another's, NaN where a draw did not give both."""
+    pairs = zip(arm.values, base.values, strict=False)
+    return np.array([log(a / b) if a and b else np.nan for a, b in pairs])
 
 
 def _race_line(
-    axes: Axes, name: str, arm: RaceArm, offset: float, color: str, *, won: bool
-) -> None:
-    x = np.arange(1, len(arm.values) + 1) + offset
-    y = np.array([np.nan if value is None else value for value in arm.values])
-    marker = mark_of(name)[1]
-    axes.plot(
-        x, y, color=color, linewidth=2.2 if won else 1.2, marker=marker, markersize=6.5,
-        markeredgecolor="white", markeredgewidth=0.6, label=f"{name}: {fate_of(arm, won=won)}",
-        zorder=4 if won else 3,
+    axes: Axes, name: str, logs: FloatArray, offset: float, *, dropped: int | None
+) -> Line2D:
+    color, marker = mark_of(name)
+    x = np.arange(1, len(logs) + 1) + offset
+    [line] = axes.plot(
+        x, logs, color=color, linewidth=1.4, marker=marker, markeredgecolor="white",
+        markersize=11.0 if marker == "*" else 7.5, markeredgewidth=0.6, zorder=3,
     )  # fmt: skip
-    missing = np.isnan(y)
+    missing = np.isnan(logs)
     axes.plot(
         x[missing], np.full(missing.sum(), 0.97), "x", color=color, markersize=6.0,
         transform=axes.get_xaxis_transform(), clip_on=False,
     )  # fmt: skip
-    if arm.dropped_after is not None and not missing.all():
+    if dropped is not None and not missing.all():
         last = int(np.flatnonzero(~missing)[-1])
         axes.plot(
-            [x[last]], [y[last]], "o", color=color, markersize=13.0, markerfacecolor="none",
+            [x[last]], [logs[last]], "o", color=color, markersize=14.0, markerfacecolor="none",
             markeredgewidth=1.4, zorder=5,
         )  # fmt: skip
+    return line
 
 
 def fate_of(arm: RaceArm, *, won: bool) -> str:

@@ -42,7 +42,7 @@ def draw_front(record: TuningRecord, figure: Figure) -> None:
         )  # fmt: skip
         axes.plot(xs, ys, "o", color=style.BLUE, markersize=3.0, zorder=3)
         style.legend_above(axes, 1)
-    for named, (x, y) in marks:
+    for named, (x, y) in reversed(marks):  # the recommended one on top
         draw_mark(axes, x, y, named)
     if record.slo is not None and record.slo_s is not None:
         axes.axhline(record.slo_s, color=style.INK, linewidth=1.0, linestyle=style.DASHED)

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from results.figures import style
 from results.tuning.record import Judged, TuningRecord
 
-RECOMMENDED = "recommended"
+RECOMMENDED, NEAREST = "recommended", "nearest"
 # By name: what it is called on the page, its colour and its marker.
 _MARKS = {
     RECOMMENDED: ("recommended", style.RED, "*"),
+    NEAREST: ("the nearest to what was asked", style.RED, "D"),
     "fastest": ("fastest", style.BLUE, "^"),
     "cheapest": ("cheapest within the SLO", style.GREEN, "v"),
     "most capacity": ("most capacity within the SLO", style.PINK, "s"),
@@ -19,8 +20,9 @@ _MARKS = {
     "default": ("default", style.INK, "o"),
     "plain": ("plain", style.SKY, "X"),
     "window": ("window", style.FAINT, "d"),
+    "best simulated": ("best simulated", "#8a6fb0", "h"),
 }
-_OTHER = (style.FAINT, "h")
+_OTHER = (style.FAINT, ">")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,13 @@ def mark_of(name: str) -> tuple[str, str]:
 def named_settings(record: TuningRecord) -> list[Named]:
     """The recommended setting, the best of each goal, and those to be beaten.
 
-    One that has several names is there once. Where no setting does what was asked, the nearest is
-    in the goal's place, and nothing is called recommended.
+    One that has several names is there once. Where no setting does what was asked, none is called
+    recommended; of those nearest, that of the goal asked for is there.
     """
-    pairs = list(record.judged)
+    pairs = [(name, one) for name, one in record.judged if name not in record.goals or one.feasible]
+    nearest = record.asked.best
+    if nearest is not None and not nearest.feasible:
+        pairs.insert(0, (NEAREST, nearest))
     if record.recommended is not None and record.met:
         known = record.of(record.recommended)
         pairs.insert(0, (RECOMMENDED, known or Judged(settings=record.recommended)))

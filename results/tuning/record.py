@@ -219,6 +219,7 @@ class VerifiedRecord(_Part):
         label: what is measured.
         rate_rps, window_s: load and length of the draws.
         winner: by name; None if nobody met the SLO.
+        arms: by name, the settings that raced.
         race: by arm.
         predicted: the same, simulated on the same arrivals, by arm.
         confirmation: empty if there was no time for one.
@@ -233,6 +234,7 @@ class VerifiedRecord(_Part):
     rate_rps: float | None = None
     window_s: float | None = None
     winner: str | None = None
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     race: dict[str, RaceArm] = Field(default_factory=dict)
     predicted: dict[str, float | None] = Field(default_factory=dict)
     confirmation: Confirmation = Confirmation()

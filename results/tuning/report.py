@@ -49,7 +49,10 @@ def write_report(tuning: Tuning) -> Path:
             (section.title, reason) for section in SECTIONS if (reason := section.absent(record))
         ],
         tables=[
-            ("The recommended setting", free_form_rows(record.recommended or {})),
+            (
+                "The recommended setting" if record.met else "The nearest setting",
+                free_form_rows(record.recommended or {}),
+            ),
             ("What was asked", free_form_rows(_asked(tuning))),
             ("Trace", free_form_rows(record.load)),
         ],

@@ -1,9 +1,11 @@
 """How values of an objective and of a knob are shown and scaled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results import format as fmt
@@ -25,6 +27,8 @@ _SHOW: dict[str, Callable[[float | None], str]] = {
 _TICK: dict[str, Callable[[float], str]] = {"latency": fmt.tick, "device-time": fmt.tick}
 # Colours say nothing of what is further from the best than this.
 _WORTH_SEEING = 10.0
+# Height of a line of a legend, inches.
+LINE_IN = 0.19
 
 
 def title_of(objective: str, statistic: str) -> str:
@@ -97,3 +101,20 @@ def knob_axis(axes: Axes, which: str, knob: str, values: Sequence[float], *, log
         ticks = list(range(int(low), int(high) + 1, 1 if high - low <= 10 else 2))
         axis.set_ticks(ticks, [f"{2**power:g}" for power in ticks])
     axis.set_minor_formatter(NullFormatter())
+
+
+def with_foot(figure: Figure, rows: int, foot_in: float) -> tuple[list[Axes], Axes]:
+    """Divide a figure into equal rows, and a foot of that height for a legend."""
+    row_in = (figure.get_figheight() - foot_in) / rows
+    ratios = [*[row_in] * rows, foot_in]
+    grid = figure.subplots(rows + 1, 1, squeeze=False, height_ratios=ratios)[:, 0]
+    grid[-1].set_axis_off()
+    return list(grid[:-1]), grid[-1]
+
+
+def legend_in(foot: Axes, lines: Mapping[str, Artist], columns: int) -> None:
+    """Put a legend into the foot."""
+    foot.legend(
+        list(lines.values()), list(lines), loc="upper left", ncols=columns, borderaxespad=0.0,
+        columnspacing=1.5,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """The figures of a search: what it tried, how soon it was there, and which knobs matter."""
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -8,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from results.figures import style
 from results.tuning.named import called
 from results.tuning.record import GoalRecord, TuningRecord
-from results.tuning.scale import is_time, shown, title_of, value_axis
+from results.tuning.scale import LINE_IN, is_time, legend_in, shown, title_of, value_axis, with_foot
 
 # A trial this much worse than the best is drawn at the edge.
 _WORTH_SEEING = 30.0
@@ -27,24 +28,26 @@ def goals_with_importance(record: TuningRecord) -> list[tuple[str, GoalRecord]]:
 def draw_history(record: TuningRecord, figure: Figure) -> None:
     """Draw every trial in its order, a panel a goal, and the best so far."""
     goals = goals_with_history(record)
-    panels = figure.subplots(len(goals), 1, squeeze=False)[:, 0]
+    panels, foot = with_foot(figure, len(goals), LINE_IN)
     for axes, (name, goal) in zip(panels, goals, strict=True):
         _draw_goal(axes, name, goal, record)
     panels[-1].set_xlabel("trial")
-    lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
-    shown_lines = {name: line for name, line in lines.items() if not str(name).startswith("_")}
-    figure.legend(shown_lines.values(), shown_lines.keys(), loc="outside lower left", ncols=3)
+    lines = {str(line.get_label()): line for axes in panels for line in axes.get_lines()}
+    legend_in(foot, {name: line for name, line in lines.items() if not name.startswith("_")}, 3)
 
 
 def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) -> None:
-    title = title_of(goal.objective, record.statistic)
-    axes.set_title(f"{called(name)[:1].upper()}{called(name)[1:]}: {title}", fontsize=10.0)
+    title = f"{called(name)[:1].upper()}{called(name)[1:]}"
+    title += f": {title_of(goal.objective, record.statistic)}"
     numbers = np.arange(1, len(goal.history) + 1)
     values = np.array([np.nan if t.value is None else t.value for t in goal.history])
     good = np.array([t.feasible for t in goal.history]) & np.isfinite(values)
     axes.set_xlim(0.0, len(numbers) + 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     known = values[good] if good.any() else values[np.isfinite(values) & (values > 0.0)]
+    if good.any():
+        title += f", {shown(goal.objective, float(known.max() if goal.maximise else known.min()))}"
+    axes.set_title(title, fontsize=10.0)
     if not len(known):
         style.say(axes, "no trial has a value")
         return
@@ -79,26 +82,21 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
         numbers[found], so_far[found], color=style.INK, linewidth=1.6, drawstyle="steps-post",
         label="best so far",
     )  # fmt: skip
-    if found.any():
-        axes.annotate(
-            shown(goal.objective, float(so_far[-1])), (numbers[-1], so_far[-1]), xytext=(-2, -4),
-            textcoords="offset points", ha="right", va="top" if not goal.maximise else "bottom",
-            fontsize=8.5, bbox=style.label_box(),
-        )  # fmt: skip
 
 
 def draw_importance(record: TuningRecord, figure: Figure) -> None:
     """Draw each knob's share of what tells the best tenth of the trials from the rest."""
     goals = goals_with_importance(record)
-    axes = figure.subplots()
+    [axes], foot = with_foot(figure, 1, LINE_IN)
     axes.set_title("Which knobs matter")
     knobs = list(dict.fromkeys(knob for _, goal in goals for knob in goal.importance or {}))
     colors = (style.BLUE, style.GREEN, style.PINK, style.ORANGE)
     height = 0.8 / len(goals)
+    bars: dict[str, Artist] = {}
     for number, (name, goal) in enumerate(goals):
         shares = [(goal.importance or {}).get(knob, 0.0) for knob in knobs]
         at = np.arange(len(knobs)) + (number - (len(goals) - 1) / 2.0) * height
-        axes.barh(at, shares, 0.9 * height, color=colors[number % 4], label=called(name))
+        bars[called(name)] = axes.barh(at, shares, 0.9 * height, color=colors[number % 4])[0]
         for y, share in zip(at, shares, strict=True):
             axes.annotate(
                 f"{100.0 * share:.0f} %", (share, y), xytext=(4, 0), textcoords="offset points",
@@ -112,5 +110,4 @@ def draw_importance(record: TuningRecord, figure: Figure) -> None:
     axes.set_xlim(0.0, 1.08)
     axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0])
     axes.set_xlabel("share of the importance")
-    if len(goals) > 1:
-        style.legend_above(axes, len(goals))
+    legend_in(foot, bars, 3)

@@ -1,8 +1,9 @@
 """The figure of the objective over the knobs that were searched, with the trials on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
+from typing import Any, TypeGuard
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +18,7 @@ from results.figures import style
 from results.log import FloatArray
 from results.tuning.labels import Label, place_labels
 from results.tuning.named import Named, draw_mark, named_settings
-from results.tuning.record import Trial, TuningRecord
+from results.tuning.record import Judged, Trial, TuningRecord
 from results.tuning.scale import color_norm, knob_axis, tick, title_of, value_axis
 
 _FIRST = ("max_batch_size", "batch_timeout_ms")
@@ -28,7 +29,7 @@ _LONGEST_EDGE = 0.34
 _FEWEST_FOR_MAP = 8
 # Between the trials colours are paler than on them.
 _PALENESS = 0.5
-_MARKED = ("recommended", "default", "current", "plain")
+_MARKED = ("recommended", "nearest", "default", "current", "plain")
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ def draw_surface(record: TuningRecord, figure: Figure) -> None:
             axes.set_visible(False)
     norm = color_norm(values or [1.0], maximise=asked.maximise)
     title = title_of(asked.objective, record.statistic)
+    title = title[:1].upper() + title[1:]
+    if len(panels) > 1:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.0, fontweight="bold")
     mapped: list[Axes] = []
     to_label: list[tuple[Axes, Panel]] = []
     for axes, panel in zip(grid, panels, strict=True):
-        name = title[:1].upper() + title[1:]
-        axes.set_title(name if panel.policy is None else f"{name}, policy {panel.policy}")
+        axes.set_title(title if len(panels) == 1 else f"policy {panel.policy}")
         if panel.across is None:
             _draw_strip(axes, panel, record)
         elif panel.up is None:
@@ -218,7 +221,7 @@ def _value_dots(axes: Axes, x: FloatArray, trials: Sequence[Trial], objective: s
 def _mark(figure: Figure, axes: Axes, panel: Panel, record: TuningRecord) -> None:
     """Mark the settings of note that lie in this panel."""
     labels = []
-    for named in named_settings(record):
+    for named in reversed(named_settings(record)):  # the recommended one on top
         place = _place_of(named, panel, record)
         wanted = [name for name in named.names if name in _MARKED or name in record.goals]
         if place is None or not wanted:
@@ -230,33 +233,45 @@ def _mark(figure: Figure, axes: Axes, panel: Panel, record: TuningRecord) -> Non
     if panel.across is not None and panel.up is not None:
         x, y = _places(panel.trials, panel.across), _places(panel.trials, panel.up)
         avoid = [(float(a), float(b)) for a, b in zip(x, y, strict=True) if x_low <= a <= x_high]
-    place_labels(figure, axes, labels, avoid)
+    place_labels(figure, axes, labels[::-1], avoid)
 
 
 def _place_of(named: Named, panel: Panel, record: TuningRecord) -> tuple[float, float] | None:
     """Where a setting lies in a panel; None if it lies outside, or is not one of its kind."""
     settings = named.judged.settings
-    usual = record.asked.history[0].knobs
-    policy = panel.policy or (record.recommended or {}).get(_POLICY, "timeout")
-    if settings.get(_POLICY, policy) != policy and _POLICY not in usual:
+    policy = panel.policy or (record.recommended or {}).get(_POLICY)
+    if policy is not None and settings.get(_POLICY) != policy:
         return None
-    if panel.policy is not None and settings.get(_POLICY) != panel.policy:
+    fixed = {k: v for k, v in panel.trials[0].knobs.items() if not _varies(panel.trials, k)}
+    if any(settings.get(knob) != value for knob, value in fixed.items()):
         return None
-    at: list[float] = []
-    for knob in (panel.across, panel.up):
-        value = settings.get(knob) if knob is not None else named.judged.value
-        if knob is None and not named.judged.feasible:
-            return None
-        if not _is_number(value):
-            return None
-        at.append(_scaled(knob, float(value)))  # type: ignore[arg-type]  # a number, as just seen
-    places = [(panel.across, at[0]), (panel.up, at[1])]
-    for knob, place in places:
-        if knob is not None:
-            seen = _places(panel.trials, knob)
-            if not seen.min() - 1e-9 <= place <= seen.max() + 1e-9:
-                return None
-    return at[0], at[1]
+    x = _place_on(panel, panel.across, settings)
+    if panel.up is not None:
+        y = _place_on(panel, panel.up, settings)
+    else:
+        y = _value_of(named.judged, record)
+    return None if x is None or y is None else (x, y)
+
+
+def _place_on(panel: Panel, knob: str | None, settings: Mapping[str, Any]) -> float | None:
+    """Where a setting lies on a knob's axis; None if that does not reach so far."""
+    value = None if knob is None else settings.get(knob)
+    if knob is None or not _is_number(value):
+        return None
+    place, seen = _scaled(knob, float(value)), _places(panel.trials, knob)
+    return place if seen.min() - 1e-9 <= place <= seen.max() + 1e-9 else None
+
+
+def _value_of(judged: Judged, record: TuningRecord) -> float | None:
+    """The objective that was asked for, of a setting that may have been found for another."""
+    if not judged.feasible:
+        return None
+    facts = {
+        "latency": judged.fact(record.latency),
+        "device-time": judged.fact("device_s_per_request"),
+        "capacity": judged.capacity_rps,
+    }
+    return facts.get(record.asked.objective)
 
 
 def _colorbar(
@@ -286,7 +301,7 @@ def _varies(trials: Sequence[Trial], knob: str) -> bool:
     return len({trial.knobs.get(knob) for trial in trials}) > 1
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

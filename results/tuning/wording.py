@@ -1,8 +1,9 @@
 """What a tuning says in words: the first line, the tables, the notes beside them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
+from typing import Any
 
 from results import format as fmt
 from results.tuning.device_figures import (
@@ -11,7 +12,7 @@ from results.tuning.device_figures import (
     pair_ratios,
     prediction_error,
 )
-from results.tuning.named import Named, label_of, named_settings
+from results.tuning.named import label_of, named_settings
 from results.tuning.record import Facts, Judged, Measured, TuningRecord, VerifiedRecord
 from results.tuning.scale import shown
 from results.tuning.sensitivity import sensitivity_rows
@@ -84,7 +85,7 @@ def settings_table(record: TuningRecord) -> Table:
     for number, one in enumerate(named):
         row = [one.title, label_of(one.judged), *_predicted(record, one.judged)]
         if verified is not None and verified.measured:
-            measured = _measured_of(record, verified, one)
+            measured = _measured_of(verified, one.judged.settings)
             row += [_interval(measured.get(record.latency)), _interval(measured.get(_DEVICE))]
         rows.append(row)
         if one.names[0] == "recommended":
@@ -103,34 +104,24 @@ def _predicted(record: TuningRecord, judged: Judged) -> list[str]:
     return [fmt.duration(latency_s), fmt.duration(device_s), known]
 
 
-def _measured_of(record: TuningRecord, verified: VerifiedRecord, one: Named) -> dict[str, Measured]:
-    """What was measured of a setting, which raced under its first name or as recommended."""
-    for name, arm in arms_of(record).items():
-        if arm == one.judged.settings and name in verified.measured:
+def _measured_of(verified: VerifiedRecord, settings: Mapping[str, Any]) -> dict[str, Measured]:
+    """What was measured of a setting, whatever it was called in the race."""
+    for name, arm in verified.arms.items():
+        if arm == settings and name in verified.measured:
             return verified.measured[name]
-    return next((verified.measured[name] for name in one.names if name in verified.measured), {})
-
-
-def arms_of(record: TuningRecord) -> dict[str, dict[str, object]]:
-    """The settings behind the arms of the race, as far as the record tells."""
-    verified = record.verified
-    if verified is None:
-        return {}
-    known: dict[str, dict[str, object]] = {
-        name: judged.settings for name, judged in record.references.items()
-    }
-    if record.asked.best is not None:
-        known["recommended"] = record.asked.best.settings
-    return {name: known[name] for name in verified.race if name in known}
+    return {}
 
 
 def _interval(measured: Measured | None) -> str:
+    """A value with its interval, the unit once where it is the same: 41.0 ms (38.9 to 43.2)."""
     if measured is None:
         return "not raced"
+    said = fmt.duration(measured.value)
     if measured.low is None or measured.high is None:
-        return fmt.duration(measured.value)
-    between = f"{fmt.duration(measured.low)} to {fmt.duration(measured.high)}"
-    return f"{fmt.duration(measured.value)} ({between})"
+        return said
+    unit = said.rpartition(" ")[2]
+    ends = [fmt.duration(end).removesuffix(f" {unit}") for end in (measured.low, measured.high)]
+    return f"{said} ({' to '.join(ends)})"
 
 
 def _settings_notes(record: TuningRecord) -> Iterator[str]:
@@ -244,13 +235,9 @@ def sensitivity_table(record: TuningRecord) -> Table:
             _verdict(record, facts),
         ])  # fmt: skip
     head = ["arrivals", "load", f"{record.statistic} latency", "device time a request"]
-    return Table(
-        [
-            *head,
-            "SLO" if record.slo else "",
-        ],
-        rows,
-    )
+    answer = record.asked.best
+    notes = [] if answer is None else [f"Of {label_of(answer)}, by simulation."]
+    return Table([*head, "SLO" if record.slo else ""], rows, notes=notes)
 
 
 def _or(show: Callable[[float], str], value: float | None) -> str:

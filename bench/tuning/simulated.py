@@ -88,6 +88,13 @@ class Goal:
         """The recommendation, or what comes nearest."""
         return self.chosen or self.nearest
 
+    @property
+    def leader(self) -> Candidate | None:
+        """The one with the best value, simple or not; None if none meets the SLO."""
+        sign = -1.0 if self.objective.maximise else 1.0
+        feasible = [candidate for candidate in self.candidates if candidate.score.feasible]
+        return min(feasible, key=lambda one: sign * one.score.value, default=None)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -323,6 +330,8 @@ class SimulatedSearch:
             for candidate in goal.candidates
         }
         best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
+        leader = next(iter(goals.values())).leader
+        best += [] if leader is None else [leader.settings]
         closely = self._closely(objective)
         closely.begin_at(references["plain"], limit)
         for settings in _unique([*best, *references.values()]):

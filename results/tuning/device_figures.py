@@ -156,10 +156,11 @@ def _race_line(
         markersize=11.0 if marker == "*" else 7.5, markeredgewidth=0.6, zorder=3,
     )  # fmt: skip
     missing = np.isnan(logs)
-    axes.plot(
-        x[missing], np.full(missing.sum(), 0.97), "x", color=color, markersize=6.0,
-        transform=axes.get_xaxis_transform(), clip_on=False,
-    )  # fmt: skip
+    if missing.any():
+        axes.plot(
+            x[missing], np.full(missing.sum(), 0.97), "x", color=color, markersize=6.0,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
     if dropped is not None and not missing.all():
         last = int(np.flatnonzero(~missing)[-1])
         axes.plot(

@@ -114,7 +114,8 @@ def with_foot(figure: Figure, rows: int, foot_in: float) -> tuple[list[Axes], Ax
 
 def legend_in(foot: Axes, lines: Mapping[str, Artist], columns: int) -> None:
     """Put a legend into the foot."""
-    foot.legend(
-        list(lines.values()), list(lines), loc="upper left", ncols=columns, borderaxespad=0.0,
-        columnspacing=1.5,
+    legend = foot.legend(
+        list(lines.values()), list(lines), loc="lower left", ncols=columns, borderaxespad=0.0,
+        borderpad=0.0, columnspacing=1.5,
     )  # fmt: skip
+    legend.set_in_layout(False)  # its row is high enough, and needs no margin beside

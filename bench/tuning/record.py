@@ -2,8 +2,9 @@
 
 The schema is that of `results.tuning.record`, which reads it. From here are, in it:
 
-`goals.*.history`: every trial in its order: `number`, `knobs`, `value`, `violations`, and of its
-facts the latency that was asked about, `device_s_per_request`, `limit_rps`, `mean_batch_size`.
+`goals.*.history`: every trial in its order: `number`, `ended` (why a run on the device was ended
+early, if it was), `knobs`, `value`, `violations`, and of its facts the latency that was asked
+about, `device_s_per_request`, `limit_rps`, `mean_batch_size`.
 
 `goals.*.importance`: by knob, a share of 1: how much its values among the best trials differ from
 those among all that were tried, by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023); null where
@@ -51,6 +52,7 @@ def history(goal: Goal, latency: str) -> list[dict[str, Any]]:
     return [
         {
             "number": trial.number,
+            "ended": trial.facts.get("ended"),
             "knobs": trial.knobs,
             "value": trial.score.value if isfinite(trial.score.value) else None,
             "violations": dict(trial.score.violations),

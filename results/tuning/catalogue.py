@@ -58,7 +58,7 @@ class Section:
         with mpl.rc_context(style.RC):
             figure = Figure(figsize=(_WIDTH_IN, self.height_in(record)), layout="constrained")
             FigureCanvasAgg(figure)
-            if self.simulated:  # before the labels are placed
+            if self.simulated and record.simulated:  # before the labels are placed
                 _leave_foot(figure)
                 figure.text(0.995, 0.005, "simulated", ha="right", va="bottom", color=style.FAINT)
             self.draw(record, figure)

@@ -24,7 +24,7 @@ def objective_of(verified: VerifiedRecord) -> str:
     """The objective that what was measured is scaled and shown as."""
     if verified.maximise:
         return "goodput"
-    return "energy" if verified.label.startswith("energy") else "latency"
+    return "energy" if verified.unit == "j" else "latency"
 
 
 def draw_prediction(record: TuningRecord, figure: Figure) -> None:

@@ -21,6 +21,10 @@ _MARKS = {
     "plain": ("plain", style.SKY, "X"),
     "window": ("window", style.FAINT, "d"),
     "best simulated": ("best simulated", "#8a6fb0", "h"),
+    "second best": ("second best", "#8a6fb0", "h"),
+    "third best": ("third best", style.PINK, "p"),
+    "found on device": ("found on the device", style.GREEN, "^"),
+    "second on device": ("second on the device", style.BLUE, "v"),
 }
 _OTHER = (style.FAINT, ">")
 

@@ -78,10 +78,12 @@ class Trial(Facts):
     Attributes:
         number: of the trial in its study.
         knobs: what is searched, by knob.
+        ended: why a run on the device was ended early, so that `value` is a bound; None otherwise.
         value, violations: as of `Judged`, on the draws of the search.
     """
 
     number: int = 0
+    ended: str | None = None
     knobs: dict[str, Knob]
     value: float | None = None
     violations: dict[str, float] = Field(default_factory=dict)
@@ -217,9 +219,12 @@ class VerifiedRecord(_Part):
 
     Attributes:
         label: what is measured.
+        unit: of its values: s, rps or j.
         rate_rps, window_s: load and length of the draws.
         winner: by name; None if nobody met the SLO.
         arms: by name, the settings that raced.
+        found: those that were found on the device after the race.
+        distrust: why the ranking of the simulation was not relied on.
         race: by arm.
         predicted: the same, simulated on the same arrivals, by arm.
         confirmation: empty if there was no time for one.
@@ -231,10 +236,13 @@ class VerifiedRecord(_Part):
     """
 
     label: str
+    unit: str = ""
     rate_rps: float | None = None
     window_s: float | None = None
     winner: str | None = None
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    found: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    distrust: str | None = None
     race: dict[str, RaceArm] = Field(default_factory=dict)
     predicted: dict[str, float | None] = Field(default_factory=dict)
     confirmation: Confirmation = Confirmation()
@@ -247,13 +255,40 @@ class VerifiedRecord(_Part):
     @property
     def maximise(self) -> bool:
         """Whether more of what is measured is better."""
-        return self.label == "goodput"
+        return self.unit == "rps" or self.label == "goodput"
+
+
+class Burstiness(_Part):
+    """How bursty arrivals are: variation of the gaps, and variance / mean of counts in windows."""
+
+    gap_cv: float | None = None
+    dispersion: float | None = None
+    span_s: float | None = None
+
+
+class Variant(Facts):
+    """The setting that was found under a calmer or burstier version of the trace.
+
+    Attributes:
+        contrast: the power that gaps were raised to.
+        before, after: how bursty the trace is, and its version.
+    """
+
+    contrast: float | None = None
+    before: Burstiness = Burstiness()
+    after: Burstiness = Burstiness()
 
 
 class Case(Facts):
-    """The recommended setting under other arrivals: "load x 0.8", say."""
+    """The setting that was found under other arrivals.
+
+    Attributes:
+        case: "load x 0.8", say.
+        note: how they differ, where that takes more words.
+    """
 
     case: str
+    note: str = ""
 
 
 class TuningRecord(_Part):
@@ -271,8 +306,10 @@ class TuningRecord(_Part):
         goals: by name, the one that was asked for first.
         references: the settings to be beaten: plain, default, window, current.
         front: trials that none beats in latency without costing more device time.
-        other_loads: share of the load -> facts of the recommended setting.
-        sensitivity: the same under other arrivals.
+        other_loads: share of the load -> facts of the setting that was found.
+        other_traffic: the same under a calmer and a burstier version of the trace, by that name.
+        searched: "in simulation" or "on the device".
+        remarks: what has to be said of the search.
         unverified: why the device was not used.
         verified: what it said.
     """
@@ -297,7 +334,9 @@ class TuningRecord(_Part):
     references: dict[str, Judged] = Field(default_factory=dict)
     front: tuple[Trial, ...] = ()
     other_loads: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    sensitivity: tuple[Case, ...] = ()
+    other_traffic: dict[str, Variant] = Field(default_factory=dict)
+    searched: str = "in simulation"
+    remarks: tuple[str, ...] = ()
     unverified: str | None = None
     verified: VerifiedRecord | None = None
 
@@ -320,11 +359,20 @@ class TuningRecord(_Part):
     @property
     def cases(self) -> tuple[Case, ...]:
         """The recommended setting under other arrivals, other loads first."""
-        loads = tuple(
-            Case.model_validate({"case": f"load x {share}", **facts})
+        loads = (
+            Case.model_validate({**facts, "case": f"load x {share}"})
             for share, facts in self.other_loads.items()
         )
-        return (*loads, *self.sensitivity)
+        traffic = (
+            Case.model_validate({**(its.model_extra or {}), "case": name, "note": _burstier(its)})
+            for name, its in self.other_traffic.items()
+        )
+        return (*loads, *traffic)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what was tried was simulated, and not run on the device."""
+        return self.searched != "on the device"
 
     @property
     def judged(self) -> Iterator[tuple[str, Judged]]:
@@ -347,6 +395,17 @@ class Tuning:
 
     path: Path
     record: TuningRecord
+
+
+def _burstier(variant: Variant) -> str:
+    """How a version of the trace differs from it, in words."""
+    before, after = variant.before.dispersion, variant.after.dispersion
+    if variant.contrast is None or before is None or after is None:
+        return ""
+    return (
+        f"gaps to the power of {variant.contrast:.2f}: index of dispersion {before:.3g} -> "
+        f"{after:.3g}"
+    )
 
 
 def holds_tuning(folder: Path) -> bool:

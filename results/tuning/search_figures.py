@@ -33,7 +33,7 @@ def draw_history(record: TuningRecord, figure: Figure) -> None:
         _draw_goal(axes, name, goal, record)
     panels[-1].set_xlabel("trial")
     lines = {str(line.get_label()): line for axes in panels for line in axes.get_lines()}
-    legend_in(foot, {name: line for name, line in lines.items() if not name.startswith("_")}, 3)
+    legend_in(foot, {name: line for name, line in lines.items() if not name.startswith("_")}, 4)
 
 
 def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) -> None:
@@ -58,7 +58,13 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
     seen = np.isfinite(values) & (values >= low) & (values <= high) & (values > 0.0)
     edge = axes.get_xaxis_transform()
     away = 0.02 if goal.maximise else 0.98
-    both = good & seen
+    cut = np.array([t.ended is not None for t in goal.history])
+    if (cut & good & seen).any():
+        axes.plot(
+            numbers[cut & good & seen], values[cut & good & seen], "o", color=style.BLUE,
+            markersize=4.5, markerfacecolor="white", label="ended early: a bound",
+        )  # fmt: skip
+    both = good & seen & ~cut
     axes.plot(
         numbers[both], values[both], "o", color=style.BLUE, markersize=3.5, alpha=0.65,
         label="meets all constraints",

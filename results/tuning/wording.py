@@ -55,13 +55,17 @@ def standing(record: TuningRecord) -> Standing:
              finding.remedy)
             for finding in verified.findings
         ]  # fmt: skip
+        if verified.distrust:
+            reasons.append((f"the simulation's ranking was not relied on: {verified.distrust}", ""))
         reasons += [(remark, "") for remark in verified.remarks]
+    reasons += [(remark, "") for remark in record.remarks]
     if verified is None:
         reasons.append((record.unverified or "not raced on a device", ""))
     if not record.met:
         return Standing("NO SETTING DOES WHAT WAS ASKED", good=False, reasons=tuple(reasons))
     if verified is None:
-        return Standing("by simulation only", good=False, reasons=tuple(reasons))
+        word = "by simulation only" if record.simulated else "searched on the device, not raced"
+        return Standing(word, good=False, reasons=tuple(reasons))
     if verified.confirmation.draws == 0:
         word = "raced on the device, not confirmed on fresh draws"
         return Standing(word, good=False, reasons=tuple(reasons))
@@ -106,7 +110,7 @@ def _predicted(record: TuningRecord, judged: Judged) -> list[str]:
 
 def _measured_of(verified: VerifiedRecord, settings: Mapping[str, Any]) -> dict[str, Measured]:
     """What was measured of a setting, whatever it was called in the race."""
-    for name, arm in verified.arms.items():
+    for name, arm in {**verified.arms, **verified.found}.items():
         if arm == settings and name in verified.measured:
             return verified.measured[name]
     return {}
@@ -126,7 +130,8 @@ def _interval(measured: Measured | None) -> str:
 
 def _settings_notes(record: TuningRecord) -> Iterator[str]:
     load = fmt.rate(record.offered_rps)
-    said = f"Latency, device time and capacity: simulated under {record.load.get('name')} at {load}"
+    basis = "simulated" if record.simulated else "measured by the search"
+    said = f"Latency, device time and capacity: {basis} under {record.load.get('name')} at {load}"
     if record.slo is None:
         said += "; capacity: what a setting serves with a queue that never empties"
     yield f"{said}."
@@ -237,6 +242,7 @@ def sensitivity_table(record: TuningRecord) -> Table:
     head = ["arrivals", "load", f"{record.statistic} latency", "device time a request"]
     answer = record.asked.best
     notes = [] if answer is None else [f"Of {label_of(answer)}, by simulation."]
+    notes += [f"{case.case}: {case.note}." for case in record.cases if case.note]
     return Table([*head, "SLO" if record.slo else ""], rows, notes=notes)
 
 

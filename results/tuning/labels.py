@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from math import cos, hypot, pi, sin
 from typing import cast
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from results.figures import style
+from results.log import FloatArray
 
 _FONT = 8.5
 _MARK_POINTS = 7.0
@@ -48,7 +50,7 @@ def place_labels(
     scale = figure.dpi / 72.0
     room = axes.get_window_extent(renderer)
     marks = [_square(axes, label.x, label.y, _MARK_POINTS * scale) for label in labels]
-    points = [_square(axes, x, y, 2.0 * scale) for x, y in avoid]
+    points = axes.transData.transform(np.array(avoid, dtype=np.float64).reshape(-1, 2))
     placed: list[Bbox] = []
     for label, mark in zip(labels, marks, strict=True):
         note = axes.annotate(
@@ -108,12 +110,10 @@ def _around(mark: Bbox, size: Bbox, scale: float) -> Iterator[Bbox]:
             yield Bbox.from_extents(cx - half_w, cy - half_h, cx + half_w, cy + half_h)
 
 
-def _cost(
-    box: Bbox, mark: Bbox, room: Bbox, taken: Sequence[Bbox], points: Sequence[Bbox]
-) -> float:
+def _cost(box: Bbox, mark: Bbox, room: Bbox, taken: Sequence[Bbox], points: FloatArray) -> float:
     """How bad a place is; a label outside the axes or over another is worse than any distance."""
     inside = room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
     over = sum(box.overlaps(other) for other in taken)
-    hidden = sum(box.overlaps(point) for point in points)
+    hidden = int(((points >= box.min) & (points <= box.max)).all(axis=1).sum())
     far = hypot(*_offset(mark, box, 1.0))
     return 1e6 * (not inside) + 1e5 * over + 30.0 * hidden + far

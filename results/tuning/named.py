@@ -84,7 +84,8 @@ def named_settings(record: TuningRecord) -> list[Named]:
     for name, judged in pairs:
         key = _key(judged.settings)
         names.setdefault(key, []).append(name)
-        settings.setdefault(key, judged)
+        if key not in settings or name in record.references:  # those were all judged alike
+            settings[key] = judged
     found = [Named(tuple(sorted(names[key], key=_rank)), settings[key]) for key in settings]
     return sorted(found, key=lambda one: _rank(one.names[0]))
 

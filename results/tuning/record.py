@@ -385,7 +385,7 @@ class TuningRecord(_Part):
     def of(self, settings: Mapping[str, Any]) -> Judged | None:
         """Return what is known of a setting; None if it was not looked at closely."""
         others = (candidate for goal in self.goals.values() for candidate in goal.candidates)
-        every = [*(judged for _, judged in self.judged), *others]
+        every = [*self.references.values(), *(judged for _, judged in self.judged), *others]
         return next((judged for judged in every if judged.settings == settings), None)
 
 

@@ -67,7 +67,7 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
     both = good & seen & ~cut
     axes.plot(
         numbers[both], values[both], "o", color=style.BLUE, markersize=3.5, alpha=0.65,
-        label="meets all constraints",
+        label="violates nothing",
     )  # fmt: skip
     out = good & ~seen
     axes.plot(
@@ -75,7 +75,7 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
         transform=edge,
     )  # fmt: skip
     bad, worst = ~good & seen, ~good & ~seen
-    label = "violates one (at the edge: far away, or no value)"
+    label = "violates a constraint (at the edge: far away, or no value)"
     axes.plot(numbers[bad], values[bad], "x", color=style.RED, markersize=4.0, label=label)
     axes.plot(
         numbers[worst], np.full(worst.sum(), away), "x", color=style.RED, markersize=4.0,

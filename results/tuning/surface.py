@@ -160,10 +160,9 @@ def _draw_between(
 def _draw_curve(axes: Axes, panel: Panel, record: TuningRecord) -> None:
     """Draw the value against the only knob that varies."""
     assert panel.across is not None  # noqa: S101 - for the type checker; the caller has looked
-    objective = record.asked.objective
     x = _places(panel.trials, panel.across)
     knob_axis(axes, "x", panel.across, list(x), log=panel.across in _LOGARITHMIC)
-    _value_dots(axes, x, panel.trials, objective)
+    _value_dots(axes, x, panel.trials, record)
     good = sorted(
         (at, trial.value)
         for at, trial in zip(x, panel.trials, strict=True)
@@ -183,7 +182,7 @@ def _draw_strip(axes: Axes, panel: Panel, record: TuningRecord) -> None:
     ]
     places = list(dict.fromkeys(names))
     x = np.array([places.index(name) for name in names], dtype=np.float64)
-    _value_dots(axes, x, panel.trials, record.asked.objective)
+    _value_dots(axes, x, panel.trials, record)
     axes.set_xticks(range(len(places)), [place or label_of_policy(panel) for place in places])
     axes.set_xlim(-0.6, len(places) - 0.4)
     axes.set_xlabel(", ".join(panel.others) or _POLICY)
@@ -194,13 +193,13 @@ def label_of_policy(panel: Panel) -> str:
     return panel.policy or "the only setting"
 
 
-def _value_dots(axes: Axes, x: FloatArray, trials: Sequence[Trial], objective: str) -> None:
-    known = [t.value for t in trials if t.value is not None]
+def _value_dots(axes: Axes, x: FloatArray, trials: Sequence[Trial], record: TuningRecord) -> None:
+    known = [t.value for t in record.asked.history if t.value is not None]  # panels are alike
     if not known:
         axes.set_title("")
         style.say(axes, "no setting that was tried has a value")
         return
-    value_axis(axes, "y", objective, known)
+    value_axis(axes, "y", record.asked.objective, known)
     for good, color, marker, label in (
         (True, style.BLUE, "o", None),
         (False, style.FAINT, "x", "violates a constraint"),

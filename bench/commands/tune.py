@@ -275,15 +275,20 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
     from bench.tuning.recommending import RECOMMENDED
     from bench.tuning.telling import lines
     from results.run import REPORT
-    from results.tuning.record import RECORD
+    from results.tuning.record import RECORD, read_tuning
+    from results.tuning.wording import reservations
 
     folder = result.folder
     if as_json:
         sys.stdout.write((folder / RECORD).read_text(encoding="utf-8"))
     elif not quiet:
         console = output_console()
-        for line in lines(result):
+        told = list(lines(result))
+        for line in told:
             console.print(line, soft_wrap=isinstance(line, str))
+        for line in reservations(read_tuning(folder).record):
+            if line not in told:
+                console.print(line, soft_wrap=True)
         if (folder / RECOMMENDED).exists():
             console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
         console.print(f"numbers: {folder / RECORD}", soft_wrap=True)

@@ -262,7 +262,11 @@ def _verdict(record: TuningRecord, facts: Facts) -> str:
 def summary_lines(record: TuningRecord) -> Iterator[str]:
     """The gist for a terminal."""
     yield record.sentence
-    stand = standing(record)
-    yield stand.word
-    for reason, remedy in stand.reasons:
-        yield f"  {reason}{f'; {remedy}' if remedy else ''}"
+    yield standing(record).word
+    yield from reservations(record)
+
+
+def reservations(record: TuningRecord) -> Iterator[str]:
+    """What speaks against the answer, with its remedy, a line each."""
+    for reason, remedy in standing(record).reasons:
+        yield f"{reason}. {remedy}" if remedy else reason

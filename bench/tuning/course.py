@@ -254,8 +254,13 @@ def finalists(findings: Findings) -> dict[str, Candidate]:
     named: dict[str, Candidate] = {}
     if asked.answer is not None:
         named["recommended"] = asked.answer
-    if asked.leader is not None:
-        named["best simulated"] = asked.leader
+    sign = -1.0 if asked.objective.maximise else 1.0
+    ranking = sorted(
+        (candidate for candidate in asked.candidates if candidate.score.feasible),
+        key=lambda candidate: sign * candidate.score.value,
+    )
+    if ranking:
+        named["best simulated"] = ranking[0]
     named.update(findings.references)
     unique: dict[str, Candidate] = {}
     for name, candidate in named.items():

@@ -262,6 +262,31 @@ class SimulatedSearch:
         score, per_draw = objective.score(evidence), objective.per_draw(evidence)
         return Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
 
+    def _capacities(
+        self, goals: Mapping[str, Goal], references: Mapping[str, BatcherSettings]
+    ) -> dict[str, float]:
+        """The highest load at which each setting that has a name meets the SLO."""
+        limit = self.question.limit
+        if limit is None:
+            return {}
+        objective = CapacityWithin(limit)
+        found = {
+            candidate.settings.model_dump_json(): candidate.score.value
+            for goal in goals.values()
+            if isinstance(goal.objective, CapacityWithin)
+            for candidate in goal.candidates
+        }
+        best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
+        leader = next(iter(goals.values())).leader
+        best += [] if leader is None else [leader.settings]
+        closely = self._closely(objective)
+        closely.begin_at(references["plain"], limit)
+        for settings in _unique([*best, *references.values()]):
+            key = settings.model_dump_json()
+            if key not in found:
+                found[key] = objective.score(closely.evidence(settings)).value
+        return found
+
     def _searching(self, objective: Objective) -> Simulator:
         """Few draws, and of a process without seasons perhaps short ones."""
         effort = self.effort
@@ -314,31 +339,6 @@ class SimulatedSearch:
         share = self.question.statistic.share
         latency_s = found.mean_s if share is None else found.percentile_s(share)
         return {"capacity_rps": found.capacity_rps, "latency_s": latency_s}
-
-    def _capacities(
-        self, goals: Mapping[str, Goal], references: Mapping[str, BatcherSettings]
-    ) -> dict[str, float]:
-        """The highest load at which each setting that has a name meets the SLO."""
-        limit = self.question.limit
-        if limit is None:
-            return {}
-        objective = CapacityWithin(limit)
-        found = {
-            candidate.settings.model_dump_json(): candidate.score.value
-            for goal in goals.values()
-            if isinstance(goal.objective, CapacityWithin)
-            for candidate in goal.candidates
-        }
-        best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
-        leader = next(iter(goals.values())).leader
-        best += [] if leader is None else [leader.settings]
-        closely = self._closely(objective)
-        closely.begin_at(references["plain"], limit)
-        for settings in _unique([*best, *references.values()]):
-            key = settings.model_dump_json()
-            if key not in found:
-                found[key] = objective.score(closely.evidence(settings)).value
-        return found
 
     def _at_other_loads(
         self, settings: BatcherSettings, closely: Simulator

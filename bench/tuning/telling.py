@@ -13,7 +13,7 @@ from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
-from bench.tuning.record import draws_of, findings_of, history, importance, measured
+from bench.tuning.reporting import draws_of, findings_of, history, importance, measured
 from bench.tuning.simulated import Goal
 from results import format as fmt
 from results.tuning.record import SCHEMA_VERSION
@@ -273,7 +273,7 @@ def race_table(result: Result) -> Table:
 def as_json(result: Result, command: str = "") -> dict[str, Any]:
     """Everything that was found, JSON-able; times in seconds.
 
-    `results.tuning.record` has the schema, `bench.tuning.record` what is only there for the report.
+    `results.tuning.record` has the schema, `bench.tuning.reporting` what is only there for the report.
     """
     findings, verified = result.findings, result.verified
     chosen, limit = final(result), result.question.limit

@@ -14,7 +14,7 @@ from bench.tuning import course
 from bench.tuning.course import Request, carry_out
 from bench.tuning.objectives import Score
 from bench.tuning.racing import Measured, Race
-from bench.tuning.record import FEWEST_TRIALS, draws_of, findings_of, importance, measured
+from bench.tuning.reporting import FEWEST_TRIALS, draws_of, findings_of, importance, measured
 from bench.tuning.search import Finished
 from bench.tuning.space import Choice, Space, Steps, Whole
 from bench.tuning.telling import as_json

@@ -22,6 +22,7 @@ have no latency, and an arm with one of those none either.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,23 @@ from bench.tuning.space import Choice, Space, Steps, Whole
 from results.metrics import Metrics
 from results.paired import effect_of
 from results.run import RECORD, RunDirectory, RunRecord
+from results.tuning.record import SCHEMA_VERSION
 
 # Below this, "the best tenth" is a handful, and says nothing.
 FEWEST_TRIALS = 30
 _BEST = 0.1
 _FEWEST_BEST = 5
 _TRIAL_FACTS = ("device_s_per_request", "limit_rps", "mean_batch_size")
+
+
+def origin(folder: Path, command: str) -> dict[str, Any]:
+    """Which tuning it is, when it ended, and what made it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "id": folder.resolve().name,
+        "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "command": command,
+    }
 
 
 def history(goal: Goal, latency: str) -> list[dict[str, Any]]:

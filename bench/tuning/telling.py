@@ -1,7 +1,6 @@
 """What a tuning found, for people and for programs: a sentence, tables, JSON."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from math import exp, isfinite
 from typing import Any
 
@@ -13,10 +12,9 @@ from bench.tuning.course import Result, finalists, references_beaten
 from bench.tuning.device import Gain
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
-from bench.tuning.reporting import draws_of, findings_of, history, importance, measured
+from bench.tuning.reporting import draws_of, findings_of, history, importance, measured, origin
 from bench.tuning.simulated import Goal
 from results import format as fmt
-from results.tuning.record import SCHEMA_VERSION
 
 
 def name_of(settings: BatcherSettings) -> str:
@@ -273,7 +271,7 @@ def race_table(result: Result) -> Table:
 def as_json(result: Result, command: str = "") -> dict[str, Any]:
     """Everything that was found, JSON-able; times in seconds.
 
-    `results.tuning.record` has the schema, `bench.tuning.reporting` what is only there for the report.
+    `results.tuning.record` has the schema, `bench.tuning.reporting` what is there for the report.
     """
     findings, verified = result.findings, result.verified
     chosen, limit = final(result), result.question.limit
@@ -281,10 +279,7 @@ def as_json(result: Result, command: str = "") -> dict[str, Any]:
     raced = finalists(findings)
     return {
         "kind": "tuning",
-        "schema_version": SCHEMA_VERSION,
-        "id": result.folder.resolve().name,
-        "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
-        "command": command,
+        **origin(result.folder, command),
         "sentence": sentence(result),
         "met": result.met,
         "objective": findings.asked.objective.name,

@@ -88,13 +88,6 @@ class Goal:
         """The recommendation, or what comes nearest."""
         return self.chosen or self.nearest
 
-    @property
-    def leader(self) -> Candidate | None:
-        """The one with the best value, simple or not; None if none meets the SLO."""
-        sign = -1.0 if self.objective.maximise else 1.0
-        feasible = [candidate for candidate in self.candidates if candidate.score.feasible]
-        return min(feasible, key=lambda one: sign * one.score.value, default=None)
-
 
 @dataclass(frozen=True)
 class Findings:
@@ -265,25 +258,21 @@ class SimulatedSearch:
     def _capacities(
         self, goals: Mapping[str, Goal], references: Mapping[str, BatcherSettings]
     ) -> dict[str, float]:
-        """The highest load at which each setting that has a name meets the SLO."""
-        limit = self.question.limit
-        if limit is None:
+        """The load at which each setting that has a name, or leads, just meets the SLO."""
+        if self.question.limit is None:
             return {}
-        objective = CapacityWithin(limit)
-        found = {
-            candidate.settings.model_dump_json(): candidate.score.value
-            for goal in goals.values()
-            if isinstance(goal.objective, CapacityWithin)
-            for candidate in goal.candidates
-        }
-        best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
-        leader = next(iter(goals.values())).leader
-        best += [] if leader is None else [leader.settings]
+        objective = CapacityWithin(self.question.limit)
         closely = self._closely(objective)
-        closely.begin_at(references["plain"], limit)
-        for settings in _unique([*best, *references.values()]):
-            key = settings.model_dump_json()
-            if key not in found:
+        closely.begin_at(references["plain"], objective.limit)
+        found: dict[str, float] = {}
+        named = [*references.values()]
+        for goal in goals.values():
+            if isinstance(goal.objective, CapacityWithin):
+                found = {c.settings.model_dump_json(): c.score.value for c in goal.candidates}
+            leader = choose(goal.candidates, goal.objective, tie=0.0)
+            named += [one.settings for one in (goal.answer, leader) if one is not None]
+        for settings in named:
+            if (key := settings.model_dump_json()) not in found:
                 found[key] = objective.score(closely.evidence(settings)).value
         return found
 

@@ -27,12 +27,14 @@ class Standing:
     Attributes:
         word: the gist.
         good: whether there is nothing to be said against it.
+        bad: whether it is no answer, or was contradicted.
         reasons: what has to be known, each with what can be done about it.
     """
 
     word: str
     good: bool
     reasons: tuple[tuple[str, str], ...]
+    bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def standing(record: TuningRecord) -> Standing:
     if verified is None:
         reasons.append((record.unverified or "not raced on a device", ""))
     if not record.met:
-        return Standing("NO SETTING DOES WHAT WAS ASKED", good=False, reasons=tuple(reasons))
+        word = "NO SETTING DOES WHAT WAS ASKED"
+        return Standing(word, good=False, reasons=tuple(reasons), bad=True)
     if verified is None:
         word = "by simulation only" if record.simulated else "searched on the device, not raced"
         return Standing(word, good=False, reasons=tuple(reasons))
@@ -70,10 +73,11 @@ def standing(record: TuningRecord) -> Standing:
         word = "raced on the device, not confirmed on fresh draws"
         return Standing(word, good=False, reasons=tuple(reasons))
     word = "raced on the device, confirmed on fresh draws"
-    if verified.confirmation.meets_slo is False:
+    missed = verified.confirmation.meets_slo is False
+    if missed:
         reasons.insert(0, (f"the winner missed {record.slo} when it was confirmed", ""))
     if reasons:
-        return Standing(f"{word}, with caveats", good=False, reasons=tuple(reasons))
+        return Standing(f"{word}, with caveats", good=False, reasons=tuple(reasons), bad=missed)
     return Standing(word, good=True, reasons=())
 
 

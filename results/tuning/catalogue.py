@@ -174,9 +174,9 @@ SECTIONS = (
     Section(
         "race",
         "The race",
-        "All settings of a draw served the same arrivals, so each is compared with the winner draw "
-        "by draw. A ring marks the draw after which a setting was dropped, a cross at the top one "
-        "with unanswered requests.",
+        "All settings of a draw served the same arrivals, so each is compared draw by draw with "
+        "the winner, or where nobody won with the best. A ring marks the draw after which a "
+        "setting was dropped, a cross at the top one with unanswered requests.",
         _no_race,
         lambda record: 2.9 + LINE_IN * _arms(record),
         draw_race,

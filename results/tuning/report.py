@@ -7,7 +7,7 @@ import jinja2
 
 from results.run import REPORT, write_text
 from results.tuning.catalogue import SECTIONS, save_figures
-from results.tuning.record import Tuning
+from results.tuning.record import Tuning, TuningRecord
 from results.tuning.wording import settings_table, standing
 from results.wording import free_form_rows
 
@@ -49,10 +49,7 @@ def write_report(tuning: Tuning) -> Path:
             (section.title, reason) for section in SECTIONS if (reason := section.absent(record))
         ],
         tables=[
-            (
-                "The recommended setting" if record.met else "The nearest setting",
-                free_form_rows(record.recommended or {}),
-            ),
+            (_setting(record), free_form_rows(record.recommended or {})),
             ("What was asked", free_form_rows(_asked(tuning))),
             ("Trace", free_form_rows(record.load)),
         ],
@@ -61,6 +58,15 @@ def write_report(tuning: Tuning) -> Path:
     path = tuning.path / REPORT
     write_text(path, html)
     return path
+
+
+def _setting(record: TuningRecord) -> str:
+    """What the setting is that is told in full."""
+    if record.met:
+        return "The recommended setting"
+    best = record.asked.best
+    simulated = best is not None and best.feasible and record.verified is not None
+    return "The best setting of the search" if simulated else "The nearest setting"
 
 
 def _asked(tuning: Tuning) -> dict[str, object]:

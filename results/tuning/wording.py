@@ -127,8 +127,10 @@ def _interval(measured: Measured | None) -> str:
     said = fmt.duration(measured.value)
     if measured.low is None or measured.high is None:
         return said
-    unit = said.rpartition(" ")[2]
-    ends = [fmt.duration(end).removesuffix(f" {unit}") for end in (measured.low, measured.high)]
+    ends = [fmt.duration(end) for end in (measured.low, measured.high)]
+    unit = f" {said.rpartition(' ')[2]}"
+    if all(end.endswith(unit) for end in ends):
+        ends = [end.removesuffix(unit) for end in ends]
     return f"{said} ({' to '.join(ends)})"
 
 
@@ -211,6 +213,8 @@ def race_table(record: TuningRecord) -> Table:
 def _slo(excess: float | None) -> str:
     if excess is None or not isfinite(excess):
         return "missed"
+    if excess > 1.0:
+        return f"x {fmt.number(exp(excess))} of it"
     percent = fmt.percent(abs(exp(excess) - 1.0))
     return f"{percent} over" if excess > 0.0 else f"{percent} below"
 

@@ -115,6 +115,22 @@ def test_a_measurement_goes_to_the_setting_that_raced_not_to_its_name(tmp_path):
     assert rows["timeout 32 / 10 ms"][-2] == "26.1 ms (25.0 to 27.2)"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.020, 0.030, "26.1 ms (20.0 to 30.0)"),
+        (0.0009, 0.030, "26.1 ms (900 µs to 30.0 ms)"),
+        (0.020, 2.0, "26.1 ms (20.0 ms to 2.00 s)"),
+        (None, None, "26.1 ms"),
+    ],
+)
+def test_an_interval_names_its_units_where_they_differ(low, high, said, tmp_path):
+    document = tunings.raced()
+    document["verified"]["measured"]["recommended"]["p99_s"] |= {"low": low, "high": high}
+    rows = settings_table(written(tmp_path, document).record).rows
+    assert rows[0][-2] == said
+
+
 def test_policies_have_panels_of_their_own_knobs(tmp_path):
     panels = panels_of(written(tmp_path, tunings.policies()).record)
     assert [(p.policy, p.across, p.up) for p in panels] == [

@@ -117,8 +117,11 @@ def draws_of(race: Mapping[str, Mapping[str, Any]], confirmation: Mapping[str, A
     """How many draws of each stage an arm served, by arm and stage."""
     confirmed = confirmation.get("values", {})
     return {
-        arm: {"confirm": len(confirmed.get(arm, ())), "race": told["draws"]}
-        for arm, told in race.items()
+        arm: {
+            "confirm": len(confirmed.get(arm, ())),
+            "race": race[arm]["draws"] if arm in race else 0,
+        }
+        for arm in dict.fromkeys([*race, *confirmed])
     }
 
 

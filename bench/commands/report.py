@@ -1,26 +1,49 @@
-"""`dynbatch report`: compute a run's metrics and draw its report again from its logs."""
+"""`dynbatch report`: draw the report of a run or of a tuning again from what is kept of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", show_default="runs/latest")] = Path(
-        "runs/latest"
-    ),
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run or of a tuning.", show_default="runs/latest")
+    ] = Path("runs/latest"),
 ) -> int:
-    """Draw a run's report again from its logs; needs neither the model nor torch."""
+    """Draw a report again: a run's from its logs, a tuning's from tune.json; needs no torch."""
     from bench.console import output_console
     from bench.exits import OK
+    from results.run import RECORD
+    from results.tuning.record import holds_tuning
+
+    console = output_console()
+    tuning = holds_tuning(run) and not (run / RECORD).exists()
+    path, said = _tuning(run) if tuning else _run(run)
+    for line in said:
+        console.print(line, soft_wrap=isinstance(line, str))
+    console.print(f"report: {path}", soft_wrap=True)
+    return OK
+
+
+def _run(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
     from results.analysis import analyse
     from results.report import write_report
     from results.summary import summary
 
-    analysed = analyse(run)
-    path = write_report(analysed)
-    console = output_console()
-    console.print(summary(analysed))
-    console.print(f"report: {path}", soft_wrap=True)
-    return OK
+    analysed = analyse(folder)
+    return write_report(analysed), [summary(analysed)]
+
+
+def _tuning(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
+    from results.tuning.record import read_tuning
+    from results.tuning.report import write_report
+    from results.tuning.wording import summary_lines
+
+    tuning = read_tuning(folder)
+    return write_report(tuning), list(summary_lines(tuning.record))

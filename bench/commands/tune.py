@@ -280,8 +280,10 @@ def _carry_out(
     from bench.tuning.course import carry_out
     from bench.tuning.progress import SearchLine
     from bench.tuning.recommending import write_config
-    from bench.tuning.telling import RECORD, as_json
+    from bench.tuning.telling import as_json
     from results.run import write_text
+    from results.tuning.record import RECORD, read_tuning
+    from results.tuning.report import write_report
 
     command = command_line()
     try:
@@ -290,8 +292,11 @@ def _carry_out(
     except KeyboardInterrupt:
         messages.print(f"interrupted; to go on: dynbatch tune --resume {folder}", soft_wrap=True)
         return None
-    write_text(folder / RECORD, json.dumps(as_json(result), indent=1, allow_nan=False) + "\n")
+    told = as_json(result, command)
+    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
     write_config(result, folder, command)
+    messages.print("drawing the report")
+    write_report(read_tuning(folder))
     return result
 
 
@@ -299,18 +304,26 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
     from bench.tuning.recommending import RECOMMENDED
-    from bench.tuning.telling import RECORD, lines
+    from bench.tuning.telling import lines
+    from results.run import REPORT
+    from results.tuning.record import RECORD, read_tuning
+    from results.tuning.wording import reservations
 
     folder = result.folder
     if as_json:
         sys.stdout.write((folder / RECORD).read_text(encoding="utf-8"))
     elif not quiet:
         console = output_console()
-        for line in lines(result):
+        told = list(lines(result))
+        for line in told:
             console.print(line, soft_wrap=isinstance(line, str))
+        for line in reservations(read_tuning(folder).record):
+            if line not in told:
+                console.print(line, soft_wrap=True)
         if (folder / RECOMMENDED).exists():
             console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
         console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
+        console.print(f"report: {folder / REPORT}", soft_wrap=True, highlight=False)
     return OK if result.met else NO
 
 

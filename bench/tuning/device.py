@@ -375,6 +375,7 @@ class Verification:
             "draws": len(race.of(name)),
             "slo_excess": _mean_excess(race.of(name)),
             "dropped_after": race.dropped.get(name),
+            "dropped_why": race.reasons.get(name),
             "values": [one.value for one in race.of(name)],
         }
 

@@ -78,6 +78,7 @@ class Race:
         self._drop = drop
         self._told: dict[Run, Measured] = {}
         self._out: dict[str, int] = {}
+        self._why: dict[str, str] = {}
         self._looked = 0
 
     def ask(self) -> Run | None:
@@ -105,6 +106,11 @@ class Race:
     def dropped(self) -> Mapping[str, int]:
         """After how many draws a setting was dropped."""
         return self._out
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why a setting was dropped, in words."""
+        return self._why
 
     @property
     def finished(self) -> int:
@@ -189,22 +195,25 @@ class Race:
         # effect_of is two-sided: half of its level is on the side that is asked about.
         level = 2.0 * ERROR / (max(1, len(self.arms) - 1) * looks)
         for arm in self.alive:
-            if arm != leader and self._loses(arm, leader, level):
-                self._out[arm] = self._looked
+            if arm != leader and (why := self._loses(arm, leader, level)):
+                self._out[arm], self._why[arm] = self._looked, why
 
-    def _loses(self, arm: str, leader: str | None, level: float) -> bool:
+    def _loses(self, arm: str, leader: str | None, level: float) -> str:
+        """Why an arm is out; empty if it is not."""
         measured = self.of(arm)
-        if sum(one.value is None for one in measured) >= _UNABLE:
-            return True
+        unable = sum(one.value is None for one in measured)
+        if unable >= _UNABLE:
+            return f"left requests unanswered in {unable} draws"
         excess = [one.excess for one in measured]
         if all(e < inf for e in excess) and effect_of(excess, level).low > 0.0:
-            return True
+            return "surely misses the SLO"
         if leader is None or not self._meets(arm):
-            return False
+            return ""
         effect = self.effect(arm, leader, level)
         if effect is None or self._sign * effect.log_ratio <= log1p(TIE):
-            return False  # near enough to win by being simpler
-        return (effect.low if self._sign > 0 else -effect.high) > 0.0
+            return ""  # near enough to win by being simpler
+        worse = (effect.low if self._sign > 0 else -effect.high) > 0.0
+        return f"surely worse than {leader}, x {effect.ratio:.2f} of its value" if worse else ""
 
     def _all_tie(self) -> bool:
         """Whether all that are left are within 2 % of the leader, and surely so."""

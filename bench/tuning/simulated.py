@@ -107,6 +107,8 @@ class Findings:
         variants: the same under a calmer and a burstier version of the trace, by that name.
         measured: whether all this was measured on the device, and not simulated.
         remarks: what has to be said of the search.
+        capacities: of the best of each goal and of the references, as JSON -> the load at which it
+            just meets the SLO, requests per second; empty without one.
     """
 
     goals: Mapping[str, Goal]
@@ -118,6 +120,7 @@ class Findings:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     measured: bool = False
     remarks: tuple[str, ...] = ()
+    capacities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def asked(self) -> Goal:
@@ -195,6 +198,7 @@ class SimulatedSearch:
             bound=self._bound(closely),
             at_load={} if answer is None else at_other_loads(answer.settings, other, limit),
             variants={} if answer is None else at_other_burstiness(answer.settings, other, limit),
+            capacities=self._capacities(goals, references),
             remarks=tuple(self._remarks),
         )
 
@@ -353,6 +357,27 @@ class SimulatedSearch:
         score, per_draw = objective.score(evidence), objective.per_draw(evidence)
         found = Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
         kept.add(found)
+        return found
+
+    def _capacities(
+        self, goals: Mapping[str, Goal], references: Mapping[str, BatcherSettings]
+    ) -> dict[str, float]:
+        """The load at which each setting that has a name, or leads, just meets the SLO."""
+        if self.question.limit is None:
+            return {}
+        objective = CapacityWithin(self.question.limit)
+        closely = self._closely(objective)
+        closely.begin_at(references["plain"], objective.limit)
+        found: dict[str, float] = {}
+        named = [*references.values()]
+        for goal in goals.values():
+            if isinstance(goal.objective, CapacityWithin):
+                found = {c.settings.model_dump_json(): c.score.value for c in goal.candidates}
+            leader = choose(goal.candidates, goal.objective, tie=0.0)
+            named += [one.settings for one in (goal.answer, leader) if one is not None]
+        for settings in named:
+            if (key := settings.model_dump_json()) not in found:
+                found[key] = objective.score(closely.evidence(settings)).value
         return found
 
     def _searching(self, objective: Objective) -> Simulator:

@@ -13,11 +13,11 @@ from bench.tuning.course import Result
 from bench.tuning.finalists import raced, references_beaten
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.reporting import draws_of, findings_of, history, importance, measured, origin
 from bench.tuning.sensitivity import said
+from bench.tuning.simulated import Goal
 from bench.tuning.verified import Gain, Verified
 from results import format as fmt
-
-RECORD = "tune.json"
 
 
 def name_of(settings: BatcherSettings) -> str:
@@ -240,7 +240,7 @@ def table(result: Result) -> Table:
     for name in (statistic, "device time", "batch", "capacity"):
         shown.add_column(name, justify="right")
     named = {name: goal.answer for name, goal in findings.goals.items()}
-    capacities = _capacities(result)
+    capacities = findings.capacities
     for name, candidate in {**named, **findings.references}.items():
         if candidate is None:
             continue
@@ -258,7 +258,7 @@ def table(result: Result) -> Table:
                 if able
                 else (_unknown(facts, measured=findings.measured), "", "")
             ),
-            capacities.get(candidate.settings.model_dump_json(), ""),
+            _capacity(capacities.get(candidate.settings.model_dump_json())),
         )
     return shown
 
@@ -268,15 +268,10 @@ def _unknown(facts: dict[str, Any], *, measured: bool) -> str:
     return "ended early" if facts.get("ended") else "" if measured else "overload"
 
 
-def _capacities(result: Result) -> dict[str, str]:
-    """By setting, the load at which it just meets the SLO, where that was worked out."""
-    found: dict[str, str] = {}
-    for goal in result.findings.goals.values():
-        if isinstance(goal.objective, CapacityWithin):
-            for candidate in goal.candidates:
-                known = fmt.rate(candidate.score.value) if candidate.score.value else "none"
-                found[candidate.settings.model_dump_json()] = known
-    return found
+def _capacity(rate_rps: float | None) -> str:
+    if rate_rps is None:
+        return ""
+    return fmt.rate(rate_rps) if rate_rps else "none"
 
 
 def race_table(result: Result) -> Table:
@@ -312,42 +307,32 @@ def _foretold(verified: Verified, name: str) -> tuple[str, str]:
     return verified.shown(predicted), off
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: Result, command: str = "") -> dict[str, Any]:
     """Everything that was found, JSON-able; times in seconds.
 
-    `searched` is "in simulation" or "on the device"; `other_traffic` has the recommended setting
-    under a calmer and a burstier version of the trace, and how bursty that is before and after.
-    Of `verified`: `unit` of its values (s, rps or j), `expected` the metrics of each arm as they
-    were measured, mean and 95 % interval, `distrust` why simulation was not relied on, `found`
-    what was found on the device instead.
+    `results.tuning.record` has the schema, `bench.tuning.reporting` what is there for the report.
     """
     findings, verified = result.findings, result.verified
-    chosen = final(result)
+    chosen, limit = final(result), result.question.limit
+    draws = {} if verified is None else draws_of(verified.race, verified.measured)
+    arms = {} if verified is None else raced(findings, verified)
     return {
         "kind": "tuning",
+        **origin(result.folder, command),
         "sentence": sentence(result),
         "met": result.met,
         "objective": findings.asked.objective.name,
         "statistic": str(result.question.statistic),
-        "slo": None if result.question.limit is None else str(result.question.limit),
+        "slo": None if limit is None else str(limit),
+        "slo_s": None if limit is None else limit.limit_s,
         "model": result.loaded.model,
         "device": result.loaded.device,
         "recommended": None if chosen is None else chosen.settings.model_dump(mode="json"),
         "keeps": keeps(result),
         "load": dict(findings.load),
         "bound": dict(findings.bound),
-        "goals": {
-            name: {
-                "objective": goal.objective.name,
-                "trials": len(goal.trials),
-                "best": None if goal.answer is None else _candidate(goal.answer),
-                "within": {f"{tie:g}": number for tie, number in goal.flat.within.items()},
-                "worst_ratio": goal.flat.worst,
-                "candidates": [_candidate(candidate) for candidate in goal.candidates],
-            }
-            for name, goal in findings.goals.items()
-        },
-        "references": {name: _candidate(c) for name, c in findings.references.items()},
+        "goals": {name: _goal(goal, result) for name, goal in findings.goals.items()},
+        "references": {name: _candidate(c, result) for name, c in findings.references.items()},
         "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
         "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
         "searched": "on the device" if findings.measured else "in simulation",
@@ -370,6 +355,7 @@ def as_json(result: Result) -> dict[str, Any]:
             "rate_rps": verified.rate_rps,
             "window_s": verified.window_s,
             "winner": verified.winner,
+            "arms": {name: arms[name].settings.model_dump(mode="json") for name in verified.race},
             "race": dict(verified.race),
             "predicted": {k: _known(v) for k, v in verified.predicted.items()},
             "confirmation": verified.measured,
@@ -382,17 +368,35 @@ def as_json(result: Result) -> dict[str, Any]:
             "found": {
                 name: settings.model_dump(mode="json") for name, settings in verified.found.items()
             },
+            "measured": measured(result.folder, draws, f"{result.question.statistic}_s"),
+            "findings": findings_of(result.folder, draws),
             "spent_s": verified.spent_s,
             "remarks": list(verified.remarks),
         },
     }
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _goal(goal: Goal, result: Result) -> dict[str, Any]:
+    space = result.question.space(result.loaded.source, goal.objective)
+    return {
+        "objective": goal.objective.name,
+        "trials": len(goal.trials),
+        "best": None if goal.answer is None else _candidate(goal.answer, result),
+        "within": {f"{tie:g}": number for tie, number in goal.flat.within.items()},
+        "worst_ratio": goal.flat.worst,
+        "candidates": [_candidate(candidate, result) for candidate in goal.candidates],
+        "history": history(goal, f"{result.question.statistic}_s"),
+        "importance": importance(goal.trials, space, maximise=goal.objective.maximise),
+    }
+
+
+def _candidate(candidate: Candidate, result: Result) -> dict[str, Any]:
     return {
         "settings": candidate.settings.model_dump(mode="json"),
+        "label": name_of(candidate.settings),
         "value": _known(candidate.score.value),
         "violations": dict(candidate.score.violations),
+        "capacity_rps": result.findings.capacities.get(candidate.settings.model_dump_json()),
         **candidate.facts,
     }
 
@@ -405,6 +409,7 @@ def _gain(gain: Gain, result: Result) -> dict[str, Any]:
         "ratio": None if effect is None else effect.ratio,
         "low": None if effect is None else effect.interval[0],
         "high": None if effect is None else effect.interval[1],
+        "level": None if effect is None else effect.level,
         "draws": gain.draws,
         "unable": gain.unable,
     }

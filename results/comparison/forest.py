@@ -59,7 +59,7 @@ def draw_effects(comparison: Comparison, figure: Figure) -> None:
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    _ratio_axis(panels[-1], low, high)
+    ratio_axis(panels[-1], low, high)
     margin = fmt.percent(outcome.margin)
     confidence = fmt.percent(1.0 - outcome.level)
     panels[-1].set_xlabel(
@@ -103,7 +103,7 @@ def _effect_row(axes: Axes, height: float, effect: MetricEffect, *, judged: bool
     )  # fmt: skip
 
 
-def _ratio_axis(axes: Axes, low: float, high: float) -> None:
+def ratio_axis(axes: Axes, low: float, high: float, which: str = "x") -> None:
     """Label an axis of log ratios with changes in per cent, or with factors where it is wide."""
     span = high - low
     if span > np.log(6.0):
@@ -118,4 +118,5 @@ def _ratio_axis(axes: Axes, low: float, high: float) -> None:
         ticks = [np.log1p(change / 100.0) for change in changes]
         texts = [f"{change:+g} %" if abs(change) > 1e-9 else "0" for change in changes]
     shown = [(t, text) for t, text in zip(ticks, texts, strict=True) if low <= t <= high]
-    axes.set_xticks([t for t, _ in shown], [text for _, text in shown])
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_ticks([t for t, _ in shown], labels=[text for _, text in shown])

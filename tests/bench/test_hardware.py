@@ -219,6 +219,31 @@ class TestCountingTheWorkOfARequest:
         found = counted(model, [torch.ones(n, dtype=torch.int64) for n in lengths])
         assert found.per_request == pytest.approx(np.mean(lengths) * 2 * 4 * 3)
 
+    def test_of_many_lengths_runs_three_and_has_the_others_by_a_parabola(self):
+        import torch
+
+        runs = []
+
+        class Attending(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = torch.nn.Embedding(10, 4)
+                self.out = torch.nn.Linear(4, 3)
+
+            def forward(self, input_ids, attention_mask):
+                runs.append(input_ids.shape[1])
+                x = self.table(input_ids)
+                mixed = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+                return self.out(mixed)[:, 0] @ torch.ones(3, 5)
+
+        model = TokenModel(Attending, lambda rng: torch.ones(2, dtype=torch.int64), name="tokens")
+        lengths = [7, 12, 30, 12, 64, 9]
+        found = counted(model, [torch.ones(n, dtype=torch.int64) for n in lengths])
+        exact = [2 * (2 * n * n * 4) + 2 * n * 4 * 3 + 2 * 3 * 5 for n in lengths]
+        assert found.per_request == pytest.approx(np.mean(exact))
+        assert found.requests == 6
+        assert sorted(runs) == [7, 12, 64]
+
     def test_stops_at_its_budget_and_says_how_many_it_counted(self):
         import torch
 

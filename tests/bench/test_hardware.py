@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from batching import RealClock, VirtualClock, load_model
 from batching.flops import count_flops
@@ -13,10 +14,12 @@ from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.profiles import ServiceProfile, Subject
 from bench import hardware
+from bench.config import load_settings
 from bench.hardware import device_facts, rounds_to_tf32
 from bench.nvml import Others
 from bench.peaks import CHIPS, Peak, peak_of
 from bench.profiling import Work
+from bench.session import Session
 from bench.telemetry import Telemetry
 from results.log import TELEMETRY
 
@@ -287,6 +290,17 @@ class TestCountingTheWorkOfARequest:
 
         model = TorchModel(build, lambda rng: torch.zeros(8), name="compiled")
         assert counted(model, [torch.zeros(8)]).per_request == 2 * 8 * 4
+
+
+def test_a_session_counts_the_work_once_for_all_that_it_serves(monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.session.count_flops", lambda *arguments: asked.append(arguments))
+    given = {"model": "affine:1,1", "trace": "poisson.json", "rate": 100.0, "duration": 1.0}
+    settings = load_settings(None, given)
+    session = Session(settings, VirtualClock(), Console(quiet=True))
+    other = session.serving(settings)
+    assert [session.flops(), other.flops(), session.flops()] == [None, None, None]
+    assert len(asked) == 1
 
 
 class TestTheWorkOfAProfile:

@@ -21,7 +21,7 @@ class FlopCount:
 
     Attributes:
         per_request: operations of one request alone, unpadded; the mean over those counted.
-        requests: how many were counted.
+        requests: how many that is the mean of.
         convolution_share: the share of them that is convolutions.
     """
 
@@ -40,8 +40,11 @@ def count_flops(
 ) -> FlopCount | None:
     """Count the operations of requests that are run one by one; the model is prepared.
 
-    Requests of one shape are run once. Those that the budget does not hold are left out: as the
-    order of payloads is random, the mean of the others stands for them.
+    Requests of one shape are run once. Of sequences of more than three lengths the shortest, a
+    middle one and the longest are run: the operations of a transformer, as of most models, are a
+    polynomial of the second degree in the length (attention is quadratic, all else is linear or
+    constant), which three values determine. Of other shapes those that the budget does not hold
+    are left out; as the order of payloads is random, the mean of the others stands for them.
 
     Returns:
         None for a model that does not use torch, or that the counter cannot follow.
@@ -49,19 +52,12 @@ def count_flops(
     if not model.uses_torch:
         return None
     importlib.import_module("torch.utils.flop_counter")  # not at the expense of the budget
-    known: dict[Any, _Counted] = {}
-    counts: list[_Counted] = []
-    began_s = clock.now()
-    for payload in payloads:
-        shape = _shape(payload)
-        if shape not in known:
-            if counts and clock.now() - began_s > budget_s:
-                break
-            try:
-                known[shape] = _count(model, placement, payload)
-            except Exception:  # noqa: BLE001 - what a model raises under the counter is its own
-                return None
-        counts.append(known[shape])
+    try:
+        counts = _by_length(model, placement, payloads) or _by_shape(
+            model, placement, payloads, clock, budget_s
+        )
+    except Exception:  # noqa: BLE001 - what a model raises under the counter is its own
+        return None
     total = sum(count.total for count in counts)
     if not total:
         return None
@@ -71,8 +67,52 @@ def count_flops(
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    total: int
-    convolutions: int
+    total: float
+    convolutions: float
+
+
+def _by_shape(
+    model: Model, placement: Placement, payloads: Sequence[Any], clock: Clock, budget_s: float
+) -> list[_Counted]:
+    """Each request's count, up to the first that does not fit the budget."""
+    known: dict[Any, _Counted] = {}
+    counts: list[_Counted] = []
+    began_s = clock.now()
+    for payload in payloads:
+        shape = _shape(payload)
+        if shape not in known:
+            if counts and clock.now() - began_s > budget_s:
+                break
+            known[shape] = _count(model, placement, payload)
+        counts.append(known[shape])
+    return counts
+
+
+def _by_length(model: Model, placement: Placement, payloads: Sequence[Any]) -> list[_Counted]:
+    """Each sequence's count, from those of three lengths; empty for what is no set of sequences."""
+    if any(getattr(payload, "ndim", 0) != 1 for payload in payloads):
+        return []
+    of_length = {len(payload): payload for payload in payloads}
+    lengths = sorted(of_length)
+    if len(lengths) <= 3:
+        return []
+    chosen = (lengths[0], lengths[len(lengths) // 2], lengths[-1])
+    found = [_count(model, placement, of_length[length]) for length in chosen]
+    totals, convolutions = [c.total for c in found], [c.convolutions for c in found]
+    return [
+        _Counted(_through(chosen, totals, len(p)), _through(chosen, convolutions, len(p)))
+        for p in payloads
+    ]
+
+
+def _through(xs: Sequence[int], ys: Sequence[float], x: int) -> float:
+    """The value at x of the parabola through three points (Lagrange)."""
+    (a, b, c), (at_a, at_b, at_c) = xs, ys
+    return (
+        at_a * (x - b) * (x - c) / ((a - b) * (a - c))
+        + at_b * (x - a) * (x - c) / ((b - a) * (b - c))
+        + at_c * (x - a) * (x - b) / ((c - a) * (c - b))
+    )
 
 
 def _count(model: Model, placement: Placement, payload: Any) -> _Counted:

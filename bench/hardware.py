@@ -61,7 +61,7 @@ def describe_flops(counted: FlopCount) -> dict[str, Any]:
     """The work of a request, for run.json."""
     return {
         "per_request": counted.per_request,
-        "requests_counted": counted.requests,
+        "requests": counted.requests,
         "convolution_share": counted.convolution_share,
         "by": "torch.utils.flop_counter",
     }

@@ -165,8 +165,8 @@ def _of_gpu(gpu: Accelerator) -> list[Complaint]:
     if gpu.facts.get("mig_mode"):
         found.append(
             Complaint(
-                f"{gpu.device}: it is divided (MIG), and neighbours share its memory's bandwidth "
-                "and its power",
+                f"{gpu.device}: it is divided (MIG): what is measured is a slice of a GPU, whose "
+                "power is shared with its neighbours",
                 "Its figures are of that slice; say so with them.",
                 unfit=False,
             )

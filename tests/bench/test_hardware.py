@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from batching import RealClock, VirtualClock, load_model
 from batching.flops import count_flops
@@ -13,10 +14,12 @@ from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.profiles import ServiceProfile, Subject
 from bench import hardware
+from bench.config import load_settings
 from bench.hardware import device_facts, rounds_to_tf32
 from bench.nvml import Others
 from bench.peaks import CHIPS, Peak, peak_of
 from bench.profiling import Work
+from bench.session import Session
 from bench.telemetry import Telemetry
 from results.log import TELEMETRY
 
@@ -219,6 +222,31 @@ class TestCountingTheWorkOfARequest:
         found = counted(model, [torch.ones(n, dtype=torch.int64) for n in lengths])
         assert found.per_request == pytest.approx(np.mean(lengths) * 2 * 4 * 3)
 
+    def test_of_many_lengths_runs_three_and_has_the_others_by_a_parabola(self):
+        import torch
+
+        runs = []
+
+        class Attending(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = torch.nn.Embedding(10, 4)
+                self.out = torch.nn.Linear(4, 3)
+
+            def forward(self, input_ids, attention_mask):
+                runs.append(input_ids.shape[1])
+                x = self.table(input_ids)
+                mixed = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+                return self.out(mixed)[:, 0] @ torch.ones(3, 5)
+
+        model = TokenModel(Attending, lambda rng: torch.ones(2, dtype=torch.int64), name="tokens")
+        lengths = [7, 12, 30, 12, 64, 9]
+        found = counted(model, [torch.ones(n, dtype=torch.int64) for n in lengths])
+        exact = [2 * (2 * n * n * 4) + 2 * n * 4 * 3 + 2 * 3 * 5 for n in lengths]
+        assert found.per_request == pytest.approx(np.mean(exact))
+        assert found.requests == 6
+        assert sorted(runs) == [7, 12, 64]
+
     def test_stops_at_its_budget_and_says_how_many_it_counted(self):
         import torch
 
@@ -262,6 +290,17 @@ class TestCountingTheWorkOfARequest:
 
         model = TorchModel(build, lambda rng: torch.zeros(8), name="compiled")
         assert counted(model, [torch.zeros(8)]).per_request == 2 * 8 * 4
+
+
+def test_a_session_counts_the_work_once_for_all_that_it_serves(monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.session.count_flops", lambda *arguments: asked.append(arguments))
+    given = {"model": "affine:1,1", "trace": "poisson.json", "rate": 100.0, "duration": 1.0}
+    settings = load_settings(None, given)
+    session = Session(settings, VirtualClock(), Console(quiet=True))
+    other = session.serving(settings)
+    assert [session.flops(), other.flops(), session.flops()] == [None, None, None]
+    assert len(asked) == 1
 
 
 class TestTheWorkOfAProfile:

@@ -67,3 +67,26 @@ def test_shares_rates_and_sizes_read_as_people_write_them():
 )
 def test_an_axis_shows_durations_without_needless_zeros(seconds, shown):
     assert fmt.tick(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("flops_per_s", "shown"),
+    [
+        (989.4e12, "989 TFLOP/s"),
+        (2.25e15, "2.25 PFLOP/s"),
+        (13.3e9, "13.3 GFLOP/s"),
+        (999.9e9, "1.00 TFLOP/s"),  # what is rounded up to a unit is shown in it
+        (5.0, "5.00 FLOP/s"),
+        (0.0, "0 FLOP/s"),
+        (None, "not measured"),
+        (float("nan"), "not measured"),
+    ],
+)
+def test_operations_a_second_are_in_the_unit_that_fits(flops_per_s, shown):
+    assert fmt.flops(flops_per_s) == shown
+
+
+def test_the_state_of_a_gpu_is_in_its_own_units():
+    assert fmt.megahertz(1980.0) == "1,980 MHz"
+    assert fmt.celsius(54.4) == "54 °C"
+    assert fmt.megahertz(None) == fmt.celsius(None) == "not measured"

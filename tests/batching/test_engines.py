@@ -188,6 +188,17 @@ class TestOnADevice:
                 rows, _ = run(made, vectors(2, start))
                 assert first_of(rows) == [3.0 * start, 3.0 * start + 3]
 
+    def test_batches_staged_ahead_keep_their_own_inputs(self, executor):
+        made = executor()
+        starts = (10, 20, 30, 40)
+        staged = [made.stage(vectors(2, start), BatchRecord(size=2)) for start in starts]
+        for start, one in zip(starts, staged, strict=True):
+            batch = BatchRecord(size=2)
+            assert first_of(made.finish(made.launch(one, batch), batch)) == [
+                3 * start,
+                3 * start + 3,
+            ]
+
     def test_outputs_may_be_several_tensors(self, cuda, executor):
         class Named(Vectors):
             def run(self, inputs):
@@ -292,13 +303,13 @@ class TestGraphs:
         assert (eager.engine_s, eager.engine_bytes) == (None, None)
 
     def test_a_model_that_cannot_be_captured_is_refused_in_one_line(self, cuda):
-        cuda.capture_error = RuntimeError("operation not permitted\nwhen stream is capturing")
+        cuda.capture_error = RuntimeError("operation not permitted when capturing\nSome advice.")
         made = CudaExecutor(Vectors(cuda), GRAPHS, RealClock(), cuda)
         with pytest.raises(ModelError) as refused:
             made.prepare()
         assert str(refused.value) == (
             "engine cudagraph must have a model with operations that can be captured, but vectors "
-            "at a batch of 8 gave RuntimeError: operation not permitted when stream is capturing"
+            "at a batch of 8 gave RuntimeError: operation not permitted when capturing"
         )
 
     def test_sizes_that_do_not_fit_into_memory_are_refused_in_one_line(self, cuda):
@@ -348,10 +359,12 @@ class TestBehindTheBatcher:
             assert [float(r.result(30)[0]) for r in requests] == [3.0 * i for i in range(200)]
             cold = batcher.cold_start
         assert batcher.statistics().uncaptured_batches == 0
+        slots = [slot for worker in batcher._workers for slot in worker.slots]
+        assert all(slot.executor._graphs is None for slot in slots), "memory is given back"
         captured = 0 if engine == "eager" else in_flight * replicas * 6
         assert len(device.captured) == captured
         assert (cold.engine_s is None) == (engine == "eager")
-        assert cold.engine_bytes == (None if engine == "eager" else 600)
+        assert cold.engine_bytes == (None if engine == "eager" else 100 * captured)
 
     def test_sizes_that_were_not_captured_are_counted(self, device):
         with DynamicBatcher(

@@ -63,7 +63,10 @@ class TestBadInput:
                 ["--device", "cpu", "--engine", "cudagraph"],
                 "engine cudagraph must have a CUDA device, but got 'cpu'",
             ),
-            (["--engine", "compile"], "engine compile must have a torch model, but got affine"),
+            (
+                ["--model", "affine:1,1", "--engine", "compile"],
+                "engine compile must have a torch model, but got affine",
+            ),
             (
                 ["--captured-batch-sizes", "4,8"],
                 "captured_batch_sizes go with engine cudagraph, but got engine eager",

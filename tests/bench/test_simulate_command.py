@@ -301,7 +301,7 @@ class TestAProfile:
         assert err == "dynbatch: profile none.json: cannot be read: No such file or directory\n"
 
     def test_of_another_engine_is_refused_and_of_this_one_needs_no_such_device(self, dynbatch, gpu):
-        load = ["--trace", "poisson.json", "--rate", "300", "--duration", "2"]
+        load = ["--rate", "300", "--duration", "2", "--max-batch-size", "16"]
         code, _, err = dynbatch("simulate", "--profile", gpu, "--engine", "cudagraph", *load)
         assert code == 2
         assert (

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -385,8 +386,11 @@ class DynamicBatcher:
 
     @property
     def cold_start(self) -> ColdStart:
-        """What starting took; of the slowest replica."""
-        return max(self._cold_starts, key=lambda cold: cold.total_s, default=ColdStart())
+        """What starting took; times of the slowest replica, memory of all their slots."""
+        slowest = max(self._cold_starts, key=lambda cold: cold.total_s, default=ColdStart())
+        executors = [slot.executor for worker in self._workers for slot in worker.slots]
+        taken = [one.engine_bytes for one in executors if one.engine_bytes is not None]
+        return replace(slowest, engine_bytes=sum(taken) if taken else None)
 
     @property
     def ready(self) -> bool:

@@ -18,6 +18,8 @@ BatchingError
 
 from typing import Any
 
+_LONGEST = 300
+
 
 def describe(error: BaseException) -> str:
     """An error on one line, whatever it is: a user's exception may fail even at being printed."""
@@ -26,6 +28,12 @@ def describe(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - see above
         text = "(its text cannot be had)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def first_paragraph(error: BaseException) -> str:
+    """An error on one line without the advice that long ones go on with."""
+    text = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return f"{type(error).__name__}: {text[:_LONGEST]}" if text else type(error).__name__
 
 
 class BatchingError(Exception):

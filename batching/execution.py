@@ -5,7 +5,13 @@ from math import isnan, nan
 from typing import Any, Protocol
 
 from batching.clock import Clock
-from batching.errors import BatchingError, ConfigError, ModelError, WrongOutputCountError, describe
+from batching.errors import (
+    BatchingError,
+    ConfigError,
+    ModelError,
+    WrongOutputCountError,
+    first_paragraph,
+)
 from batching.models.contract import CallableModel, Model, Placement, sample_payloads
 from batching.request import BatchRecord
 
@@ -102,6 +108,7 @@ class Steps:
 
     def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
         """Stage, launch, finish, split; stamps `staged_s`, `started_s`, `completed_s`."""
+        self.prepare()
         began_s = self._now()
         staged = self.stage(payloads, batch)
         batch.staged_s = batch.started_s = self._now()
@@ -165,7 +172,7 @@ class Steps:
                 except Exception as error:
                     raise ModelError(
                         f"engine compile must be able to compile {self.model.name} here, "
-                        f"but got {describe(error)[:300]}"
+                        f"but got {first_paragraph(error)}"
                     ) from error
         return True
 

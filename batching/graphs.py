@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batching.cuda import Cuda
-from batching.errors import ModelError, describe
+from batching.errors import ModelError, first_paragraph
 from batching.models.contract import each_tensor
 
 # Before a capture a batch is run this often, so that libraries have chosen and set up what they
@@ -115,7 +115,9 @@ class Graphs:
                     f"captured_batch_sizes must fit the memory of the device, but capturing "
                     f"{self._name} at {size} ran out of it"
                 ) from error
-            raise self._refusal("operations that can be captured", describe(error), size) from error
+            raise self._refusal(
+                "operations that can be captured", first_paragraph(error), size
+            ) from error
         if any(_length(tensor) != size for _, tensor in _leaves(outputs)):
             raise self._refusal("outputs that are tensors [B, ...]", type(outputs).__name__, size)
         return Captured(size, views, outputs, graph)
@@ -123,7 +125,7 @@ class Graphs:
     def _refusal(self, wanted: str, got: str, size: int) -> ModelError:
         return ModelError(
             f"engine cudagraph must have a model with {wanted}, but {self._name} at a batch of "
-            f"{size} gave {got[:300]}"
+            f"{size} gave {got}"
         )
 
 

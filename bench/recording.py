@@ -279,7 +279,8 @@ def _environment(
         **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
         "cold_start_s": {
             "load": session.executor.load_s,
-            "engine": cold.engine_s,
+            # The first to make it: compiled code is kept, and a batcher's executors find it.
+            "engine": session.executor.engine_s,
             "warm_up": cold.warm_up_s,
             "first_request": cold.first_request_s
             if isnan(session.executor.first_execution_s)

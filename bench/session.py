@@ -95,6 +95,8 @@ class Session:
         self._predicted: Prediction | None = None
         self._predicted = self.predict(self.arrivals)
         self.payloads = self._payloads()
+        if self.placement.engine == "cudagraph":
+            self.executor.close()  # every batcher captures its own, which want the memory
 
     def batcher(self, observer: BatchObserver | None) -> DynamicBatcher:
         """A batcher of the session's model with the settings' knobs, not started."""
@@ -186,6 +188,8 @@ class Session:
         if self.device == "cpu":
             self.torch_threads = reserve_batcher_core()
             where += f" with {self.torch_threads} torch thread(s), one core left to the batcher"
+        if self.placement.engine != "eager":
+            where += f", engine {self.placement.engine}"
         self.console.print(f"loading {self.model.name}{where}")
         with self._model_code("could not be loaded"):
             self.executor.prepare()

@@ -34,7 +34,7 @@ class TorchModel:
             dtype. Floating-point inputs are taken as they are.
         convolutional: most of its time goes into convolutions: in half precision on a GPU tensors
             `[B, C, H, W]` then have their channels last, unless the placement says otherwise.
-        compiler: the backend of `torch.compile`, for the engine "compile".
+        compiler: the backend of `torch.compile`, by its name or itself, for the engine "compile".
     """
 
     uses_torch = True
@@ -49,7 +49,7 @@ class TorchModel:
         weights: Path | None = None,
         normalisation: Normalisation | None = None,
         convolutional: bool = False,
-        compiler: str = "inductor",
+        compiler: str | Callable[..., Any] = "inductor",
     ) -> None:
         self.name = name
         self._build = build
@@ -138,7 +138,7 @@ class TokenModel(TorchModel):
         weights: a file with a state dict.
         length_buckets: increasing lengths; a request is padded to the first that holds it, and
             only requests of one bucket share a batch. Empty: all share, padded to the longest.
-        compiler: the backend of `torch.compile`, for the engine "compile".
+        compiler: the backend of `torch.compile`, by its name or itself, for the engine "compile".
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class TokenModel(TorchModel):
         name: str,
         weights: Path | None = None,
         length_buckets: Sequence[int] = (),
-        compiler: str = "inductor",
+        compiler: str | Callable[..., Any] = "inductor",
     ) -> None:
         super().__init__(build, make_input, name=name, weights=weights, compiler=compiler)
         if list(length_buckets) != sorted({b for b in length_buckets if b > 0}):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,7 +162,12 @@ class TestSubjects:
             ({"device": "cuda:0", "device_name": "H100"}, "device is cpu, not cuda"),
             ({"device_name": "another"}, "device name is a processor, not another"),
             ({"dtype": "bf16"}, "dtype is fp32, not bf16"),
-            ({"engine": "compiled"}, "engine is eager, not compiled"),
+            ({"engine": "compile"}, "engine is eager, not compile"),
+            ({"channels_last": True}, "layout is channels first, not channels last"),
+            (
+                {"captured_batch_sizes": (2, 8)},
+                "list of captured batch sizes is the usual, not 2,8",
+            ),
         ],
     )
     def test_of_something_else_are_refused_with_the_difference_unless_forced(self, change, text):
@@ -197,6 +203,33 @@ class TestFiles:
     def test_what_is_written_is_what_is_read(self, path):
         profile = measured(affine, max_batch_size=8)
         save_profile(profile, path)
+        assert load_profile(path) == profile
+
+    def test_the_engine_and_what_it_took_are_kept(self, path):
+        profile = measured(affine, max_batch_size=2)
+        graphs = replace(
+            profile.subject,
+            engine="cudagraph",
+            captured_batch_sizes=(1, 8),
+            channels_last=True,
+        )
+        cold = replace(profile.cold_start, engine_s=1.5, engine_bytes=2_000_000)
+        profile = replace(profile, subject=graphs, cold_start=cold)
+        save_profile(profile, path)
+        assert load_profile(path) == profile
+
+    def test_a_file_from_before_there_were_engines_is_read(self, path):
+        profile = measured(affine, max_batch_size=2)
+        save_profile(profile, path)
+        old = json.loads(path.read_text())
+        for table, key in [
+            ("subject", "captured_batch_sizes"),
+            ("subject", "channels_last"),
+            ("cold_start", "engine_s"),
+            ("cold_start", "engine_bytes"),
+        ]:
+            del old[table][key]
+        path.write_text(json.dumps(old))
         assert load_profile(path) == profile
         assert [p.name for p in path.parent.iterdir()] == ["p.json"]
 

@@ -55,6 +55,23 @@ class TestBadInput:
             (["--device", "tpu"], "device must be auto, cpu, cuda or cuda:<index>, but got 'tpu'"),
             (["--device", "cuda:97"], "device must exist on this machine, but got 'cuda:97'"),
             (["--dtype", "int4"], "dtype must be one of fp32, fp16, bf16, but got 'int4'"),
+            (
+                ["--engine", "fast"],
+                "engine must be one of eager, cudagraph, compile, but got 'fast'",
+            ),
+            (
+                ["--device", "cpu", "--engine", "cudagraph"],
+                "engine cudagraph must have a CUDA device, but got 'cpu'",
+            ),
+            (
+                ["--model", "affine:1,1", "--engine", "compile"],
+                "engine compile must have a torch model, but got affine",
+            ),
+            (
+                ["--captured-batch-sizes", "4,8"],
+                "captured_batch_sizes go with engine cudagraph, but got engine eager",
+            ),
+            (["--captured-batch-sizes", "4,x"], "must be whole numbers with commas between"),
             (["--max-batch-size", "0"], "max_batch_size must be greater than or equal to 1"),
             (["--max-batch-size", "x"], "'--max-batch-size'"),
             (["--batch-timeout-ms", "-3"], "batch_timeout_ms must be greater than or equal to 0"),

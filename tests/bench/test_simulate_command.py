@@ -300,6 +300,24 @@ class TestAProfile:
         assert code == 2
         assert err == "dynbatch: profile none.json: cannot be read: No such file or directory\n"
 
+    def test_of_another_engine_is_refused_and_of_this_one_needs_no_such_device(self, dynbatch, gpu):
+        load = ["--rate", "300", "--duration", "2", "--max-batch-size", "16"]
+        code, _, err = dynbatch("simulate", "--profile", gpu, "--engine", "cudagraph", *load)
+        assert code == 2
+        assert (
+            err.strip()
+            .splitlines()[-1]
+            .endswith("its engine is eager, not cudagraph; --force uses it all the same")
+        )
+        code, _, err = dynbatch("simulate", "--profile", gpu, "--engine", "eager", *load)
+        assert code == 0, err
+        graphs = json.loads(gpu.read_text())
+        graphs["subject"]["engine"] = "cudagraph"
+        gpu.write_text(json.dumps(graphs))
+        arguments = ["--profile", gpu, "--model", "resnet50", "--engine", "cudagraph", *load]
+        code, _, err = dynbatch("simulate", *arguments)
+        assert code == 0, err
+
 
 class TestPredicting:
     def test_prints_predicted_measured_and_error(self, dynbatch, affine):

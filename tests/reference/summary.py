@@ -145,6 +145,7 @@ def _saturation(folder):
                 fmt.percent(one["share_of_bare"]),
                 fmt.percent(two["share_of_bare"]),
                 NOT_MEASURED if bare["device_rps"] is None else fmt.rate(bare["device_rps"]),
+                _percent(best.get("device_busy_share")),
                 fmt.duration(bare["cpu_s_per_request"]),
                 fmt.duration(best["cpu_s_per_request"]),
             ]
@@ -152,7 +153,7 @@ def _saturation(folder):
     text = _table(
         f"## Through the batcher against a bare loop: {content['model']} {content['dtype']}, "
         f"{content['engine']}",
-        ["batch", "bare loop", "batcher", "two in flight", "device alone", "CPU a request, bare",
+        ["batch", "bare loop", "batcher", "two in flight", "device alone", "device busy", "CPU a request, bare",
          "batcher"],
         rows,
     )  # fmt: skip
@@ -207,9 +208,7 @@ def _bench(folder):
                 _duration(metrics["latency_s"]["p50"]),
                 _duration(metrics["latency_s"]["p99"]),
                 fmt.number(metrics["batch"]["mean_size"]),
-                NOT_MEASURED
-                if device["busy_fraction"] is None
-                else fmt.percent(device["busy_fraction"]),
+                _percent(device["busy_fraction"]),
                 "yes" if found["valid"] else ", ".join(found["findings"]),
             ]
         )
@@ -341,6 +340,10 @@ def _table(title, header, rows, commands=()):
     for command in commands:
         lines += ["", f"`{command}`"]
     return "\n".join(lines)
+
+
+def _percent(share):
+    return NOT_MEASURED if share is None else fmt.percent(share)
 
 
 def _duration(seconds):

@@ -365,6 +365,12 @@ class TestADeviceTrace:
         assert found["gaps"][1]["count"] == 5
         assert found["short_gaps_share"] == pytest.approx(2 / 5022)
 
+    def test_leaves_out_its_beginning_where_that_is_asked(self):
+        events = [kernel(0, 10), kernel(1000, 50, "a"), kernel(1100, 50, "b")]
+        found = device_trace.summarise(events, skip_s=0.0005)
+        assert found["window_s"] == pytest.approx(150e-6)
+        assert found["kernels"] == 2
+
     def test_without_a_device_is_none(self):
         assert device_trace.summarise([{"ph": "X", "cat": "cpu_op", "ts": 0, "dur": 1}]) is None
 

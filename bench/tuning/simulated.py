@@ -45,7 +45,9 @@ _STATIONARY = frozenset(
 _SHORTEST_S = 5.0
 # The goals that were not asked for get a half of the trials.
 _OTHERS = 2
-_FINALISTS = 12
+_FINALISTS = 8
+# Neighbours of the best of those, looked at as closely.
+_AROUND = 8
 _MOST_FINALISTS = 48
 
 
@@ -323,7 +325,7 @@ class SimulatedSearch:
             space,
             objective,
             lambda settings: self._candidate(closely, objective, settings, kept),
-            _FINALISTS,
+            _AROUND,
         )
         sign = -1.0 if objective.maximise else 1.0
         chosen = choose(candidates, objective)

@@ -1,5 +1,7 @@
 """What judges a search is right itself: its simulator, its device, its rivals."""
 
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,11 @@ from bench.simulation.service import ExactService, Overheads
 from bench.simulation.source import ProfileSource
 from bench.tuning.evaluation import Simulator
 from bench.tuning.objectives import Statistic, make_objective
-from tests.bench.tuned import affine, p99, roofline, traffic
+from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
+from tests.search_quality.baselines import LEAST, MOST, SEARCHES, Search
+from tests.search_quality.device import BUDGET_S, PROFILE_S, Device
 from tests.search_quality.lockstep import Tracks, lockstep, series_of, times_of
+from tests.search_quality.regret import Case, judged, question_of, surface
 from tests.search_quality.truth import Truth
 
 MLP = Path(__file__).parents[1] / "search_quality" / "data" / "mlp-cpu.json"
@@ -84,19 +89,19 @@ def test_the_truth_at_a_load_is_what_the_engine_says_of_the_same_draws(objective
     truth = truth_of(roofline(), objective, p99(30))
     for half in (0, 1):
         sim = unseen(truth, 3 * half)
-        for settings, judged in zip(SOME, truth.judge(SOME, half), strict=True):
+        for settings, true in zip(SOME, truth.judge(SOME, half), strict=True):
             score = truth.objective.score(sim.evidence(settings))
-            assert judged.value == pytest.approx(score.value, rel=1e-12)
-            assert judged.excess == pytest.approx(score.violations["slo"], abs=1e-12)
+            assert true.value == pytest.approx(score.value, rel=1e-12)
+            assert true.excess == pytest.approx(score.violations["slo"], abs=1e-12)
 
 
 def test_a_true_capacity_is_the_highest_load_at_which_the_engine_meets_the_limit():
     truth = truth_of(affine(), "capacity", p99(45), trace="bursty.json")
     limit = truth.limit
-    for settings, judged in zip(SOME, truth.judge(SOME, 0), strict=True):
+    for settings, true in zip(SOME, truth.judge(SOME, 0), strict=True):
         setup = Setup(settings, truth.source)
         for share, is_met in ((1.0, True), (1.0025, False)):
-            draws = truth._drawn(0, 3, share * judged.value)
+            draws = truth._drawn(0, 3, share * true.value)
             assert limit.met([setup.outcome(draw, i) for i, draw in enumerate(draws)]) == is_met
 
 
@@ -105,3 +110,100 @@ def test_a_setting_that_cannot_carry_the_load_is_not_usable():
     alone, usual = truth.judge([BatcherSettings(max_batch_size=1), BatcherSettings()], 0)
     assert not alone.usable
     assert usual.usable
+
+
+# What judges.
+
+
+def case(objective="device-time", limit=None, **kwargs):
+    limit = limit or p99(30)
+    question = question_of(objective, None if objective == "latency" else limit, **kwargs)
+    source = roofline()
+    return Case(
+        question, source, traffic(source, duration=4.0), draws=8, window_s=1.0, sizes=5, timeouts=4
+    )
+
+
+def test_the_best_of_a_grid_has_no_regret_and_what_is_off_by_a_tenth_has_ten_percent():
+    asked = case("latency")
+    truth, cells = asked.truth(), asked.cells()
+    flat = surface(asked, truth)
+    values = [one.value for one in truth.judge(cells, 1)]
+    regrets = [regret for regret, _ in judged(asked, truth, flat, cells)]
+    best = values[cells.index(flat.best)]
+    assert regrets[cells.index(flat.best)] == 0.0
+    for value, regret in zip(values, regrets, strict=True):
+        assert regret == (inf if value == inf else pytest.approx(value / best - 1.0))
+
+
+def test_a_setting_that_misses_the_slo_is_of_no_use_however_cheap():
+    asked = case(limit=p99(12))
+    truth = asked.truth()
+    flat = surface(asked, truth)
+    patient = BatcherSettings(max_batch_size=64, batch_timeout_ms=20.0)
+    ((regret, excess),) = judged(asked, truth, flat, [patient])
+    assert truth.judge([patient], 1)[0].value < flat.value
+    assert excess > 0.5
+    assert regret == inf
+
+
+def test_of_capacities_the_regret_is_the_share_that_is_lost():
+    asked = case("capacity")
+    truth = asked.truth()
+    flat = surface(asked, truth)
+    small = BatcherSettings(max_batch_size=4, batch_timeout_ms=0.0)
+    ((regret, _),) = judged(asked, truth, flat, [small])
+    one, best = truth.judge([small, flat.best], 1)
+    assert regret == pytest.approx(1.0 - one.value / best.value)
+    assert regret > 0.2
+
+
+# The device, and the searches that have nothing else.
+
+
+def device(objective="device-time", limit=None):
+    asked = case(objective, limit)
+    return Device(asked.objective, asked.question.limit, asked.source, asked.traffic, 2.0)
+
+
+def test_every_run_on_the_device_is_paid_for_and_has_arrivals_of_its_own():
+    one = device()
+    first, second = (one.measure(BatcherSettings(), 0) for _ in range(2))
+    assert one.spent_s == pytest.approx(2 * (1.15 * 2.0 + 2.5))
+    assert first.value != second.value
+
+
+def test_a_capacity_on_the_device_takes_several_runs_and_is_near_the_true_one():
+    one = device("capacity")
+    found = one.capacity_rps(BatcherSettings(batch_timeout_ms=0.0), 0)
+    runs = one.spent_s / one.run_s
+    (true,) = case("capacity").truth().judge([BatcherSettings(batch_timeout_ms=0.0)], 0)
+    assert 4 <= runs <= 12
+    assert found == pytest.approx(true.value, rel=0.2)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_on_the_device_keeps_to_its_time_and_hands_over_what_met_the_slo(name):
+    asked = case()
+    on = Device(asked.objective, asked.question.limit, asked.source, asked.traffic, 2.0)
+    space = asked.question.space(asked.source, asked.objective)
+    delays_ms = tuple(dict.fromkeys(cell.batch_timeout_ms for cell in asked.cells()))
+    settings, trials = Search(space, delays_ms, on, 60.0, seed=1).run(name)
+    assert trials == int(60.0 / on.run_s) == round(on.spent_s / on.run_s)
+    assert asked.truth().judge([settings], 0)[0].excess < 0.1
+
+
+def test_the_analyzer_stops_ten_trials_after_its_best_once_it_has_made_the_fewest():
+    asked = case("latency")
+    on = Device(asked.objective, None, asked.source, asked.traffic, 0.5)
+    space = asked.question.space(asked.source, asked.objective)
+    _, trials = Search(space, (0.0, 5.0), on, 1e6, seed=0).run("model analyzer")
+    assert 1 + LEAST <= trials <= 1 + MOST
+
+
+def test_a_tuning_hands_over_what_it_found_within_its_budget():
+    asked = replace(case(trials=30, patience=15), effort=QUICK)
+    handed = asked.race(asked.search())
+    assert handed.outcome == "recommended won"
+    assert handed.settings.batch_timeout_ms > 10.0
+    assert PROFILE_S < handed.spent_s <= BUDGET_S

@@ -142,6 +142,22 @@ def test_nobody_wins_where_all_miss_the_slo():
     assert race.winner(len) is None
 
 
+@pytest.mark.parametrize(
+    ("excess", "wins"),
+    [
+        ((-0.03, 0.06, 0.03, -0.03, 0.0), True),  # 0.6 % over by luck
+        ((0.01, 0.011, 0.012, 0.01, 0.011), False),  # 1 % over, surely
+        ((-0.1, 0.2, 0.1, -0.1, 0.2), False),  # 6 % over, perhaps by luck
+    ],
+)
+def test_what_lies_at_the_edge_of_the_slo_is_out_only_if_it_surely_misses_or_by_far(excess, wins):
+    race = Race(["edge", "slack"], len(excess), drop=False)
+    while (run := race.ask()) is not None:
+        edge = run.arm == "edge"
+        race.tell(run, Measured(1.0 if edge else 2.0, excess[run.draw] if edge else -0.5))
+    assert (race.winner(len) == "edge") == wins
+
+
 def test_of_goodput_the_larger_wins():
     race, _ = raced({"a": 1.0, "b": 2.0}, maximise=True)
     assert race.winner(len) == "b"

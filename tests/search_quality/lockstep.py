@@ -182,9 +182,8 @@ def lockstep(times, tracks, runs, watch=None):
 class _Live:
     """The runs that are not over: where each stands."""
 
-    _COLUMNS = ("run", "track", "series", "limit", "timeout_s", "count", "start", "last_s", "head",
-                "free_s",
-                "woken", "timed")  # fmt: skip
+    _COLUMNS = ("run", "track", "series", "limit", "timeout_s", "count", "start", "last_s",
+                "head", "free_s", "woken", "timed")  # fmt: skip
 
     def __init__(self, tracks, times, track, limit, timeout_s):
         self.tracks, self.times = tracks, times

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batching import BatchRecord, Clock
+from batching import BatchRecord, Clock, Model, Placement
+from batching.errors import BatchingError, describe
 from batching.execution import make_executor
 from batching.models.synthetic import SyntheticModel
 from bench.config import ModelSettings
+from bench.errors import RunFailedError
 from bench.profiling import load_subject
 from bench.simulation.source import Source
 from bench.tuning.device import OVERHEAD_S
@@ -90,11 +92,23 @@ def look_ahead(settings: ModelSettings, clock: Clock, largest: int) -> Pace | No
     """Load the model and time a batch of 1 and a large one; None for one that states its times.
 
     Raises:
-        ConfigError, ModelError: the model cannot be loaded.
+        ConfigError: there is no such model or device.
+        RunFailedError: the model raised.
     """
     model, placement = load_subject(settings, clock)
     if isinstance(model, SyntheticModel):
         return None
+    try:
+        return _pace(model, placement, clock, largest)
+    except BatchingError:
+        raise
+    except (Exception, SystemExit) as error:  # it may be the user's code
+        raise RunFailedError(
+            f"{model.name} raised when first looked at: {describe(error)}"
+        ) from error
+
+
+def _pace(model: Model, placement: Placement, clock: Clock, largest: int) -> Pace:
     executor = make_executor(model, placement, clock)
     executor.prepare()
     payload = model.make_input(np.random.default_rng(0))

@@ -18,12 +18,14 @@ from bench.simulation.runner import Setup
 from bench.tuning.budget import SEARCH_SHARE, Budget, overhead_s, warm_up_s
 from bench.tuning.choosing import Candidate, flatness, pareto
 from bench.tuning.device import (
+    CONFIRM_DRAWS,
+    MOST_RACE_DRAWS,
     VERIFIED_AT,
     Verification,
     affordable_window_s,
     runs_planned,
 )
-from bench.tuning.direct import SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
+from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
 from bench.tuning.objectives import CapacityWithin, Objective, Score
@@ -33,6 +35,7 @@ from bench.tuning.simulated import Effort, Findings, Goal
 from bench.tuning.studies import open_study
 from bench.tuning.verified import Verified
 from bench.tuning.yardstick import Yardstick
+from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
     import optuna
@@ -42,8 +45,10 @@ SEARCH = "search"
 _RIDGE = 2
 _STARTUP = 2
 _ARMS_PLANNED = 4
-# The draws of a search on the device come after all that simulation, race and confirmation use.
-_SEARCH_DRAWS = 4 * Effort().most
+# Draws are numbered: those of the simulation, of race, confirmation and second race, and then of a
+# search on the device where simulation was wrong. Without a simulation that search comes first.
+_RACE_AFTER_SIMULATION = 2 * Effort().most
+_SEARCH_AFTER_RACE = _RACE_AFTER_SIMULATION + 2 * MOST_RACE_DRAWS + CONFIRM_DRAWS[1]
 
 
 @dataclass
@@ -102,7 +107,8 @@ class OnDevice:
             f"searching on {self.loaded.device}: {part.left_s:.0f} s at most, "
             f"{plan.draws} x {plan.window_s:.1f} s a setting"
         )
-        finished = self._search(objective, self.traffic, part, plan, self._runner_for([]))
+        draws = self.traffic.draws(0, plan.draws, window_s=plan.window_s)
+        finished = self._search(objective, draws, part, self._runner_for([]))
         return self._findings(objective, finished)
 
     def verify(self, findings: Findings) -> Verified | str:
@@ -128,7 +134,7 @@ class OnDevice:
             source=None if findings.measured else self.loaded.source,
             folder=self.folder,
             budget_s=self.budget.left_s,
-            first=2 * Effort().most,
+            first=MOST_DRAWS if findings.measured else _RACE_AFTER_SIMULATION,
             make_runner=self._runner_for,
             explore=None if findings.measured else self._explore(findings, traffic),
             overhead_s=beside_s,
@@ -186,7 +192,8 @@ class OnDevice:
         def explore(runner: RunArm, seconds: float) -> Sequence[BatcherSettings]:
             part = self.budget.part(seconds)
             plan = Plan.of(seconds, overhead_s(self.loaded.source), self._longest_s())
-            tried = self._search(objective, traffic, part, plan, runner)
+            draws = traffic.draws(_SEARCH_AFTER_RACE, plan.draws, window_s=plan.window_s)
+            tried = self._search(objective, draws, part, runner)
             space = self.question.space(self.loaded.source, objective)
             sign = -1.0 if objective.maximise else 1.0
             useful = [trial for trial in tried if trial.score.feasible and not _was_ended(trial)]
@@ -196,7 +203,7 @@ class OnDevice:
         return explore
 
     def _search(
-        self, objective: Objective, traffic: Traffic, part: Budget, plan: Plan, runner: RunArm
+        self, objective: Objective, draws: list[ResolvedTrace], part: Budget, runner: RunArm
     ) -> Sequence[Finished]:
         question, source = self.question, self.loaded.source
         space = question.space(source, objective)
@@ -228,7 +235,7 @@ class OnDevice:
             tuner=tuner,
             space=space,
             yardstick=Yardstick(objective, question.statistic, question.limit),
-            draws=traffic.draws(_SEARCH_DRAWS, plan.draws, window_s=plan.window_s),
+            draws=draws,
             settings=self.settings,
             runner=runner,
             folder=self.folder / SEARCH,

@@ -119,10 +119,14 @@ class Race:
 
     @property
     def over(self) -> bool:
-        """Whether one is left, all left are ties, or all draws are done."""
-        if self._looked >= self.draws or len(self.alive) == 1:
+        """Whether all draws are done or, where arms may be dropped, one is left or all left tie."""
+        if self._looked >= self.draws:
             return True
-        return self._drop and self._looked >= _FIRST_LOOK and self._all_tie()
+        if not self._drop:
+            return False
+        if self._looked < _FIRST_LOOK:  # one that is alone from the start has to show itself too
+            return len(self.alive) == 1 < len(self.arms)
+        return len(self.alive) == 1 or self._all_tie()
 
     @property
     def leader(self) -> str | None:

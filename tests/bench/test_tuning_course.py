@@ -292,3 +292,14 @@ def test_a_burstier_version_of_the_trace_is_slower_and_a_calmer_one_faster():
     assert calmer.after.gap_cv < calmer.before.gap_cv < burstier.after.gap_cv
     assert calmer.after.dispersion < burstier.before.dispersion < burstier.after.dispersion
     assert calmer.facts["offered_rps"] == burstier.facts["offered_rps"]
+
+
+def test_a_winner_that_has_nothing_to_beat_is_measured_on_fresh_draws_all_the_same(tmp_path):
+    limit = p99(40)
+    found = verification(
+        tmp_path, StandIn(), {"default": ARMS["default"]}, objective=DeviceTime(limit), limit=limit
+    ).run()
+    assert found.winner == "default"
+    assert found.gains == ()
+    assert found.measured["meets_slo"] is True
+    assert found.measured["draws"] > 1

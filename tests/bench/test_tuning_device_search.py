@@ -178,7 +178,7 @@ def request(**asked):
         replay=ReplaySettings(trace="poisson.json", utilization=0.3, duration=0.5),
     )
     usual = {"settings": settings, "trials": 8, "patience": 8, "budget_s": 400.0}
-    return Request(**{**usual, "objective": "device-time", "simulate": False, **asked})
+    return Request(**{**usual, "objective": "latency", "simulate": False, **asked})
 
 
 def tuned(folder, device, **asked):
@@ -193,7 +193,7 @@ def test_without_simulation_the_best_that_was_measured_is_raced_and_recommended(
     assert result.findings.measured
     assert result.met
     assert result.verified.predicted == {}
-    assert result.recommended.settings.batch_timeout_ms > 5.0
+    assert result.recommended.settings.batch_timeout_ms == 0.0
     assert "measured" in sentence(result)
     assert list(lines(result))
     told = json.loads(json.dumps(as_json(result), allow_nan=False))

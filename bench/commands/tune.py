@@ -181,6 +181,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, stdout_kept
     from bench.run_folder import run_folder
     from bench.tuning.course import read_request
+    from bench.tuning.studies import let_go, open_database
 
     messages = message_console(quiet=quiet)
     if join is not None:
@@ -194,6 +195,8 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
         else:
             request = _request(given)
             request.question()
+            if request.storage is not None:  # a bad one is found before there is a folder
+                let_go(open_database(request.storage))
             model_name = request.settings.model.model
             with run_folder(out, model_name, request.settings.replay.trace, "tune") as folder:
                 result = _carry_out(request, folder, RealClock(), messages)

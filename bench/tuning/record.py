@@ -6,6 +6,7 @@ searches have a study each, NAME fastest and so on.
 
 import base64
 import contextlib
+import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -165,7 +166,7 @@ def open_to_others(
         shown = without_password(request.storage or "")
         console.print(
             f"to take part from another process: dynbatch tune --join {search.name} "
-            f"--storage {shown}",
+            f"--storage {shlex.quote(shown)}",
             markup=False,
             soft_wrap=True,
         )

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.tuning.neighbours import neighbours
 from bench.tuning.objectives import Objective, Score
-from bench.tuning.polishing import neighbours
 from bench.tuning.space import Choice, Knobs, Space, Value, Whole
 
 if TYPE_CHECKING:

@@ -94,6 +94,13 @@ def _no_race(record: TuningRecord) -> str:
     return "" if record.verified.race else "nothing was raced"
 
 
+def _no_prediction(record: TuningRecord) -> str:
+    verified = record.verified
+    if verified is not None and verified.race and not verified.predicted:
+        return "nothing was predicted: there was no simulation"
+    return _no_race(record)
+
+
 def _no_gains(record: TuningRecord) -> str:
     if record.verified is None:
         return record.unverified or "not raced on a device"
@@ -166,7 +173,7 @@ SECTIONS = (
         "A machine that is slower than its profile by the same factor everywhere ranks settings "
         "alike; errors that differ from setting to setting make the ranking of what was not raced "
         "doubtful.",
-        _no_race,
+        _no_prediction,
         lambda record: 1.2 + LINE_IN + 0.42 * _arms(record),
         draw_prediction,
         table=wording.prediction_table,

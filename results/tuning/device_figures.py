@@ -33,11 +33,12 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     [axes], foot = with_foot(figure, 1, LINE_IN)
     label = f"{verified.label[:1].upper()}{verified.label[1:]}"
     axes.set_title(f"{label}: predicted and measured on the same arrivals")
-    arms = list(verified.race)
+    arms = [name for name in verified.race if name in verified.predicted]
     every = [
         value
-        for name, arm in verified.race.items()
-        for value in (*arm.values, arm.value, verified.predicted.get(name))
+        for name in arms
+        for arm in (verified.race[name],)
+        for value in (*arm.values, arm.value, verified.predicted[name])
         if value is not None
     ]
     if not every:
@@ -45,7 +46,7 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
         return
     value_axis(axes, "x", objective_of(verified), every)
     for row, name in enumerate(reversed(arms)):
-        _prediction_row(axes, row, verified.race[name], verified.predicted.get(name))
+        _prediction_row(axes, row, verified.race[name], verified.predicted[name])
     axes.set_yticks(range(len(arms)), [arm_name(record, name) for name in reversed(arms)])
     axes.set_ylim(-0.6, len(arms) - 0.4)
     axes.grid(visible=False, axis="y")

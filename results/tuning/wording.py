@@ -178,9 +178,11 @@ def prediction_table(record: TuningRecord) -> Table:
     show = objective_of(verified)
     rows = []
     for name, arm in verified.race.items():
-        predicted = verified.predicted.get(name)
+        if name not in verified.predicted:
+            continue
+        predicted = verified.predicted[name]
         rows.append([
-            name,
+            arm_name(record, name),
             "unanswered requests" if predicted is None else shown(show, predicted),
             "unanswered requests" if arm.value is None else shown(show, arm.value),
             prediction_error(arm, predicted),

@@ -144,7 +144,7 @@ SECTIONS = (
         "history",
         "How the search went",
         "A line that was flat for long at its end has found what there is; one that still moved "
-        "asks for more --trials or --patience.",
+        "asks for more --trials or --patience. Marks at the edge are far away, or have no value.",
         _no_trials,
         lambda record: 0.4 + LINE_IN + 1.75 * len(goals_with_history(record)),
         draw_history,

@@ -79,7 +79,7 @@ def _draw_trials(
     kinds: tuple[tuple[BoolArray, str, dict[str, Any]], ...] = (
         (good & ~cut, "violates nothing", _look("o", style.BLUE, 3.5)),
         (good & cut, "ended early: a bound", _look("o", style.BLUE, 4.5) | {"mfc": "white"}),
-        (~good, "violates a constraint (at the edge: far away, or no value)",
+        (~good, "violates a constraint",
          _look("x", style.RED, 4.0)),
     )  # fmt: skip
     for those, label, look in kinds:

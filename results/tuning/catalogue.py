@@ -94,6 +94,13 @@ def _no_race(record: TuningRecord) -> str:
     return "" if record.verified.race else "nothing was raced"
 
 
+def _no_prediction(record: TuningRecord) -> str:
+    verified = record.verified
+    if verified is not None and verified.race and not verified.predicted:
+        return "nothing was predicted: there was no simulation"
+    return _no_race(record)
+
+
 def _no_gains(record: TuningRecord) -> str:
     if record.verified is None:
         return record.unverified or "not raced on a device"
@@ -137,7 +144,7 @@ SECTIONS = (
         "history",
         "How the search went",
         "A line that was flat for long at its end has found what there is; one that still moved "
-        "asks for more --trials or --patience.",
+        "asks for more --trials or --patience. Marks at the edge are far away, or have no value.",
         _no_trials,
         lambda record: 0.4 + LINE_IN + 1.75 * len(goals_with_history(record)),
         draw_history,
@@ -166,7 +173,7 @@ SECTIONS = (
         "A machine that is slower than its profile by the same factor everywhere ranks settings "
         "alike; errors that differ from setting to setting make the ranking of what was not raced "
         "doubtful.",
-        _no_race,
+        _no_prediction,
         lambda record: 1.2 + LINE_IN + 0.42 * _arms(record),
         draw_prediction,
         table=wording.prediction_table,

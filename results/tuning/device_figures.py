@@ -13,7 +13,7 @@ from results import format as fmt
 from results.comparison.forest import ratio_axis
 from results.figures import style
 from results.log import FloatArray
-from results.tuning.named import mark_of
+from results.tuning.named import RECOMMENDED, mark_of
 from results.tuning.record import GainRecord, RaceArm, TuningRecord, VerifiedRecord
 from results.tuning.scale import LINE_IN, legend_in, value_axis, with_foot
 
@@ -33,11 +33,12 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     [axes], foot = with_foot(figure, 1, LINE_IN)
     label = f"{verified.label[:1].upper()}{verified.label[1:]}"
     axes.set_title(f"{label}: predicted and measured on the same arrivals")
-    arms = list(verified.race)
+    arms = [name for name in verified.race if name in verified.predicted]
     every = [
         value
-        for name, arm in verified.race.items()
-        for value in (*arm.values, arm.value, verified.predicted.get(name))
+        for name in arms
+        for arm in (verified.race[name],)
+        for value in (*arm.values, arm.value, verified.predicted[name])
         if value is not None
     ]
     if not every:
@@ -45,8 +46,8 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
         return
     value_axis(axes, "x", objective_of(verified), every)
     for row, name in enumerate(reversed(arms)):
-        _prediction_row(axes, row, verified.race[name], verified.predicted.get(name))
-    axes.set_yticks(range(len(arms)), list(reversed(arms)))
+        _prediction_row(axes, row, verified.race[name], verified.predicted[name])
+    axes.set_yticks(range(len(arms)), [arm_name(record, name) for name in reversed(arms)])
     axes.set_ylim(-0.6, len(arms) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -103,7 +104,8 @@ def draw_race(record: TuningRecord, figure: Figure) -> None:
     arms = verified.race
     [axes], foot = with_foot(figure, 1, LINE_IN * len(arms))
     base = _base(verified)
-    axes.set_title(f"The race: {verified.label} against {base or 'the best'}")
+    against = "the best" if base is None else arm_name(record, base)
+    axes.set_title(f"The race: {verified.label} against {against}")
     if base is None:
         style.say(axes, "no setting that was raced answered all requests")
         return
@@ -118,7 +120,7 @@ def draw_race(record: TuningRecord, figure: Figure) -> None:
     for offset, (name, arm) in zip(offsets, arms.items(), strict=True):
         won = name == verified.winner
         line = _race_line(axes, name, logs[name], float(offset), dropped=arm.dropped_after)
-        lines[f"{name}: {fate_of(arm, won=won)}"] = line
+        lines[f"{arm_name(record, name)}: {fate_of(arm, won=won)}"] = line
     draws = max(arm.draws for arm in arms.values())
     axes.set_xlim(0.6, draws + 0.4)
     axes.set_xticks(range(1, draws + 1))
@@ -170,12 +172,22 @@ def _race_line(
     return line
 
 
+def arm_name(record: TuningRecord, name: str) -> str:
+    """What an arm is called where its name would be taken for what came out in the end."""
+    arms = {} if record.verified is None else record.verified.arms
+    settings = arms.get(name)
+    if name == RECOMMENDED and settings is not None and settings != record.recommended:
+        return "search's choice"
+    return name
+
+
 def fate_of(arm: RaceArm, *, won: bool) -> str:
     """What became of an arm, in words."""
     if won:
         return "won"
     if arm.dropped_after is None:
-        return "stayed to the end"
+        missed = arm.slo_excess is not None and arm.slo_excess > 0.0
+        return "stayed to the end, but missed the SLO" if missed else "stayed to the end"
     why = "" if arm.dropped_why is None else f": {arm.dropped_why}"
     draws = "1 draw" if arm.dropped_after == 1 else f"{arm.dropped_after} draws"
     return f"dropped after {draws}{why}"
@@ -192,7 +204,8 @@ def draw_effects(record: TuningRecord, figure: Figure) -> None:
     """Draw the winner's ratio to the default and to the current setting, with intervals."""
     verified = _verified(record)
     axes = figure.subplots()
-    axes.set_title(f"{verified.winner} against what it would replace: {verified.label}")
+    winner = arm_name(record, verified.winner or "")
+    axes.set_title(f"{winner} against what it would replace: {verified.label}")
     gains = verified.gains
     ratios = {gain.over: pair_ratios(verified, gain.over) for gain in gains}
     low, high = _extent(gains, ratios)

@@ -1,5 +1,7 @@
 """The figures of a search: what it tried, how soon it was there, and which knobs matter."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -7,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from results.figures import style
+from results.figures.style import IntArray
+from results.log import BoolArray, FloatArray
 from results.tuning.named import called
 from results.tuning.record import GoalRecord, TuningRecord
 from results.tuning.scale import LINE_IN, is_time, legend_in, shown, title_of, value_axis, with_foot
@@ -54,33 +58,7 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
     if is_time(goal.objective):
         known = known[known <= _WORTH_SEEING * known.min()]
     value_axis(axes, "y", goal.objective, list(known))
-    low, high = axes.get_ylim()
-    seen = np.isfinite(values) & (values >= low) & (values <= high) & (values > 0.0)
-    edge = axes.get_xaxis_transform()
-    away = 0.02 if goal.maximise else 0.98
-    cut = np.array([t.ended is not None for t in goal.history])
-    if (cut & good & seen).any():
-        axes.plot(
-            numbers[cut & good & seen], values[cut & good & seen], "o", color=style.BLUE,
-            markersize=4.5, markerfacecolor="white", label="ended early: a bound",
-        )  # fmt: skip
-    both = good & seen & ~cut
-    axes.plot(
-        numbers[both], values[both], "o", color=style.BLUE, markersize=3.5, alpha=0.65,
-        label="violates nothing",
-    )  # fmt: skip
-    out = good & ~seen
-    axes.plot(
-        numbers[out], np.full(out.sum(), away), "o", color=style.BLUE, markersize=2.5,
-        transform=edge,
-    )  # fmt: skip
-    bad, worst = ~good & seen, ~good & ~seen
-    label = "violates a constraint (at the edge: far away, or no value)"
-    axes.plot(numbers[bad], values[bad], "x", color=style.RED, markersize=4.0, label=label)
-    axes.plot(
-        numbers[worst], np.full(worst.sum(), away), "x", color=style.RED, markersize=4.0,
-        transform=edge,
-    )  # fmt: skip
+    _draw_trials(axes, goal, numbers, values, good)
     best = np.where(good, values, -np.inf if goal.maximise else np.inf)
     so_far = (np.maximum if goal.maximise else np.minimum).accumulate(best)
     found = np.isfinite(so_far)
@@ -88,6 +66,33 @@ def _draw_goal(axes: Axes, name: str, goal: GoalRecord, record: TuningRecord) ->
         numbers[found], so_far[found], color=style.INK, linewidth=1.6, drawstyle="steps-post",
         label="best so far",
     )  # fmt: skip
+
+
+def _draw_trials(
+    axes: Axes, goal: GoalRecord, numbers: IntArray, values: FloatArray, good: BoolArray
+) -> None:
+    """Draw a mark a trial; those without a value, and far away ones, at the edge."""
+    low, high = axes.get_ylim()
+    seen = np.isfinite(values) & (values >= low) & (values <= high) & (values > 0.0)
+    cut = np.array([trial.ended is not None for trial in goal.history])
+    edge = 0.02 if goal.maximise else 0.98
+    kinds: tuple[tuple[BoolArray, str, dict[str, Any]], ...] = (
+        (good & ~cut, "violates nothing", _look("o", style.BLUE, 3.5)),
+        (good & cut, "ended early: a bound", _look("o", style.BLUE, 4.5) | {"mfc": "white"}),
+        (~good, "violates a constraint",
+         _look("x", style.RED, 4.0)),
+    )  # fmt: skip
+    for those, label, look in kinds:
+        if not those.any():
+            continue
+        near, far = those & seen, those & ~seen
+        axes.plot(numbers[near], values[near], label=label, **look)
+        at_edge = np.full(far.sum(), edge)
+        axes.plot(numbers[far], at_edge, transform=axes.get_xaxis_transform(), **look)
+
+
+def _look(marker: str, color: str, size: float) -> dict[str, Any]:
+    return {"linestyle": "", "marker": marker, "color": color, "markersize": size}
 
 
 def draw_importance(record: TuningRecord, figure: Figure) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from results import format as fmt
 from results.tuning.device_figures import (
+    arm_name,
     fate_of,
     objective_of,
     pair_ratios,
@@ -177,9 +178,11 @@ def prediction_table(record: TuningRecord) -> Table:
     show = objective_of(verified)
     rows = []
     for name, arm in verified.race.items():
-        predicted = verified.predicted.get(name)
+        if name not in verified.predicted:
+            continue
+        predicted = verified.predicted[name]
         rows.append([
-            name,
+            arm_name(record, name),
             "unanswered requests" if predicted is None else shown(show, predicted),
             "unanswered requests" if arm.value is None else shown(show, arm.value),
             prediction_error(arm, predicted),
@@ -200,7 +203,7 @@ def race_table(record: TuningRecord) -> Table:
     for number, (name, arm) in enumerate(verified.race.items()):
         won = name == verified.winner
         cells = ["unanswered" if v is None else shown(show, v) for v in arm.values]
-        row = [name, *cells, *[""] * (most - len(cells))]
+        row = [arm_name(record, name), *cells, *[""] * (most - len(cells))]
         row.append("" if arm.value is None else shown(show, arm.value))
         if record.slo is not None:
             row.append(_slo(arm.slo_excess))
@@ -232,7 +235,7 @@ def gains_table(record: TuningRecord) -> Table:
         unable = f", {gain.unable} unanswered" if gain.unable else ""
         lower = sum(pair < 1.0 for pair in pairs)
         rows.append([
-            f"{verified.winner} against {gain.over}", ratio, gain.verdict,
+            f"{arm_name(record, verified.winner or '')} against {gain.over}", ratio, gain.verdict,
             f"{gain.draws} fresh draws{unable}", f"lower in {lower} of {len(pairs)}",
         ])  # fmt: skip
     return Table(["", verified.label, "verdict", "behind it", "pairs"], rows)

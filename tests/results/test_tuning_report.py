@@ -146,6 +146,15 @@ def test_the_fate_of_every_arm_is_told(tmp_path):
     assert rows["plain"][-1] == "stayed to the end"
 
 
+def test_the_choice_of_the_search_is_not_called_recommended_once_another_won(tmp_path):
+    document = tunings.raced() | {"recommended": tunings.setting(32, 10.0), "keeps": "default"}
+    document["verified"]["race"]["recommended"]["slo_excess"] = 0.2
+    document["verified"]["winner"] = "default"
+    rows = {row[0]: row for row in race_table(written(tmp_path, document).record).rows}
+    assert "recommended" not in rows
+    assert rows["search's choice"][-1] == "stayed to the end, but missed the SLO"
+
+
 def test_labels_of_marks_in_a_heap_do_not_cover_each_other():
     with mpl.rc_context(style.RC):
         figure = Figure(figsize=(6, 4), layout="constrained")

@@ -207,6 +207,7 @@ def on_the_device():
     """A search on the device itself, with other traffic beside other loads."""
     document = raced()
     document |= {"searched": "on the device", "remarks": ["the search ended by its budget"]}
+    document["verified"]["predicted"] = {}
     document["goals"]["cheapest"]["history"][20]["ended"] = "certainly loses"
     bursty = {"gap_cv": 1.4, "dispersion": 8.0, "span_s": 0.1}
     document["other_traffic"] = {

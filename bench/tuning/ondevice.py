@@ -29,7 +29,7 @@ from bench.tuning.device import (
 from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
-from bench.tuning.objectives import CapacityWithin, Objective, Score
+from bench.tuning.objectives import CapacityWithin, Latency, Objective, Score
 from bench.tuning.question import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search import Finished, Tuner, best_of
 from bench.tuning.settling import settled
@@ -189,7 +189,7 @@ class OnDevice:
         self, findings: Findings, traffic: Traffic
     ) -> Callable[[RunArm, float], Sequence[BatcherSettings]]:
         """What searches on the device once the race has shown that simulation is off."""
-        objective = findings.asked.objective
+        objective = searchable(findings.asked.objective)
 
         def explore(runner: RunArm, seconds: float) -> Sequence[BatcherSettings]:
             part = self.budget.part(seconds)
@@ -310,6 +310,13 @@ class OnDevice:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
+
+
+def searchable(objective: Objective) -> Objective:
+    """What is searched for at one load: in place of a capacity, the least latency within the SLO."""
+    if isinstance(objective, CapacityWithin):
+        return Latency(objective.limit.statistic, objective.limit)
+    return objective
 
 
 def _was_ended(trial: Finished) -> bool:

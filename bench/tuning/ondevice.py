@@ -313,7 +313,7 @@ class OnDevice:
 
 
 def searchable(objective: Objective) -> Objective:
-    """What is searched for at one load: in place of a capacity, the least latency within the SLO."""
+    """What is searched for at one load: instead of a capacity the least latency within the SLO."""
     if isinstance(objective, CapacityWithin):
         return Latency(objective.limit.statistic, objective.limit)
     return objective

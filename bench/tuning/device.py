@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, isfinite, log
 from pathlib import Path
@@ -20,6 +20,7 @@ from bench.tuning.direct import SHORTEST_S, TAIL, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.racing import Measured, Race
 from bench.tuning.racing import Run as RaceRun
+from bench.tuning.settling import ran_with, settled
 from bench.tuning.trust import NEAR_ENOUGH, distrust
 from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
 from bench.tuning.yardstick import Yardstick
@@ -32,6 +33,7 @@ MOST_RACE_DRAWS = 6
 CONFIRM_DRAWS = (4, 10)
 OVERHEAD_S = 2.5
 _FIRST_LOOK = 3
+PLAN = "plan.json"
 # The share of the budget that a race may take; the rest confirms.
 RACE_SHARE = 0.55
 # Of a setting's predicted capacity: the load at which it is verified that it carries it.
@@ -148,14 +150,23 @@ class Verification:
         )
 
     def window_s(self) -> float:
-        """How long a draw may be: as asked, or as the budget allows.
+        """How long a draw may be: as asked, or as the budget allows; as it was if resumed.
 
         Raises:
             InputError: the shortest draws would not fit.
         """
-        asked_s = self.traffic.draws(0, 1)[0].window_s
-        affordable_s = affordable_window_s(self.budget_s, len(self.arms), self.overhead_s)
-        return min(asked_s, affordable_s)
+
+        def make() -> dict[str, float]:
+            asked_s = self.traffic.draws(0, 1)[0].window_s
+            affordable_s = affordable_window_s(self.budget_s, len(self.arms), self.overhead_s)
+            return {"window_s": min(asked_s, affordable_s)}
+
+        return float(
+            settled(self.folder / "race" / PLAN, self._settings(self.arms), make)["window_s"]
+        )
+
+    def _settings(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: self.arms[name].batcher.model_dump(mode="json") for name in names}
 
     @property
     def _spent_s(self) -> float:
@@ -208,7 +219,8 @@ class Verification:
             folder = self.folder / name.replace(" ", "-") / asked.folder
             kept = _whole(folder)
             if kept is not None and kept.record.trace.get("sha256") == draw.trace.fingerprint():
-                return kept
+                if ran_with(kept, self.arms[asked.arm].batcher):
+                    return kept
             if folder.exists():
                 shutil.rmtree(folder)
             began_s = time.monotonic()
@@ -276,11 +288,13 @@ class Verification:
         names = [winner, *others]
         each_s = self._each_s(window_s) * len(names)
         fewest, most = CONFIRM_DRAWS
-        affordable = int((self.budget_s - self._spent_s) / each_s)
-        if affordable < 2:
+        affordable = min(most, int((self.budget_s - self._spent_s) / each_s))
+        path = self.folder / "confirm" / PLAN
+        count = int(settled(path, self._settings(names), lambda: {"draws": affordable})["draws"])
+        if count < 2:
+            path.unlink()  # there may be time when it is resumed
             self._remarks.append("the budget left no time to confirm the winner: --budget for more")
             return (), {}
-        count = min(most, affordable)
         if count < fewest:
             self._remarks.append(f"only {count} draws fitted the budget to confirm the winner")
         confirmation = self._new_race(names, self.seed + 1, draws=count, drop=False)

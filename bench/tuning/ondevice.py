@@ -1,7 +1,7 @@
 """What a tuning does on the device: race and confirm, and search where it is told to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from bench.tuning.choosing import Candidate, flatness, pareto
 from bench.tuning.device import (
     CONFIRM_DRAWS,
     MOST_RACE_DRAWS,
+    PLAN,
     VERIFIED_AT,
     Verification,
     affordable_window_s,
@@ -28,9 +29,10 @@ from bench.tuning.device import (
 from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
-from bench.tuning.objectives import CapacityWithin, Objective, Score
+from bench.tuning.objectives import CapacityWithin, Latency, Objective, Score
 from bench.tuning.question import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search import Finished, Tuner, best_of
+from bench.tuning.settling import settled
 from bench.tuning.simulated import Effort, Findings, Goal
 from bench.tuning.studies import open_study
 from bench.tuning.verified import Verified
@@ -95,7 +97,7 @@ class OnDevice:
         part = self.budget.part(
             min(SEARCH_SHARE * self.budget.left_s, self.budget.left_s - reserve_s)
         )
-        plan = Plan.of(part.left_s, overhead_s(self.loaded.source), self._longest_s())
+        plan = self._plan(part.left_s)
         trial_s = plan.draws * (TAIL * plan.window_s + overhead_s(self.loaded.source))
         if part.left_s < 1.1 * trial_s:
             needed_s = reserve_s + 8 * trial_s
@@ -187,11 +189,11 @@ class OnDevice:
         self, findings: Findings, traffic: Traffic
     ) -> Callable[[RunArm, float], Sequence[BatcherSettings]]:
         """What searches on the device once the race has shown that simulation is off."""
-        objective = findings.asked.objective
+        objective = searchable(findings.asked.objective)
 
         def explore(runner: RunArm, seconds: float) -> Sequence[BatcherSettings]:
             part = self.budget.part(seconds)
-            plan = Plan.of(seconds, overhead_s(self.loaded.source), self._longest_s())
+            plan = self._plan(seconds)
             draws = traffic.draws(_SEARCH_AFTER_RACE, plan.draws, window_s=plan.window_s)
             tried = self._search(objective, draws, part, runner)
             space = self.question.space(self.loaded.source, objective)
@@ -292,8 +294,14 @@ class OnDevice:
             measured=True,
         )
 
-    def _longest_s(self) -> float:
-        return self.traffic.draws(0, 1)[0].window_s
+    def _plan(self, seconds: float) -> Plan:
+        """How many draws a trial meets and of which length; as it was if resumed."""
+
+        def make() -> dict[str, Any]:
+            longest_s = self.traffic.draws(0, 1)[0].window_s
+            return asdict(Plan.of(seconds, overhead_s(self.loaded.source), longest_s))
+
+        return Plan(**settled(self.folder / SEARCH / PLAN, dict(self.identity), make))
 
     def _least_race_s(self) -> float:
         """What the shortest race and confirmation of a few arms take."""
@@ -302,6 +310,13 @@ class OnDevice:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
+
+
+def searchable(objective: Objective) -> Objective:
+    """What is searched for at one load: instead of a capacity the least latency within the SLO."""
+    if isinstance(objective, CapacityWithin):
+        return Latency(objective.limit.statistic, objective.limit)
+    return objective
 
 
 def _was_ended(trial: Finished) -> bool:

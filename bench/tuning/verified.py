@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 from typing import Any
 
 from bench.tuning.yardstick import Unit
@@ -21,6 +21,7 @@ EXPECTED = (
     "device.energy_j_per_request",
     "batch.mean_size",
 )
+_SHARES = ("device.busy_fraction",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +133,6 @@ def expected_of(draws: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
             continue
         effect = effect_of([log(value) for value in values])
         low, high = effect.interval
-        found[name] = Interval(effect.ratio, low, high)
+        most = 1.0 if name in _SHARES else inf
+        found[name] = Interval(effect.ratio, low, min(high, most))
     return found

@@ -11,6 +11,7 @@ from bench.tuning.objectives import CapacityWithin, Latency, Score
 from bench.tuning.racing import Measured, Race
 from bench.tuning.search import Finished
 from bench.tuning.space import Space, Steps, Whole
+from bench.tuning.verified import expected_of
 from tests.bench.tuned import p99
 
 SPACE = Space(
@@ -176,3 +177,15 @@ def test_a_confirmation_drops_nobody():
     race, runs = raced({"a": 1.0, "b": 5.0}, drop=False)
     assert runs == 12
     assert not race.dropped
+
+
+def test_what_is_expected_is_the_geometric_mean_over_draws_and_a_share_ends_at_one():
+    draws = [{"latency_s.p99": p99_s, "device.busy_fraction": 0.9} for p99_s in (0.01, 0.04)]
+    draws[0]["device.busy_fraction"] = 0.6
+    draws[1]["batch.mean_size"] = 4.0
+    expected = expected_of(draws)
+    assert expected["latency_s.p99"].value == pytest.approx(0.02)
+    assert expected["latency_s.p99"].low < 0.01
+    assert expected["device.busy_fraction"].high == 1.0
+    assert "batch.mean_size" not in expected  # a draw has none
+    assert expected_of(draws[:1])["latency_s.p99"].low is None

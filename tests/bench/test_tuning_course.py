@@ -303,3 +303,22 @@ def test_a_winner_that_has_nothing_to_beat_is_measured_on_fresh_draws_all_the_sa
     assert found.gains == ()
     assert found.measured["meets_slo"] is True
     assert found.measured["draws"] > 1
+
+
+def test_a_race_that_is_resumed_with_less_time_has_the_draws_that_it_was_begun_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        verification(tmp_path, StandIn(fail_after=7), ARMS).run()
+    again = verification(tmp_path, StandIn(), ARMS)
+    again.traffic = traffic(affine(), utilization=0.3, duration=60.0)  # asks for longer draws
+    device = again.make_runner([])
+    found = again.run()
+    assert found.window_s == 1.0
+    assert len(device.runs) == sum(r["draws"] for r in found.race.values()) - 7 + 3 * 10
+
+
+def test_a_run_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
+    verification(tmp_path, StandIn(), ARMS).run()
+    other = {**ARMS, "current": BatcherSettings(max_batch_size=16, batch_timeout_ms=30.0)}
+    device = StandIn()
+    verification(tmp_path, device, other).run()
+    assert {name for name, _ in device.runs} == {"current"}

@@ -16,7 +16,8 @@ from bench.tuning.budget import Budget, plan_of
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.device import Verification
 from bench.tuning.direct import DeviceSearch, Plan
-from bench.tuning.objectives import DeviceTime, Goodput, Latency, Statistic
+from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency, Statistic
+from bench.tuning.ondevice import searchable
 from bench.tuning.question import Question
 from bench.tuning.racing import Measured, Race
 from bench.tuning.recommending import facts
@@ -323,6 +324,12 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
     assert found.winner == "found on device"
     assert found.found["found on device"].max_batch_size == 8
     assert "latency_s.p99" in found.expected["found on device"]
+
+
+def test_in_place_of_a_capacity_the_device_is_searched_for_the_least_latency_at_one_load():
+    limit = p99(30)
+    assert searchable(CapacityWithin(limit)) == Latency(Statistic(0.99), limit)
+    assert searchable(DeviceTime(limit)) == DeviceTime(limit)
 
 
 def test_a_budget_that_is_spent_by_then_is_said_to_be():

@@ -12,6 +12,7 @@ from bench.tuning.racing import Measured, Race
 from bench.tuning.search import Finished
 from bench.tuning.simulated import ranked
 from bench.tuning.space import Space, Steps, Whole
+from bench.tuning.telling import _lost
 from tests.bench.tuned import p99
 
 SPACE = Space(
@@ -177,3 +178,17 @@ def test_a_confirmation_drops_nobody():
     race, runs = raced({"a": 1.0, "b": 5.0}, drop=False)
     assert runs == 12
     assert not race.dropped
+
+
+@pytest.mark.parametrize(
+    ("raced", "lost", "why"),
+    [
+        (None, False, "it was not raced"),
+        ({"dropped_after": None, "slo_excess": -0.1}, False, "it stayed to the end"),
+        ({"dropped_after": 3, "slo_excess": 0.0}, True, "it was surely worse"),
+        ({"dropped_after": None, "slo_excess": 0.4}, True, "it missed the SLO"),
+        ({"dropped_after": None, "slo_excess": None}, True, "it left requests unanswered"),
+    ],
+)
+def test_what_lost_the_race_is_not_kept_for_want_of_a_sure_gain(raced, lost, why):
+    assert _lost(raced) == lost, why

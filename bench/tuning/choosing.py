@@ -1,13 +1,18 @@
 """From trials to a recommendation: fronts, ties, and what is the simplest among equals."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log, log1p
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.config import BatcherSettings
 from bench.tuning.objectives import Evidence, Limit, Objective, Score, Statistic
 from results.paired import effect_of
+
+if TYPE_CHECKING:
+    from bench.tuning.search import Finished
+    from bench.tuning.space import Space
 
 TIE = 0.02
 # A simpler setting has to be this near on the draws that decide, to be within a tie on others too.
@@ -113,6 +118,19 @@ def _within(candidate: Candidate, best: Candidate, sign: float, log_tie: float) 
     if len(pairs) != len(best.per_draw):
         return False
     return len(pairs) < 2 or effect_of(pairs).high <= log_tie
+
+
+def different(trials: "Sequence[Finished]", space: "Space") -> "list[Finished]":
+    """Without those that did what a simpler one did: the same to the last digit in all respects."""
+    simplest: dict[str, tuple[tuple[int, int, int, float], Finished]] = {}
+    for trial in trials:
+        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
+        if not trial.facts:  # nothing is known of it but its value
+            did = str(trial.number)
+        rank = simplicity(space.settings(trial.knobs))
+        if did not in simplest or rank < simplest[did][0]:
+            simplest[did] = (rank, trial)
+    return [trial for _, trial in simplest.values()]
 
 
 def pareto(

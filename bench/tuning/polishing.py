@@ -11,11 +11,14 @@ where batch times have tails they tell 5 % apart no better than chance does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate
-from bench.tuning.objectives import Objective
 from bench.tuning.space import Choice, Knobs, Range, Space, Value, Whole, tidy
+
+if TYPE_CHECKING:
+    from bench.config import BatcherSettings
+    from bench.tuning.choosing import Candidate
+    from bench.tuning.objectives import Objective
 
 _LONG = (2.0, 0.5, 0.25, 0.71, 1.41, 0.125, 0.84, 1.19, 0.92, 1.09)
 _SHORT = (0.71, 1.41, 0.5, 0.84, 1.19, 0.92, 1.09)
@@ -24,12 +27,12 @@ _SIZE, _TIMEOUT = "max_batch_size", "batch_timeout_ms"
 
 
 def look_around(
-    candidates: Sequence[Candidate],
+    candidates: "Sequence[Candidate]",
     space: Space,
-    objective: Objective,
-    judge: Callable[[BatcherSettings], Candidate],
+    objective: "Objective",
+    judge: "Callable[[BatcherSettings], Candidate]",
     most: int,
-) -> list[Candidate]:
+) -> "list[Candidate]":
     """Judge neighbours of the best candidate, and of whatever turns out to be better.
 
     Args:

@@ -5,7 +5,6 @@ So the best of them are simulated again on more and other draws, from which one 
 are numbered: the first are the search's, those after them this one's.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,6 +17,7 @@ from bench.tuning.choosing import (
     Candidate,
     Flatness,
     choose,
+    different,
     facts_of,
     flatness,
     pareto,
@@ -361,17 +361,6 @@ def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> li
         if i < len(near):
             turns.append(near[i])
     return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
-
-
-def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
-    """Without those that did what a simpler one did: the same to the last digit in all respects."""
-    simplest: dict[str, tuple[object, Finished]] = {}
-    for trial in trials:
-        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
-        rank = simplicity(space.settings(trial.knobs))
-        if not trial.facts or did not in simplest or rank < simplest[did][0]:  # type: ignore[operator]
-            simplest[did if trial.facts else str(trial.number)] = (rank, trial)
-    return [trial for _, trial in simplest.values()]
 
 
 def _ratio(trial: Finished, best: Finished, sign: float) -> float:

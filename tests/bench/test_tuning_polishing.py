@@ -4,11 +4,10 @@ import optuna
 import pytest
 
 from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate
+from bench.tuning.choosing import Candidate, different
 from bench.tuning.objectives import Latency, Score
 from bench.tuning.polishing import look_around, neighbours
 from bench.tuning.search import Finished, Tuner
-from bench.tuning.simulated import different
 from bench.tuning.space import Choice, Space, Steps, Whole
 
 SPACE = Space(

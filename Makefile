@@ -70,8 +70,8 @@ calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on si
 	$(BIN)/python -m tests.calibration
 	$(BIN)/python -m tests.calibration.paired
 
-search-quality: $(VENV)/.tests ## how far what tune recommends is from the best of a grid, on draws it never saw
-	$(BIN)/python -m tests.search_quality
+search-quality: $(VENV)/.tests ## regret of what tune hands over, beside other searches; DYNBATCH_RECORDING=FILE adds a recorded trace
+	$(BIN)/python -m tests.search_quality $(ARGS)
 
 # An existing environment is used as it is (PYTHON=python3); without PYTHON, .venv is set up.
 DEVICE := cuda

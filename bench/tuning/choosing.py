@@ -153,12 +153,14 @@ def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> li
 
 def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
     """Without those that did what a simpler one did: the same to the last digit in all respects."""
-    simplest: dict[str, tuple[object, Finished]] = {}
+    simplest: dict[str, tuple[tuple[int, int, int, float], Finished]] = {}
     for trial in trials:
         did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
+        if not trial.facts:  # nothing is known of it but its value
+            did = str(trial.number)
         rank = simplicity(space.settings(trial.knobs))
-        if not trial.facts or did not in simplest or rank < simplest[did][0]:  # type: ignore[operator]
-            simplest[did if trial.facts else str(trial.number)] = (rank, trial)
+        if did not in simplest or rank < simplest[did][0]:
+            simplest[did] = (rank, trial)
     return [trial for _, trial in simplest.values()]
 
 

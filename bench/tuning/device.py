@@ -218,9 +218,12 @@ class Verification:
         def run(asked: RaceRun, draw: ResolvedTrace) -> Run:
             folder = self.folder / name.replace(" ", "-") / asked.folder
             kept = _whole(folder)
-            if kept is not None and kept.record.trace.get("sha256") == draw.trace.fingerprint():
-                if ran_with(kept, self.arms[asked.arm].batcher):
-                    return kept
+            if (
+                kept is not None
+                and kept.record.trace.get("sha256") == draw.trace.fingerprint()
+                and ran_with(kept, self.arms[asked.arm].batcher)
+            ):
+                return kept
             if folder.exists():
                 shutil.rmtree(folder)
             began_s = time.monotonic()

@@ -20,12 +20,12 @@ from bench.tuning.space import Space
 
 
 def look_around(
-    candidates: Sequence[Candidate],
+    candidates: "Sequence[Candidate]",
     space: Space,
-    objective: Objective,
-    judge: Callable[[BatcherSettings], Candidate],
+    objective: "Objective",
+    judge: "Callable[[BatcherSettings], Candidate]",
     most: int,
-) -> list[Candidate]:
+) -> "list[Candidate]":
     """Judge neighbours of the best candidate, and of whatever turns out to be better.
 
     Args:

@@ -45,12 +45,14 @@ def keeps(result: Result) -> str | None:
     verified = result.verified
     if verified is not None and verified.winner == name:
         return name
-    if verified is not None and _lost(verified.race.get(name)):
-        return None
-    gain = _gain_over(result, name)
+    gain, lost = _gain_over(result, name), verified is not None and _lost(verified.race.get(name))
     if gain is not None:
-        gains = gain.verdict(maximise=maximised(result)) == "better" and not _is_trifle(gain)
-        return None if gains else name
+        verdict = gain.verdict(maximise=maximised(result))
+        if verdict == "better":
+            return name if _is_trifle(gain) and not _misses(verified, name) else None
+        return None if lost else name
+    if lost:
+        return None
     ratio = references_beaten(result.findings).get(name)
     if ratio is None:
         return None
@@ -60,10 +62,17 @@ def keeps(result: Result) -> str | None:
 
 def _lost(raced: Mapping[str, Any] | None) -> bool:
     """Whether a setting was dropped from the race, or missed the SLO in it: not one to keep."""
-    if raced is None:
-        return False
+    return raced is not None and (raced["dropped_after"] is not None or _missed(raced))
+
+
+def _missed(raced: Mapping[str, Any]) -> bool:
+    """Whether a setting missed the SLO in the race, or left requests unanswered."""
     excess = raced["slo_excess"]
-    return raced["dropped_after"] is not None or excess is None or excess > log1p(TIE)
+    return excess is None or excess > log1p(TIE)
+
+
+def _misses(verified: Verified | None, name: str) -> bool:
+    return verified is not None and name in verified.race and _missed(verified.race[name])
 
 
 def _is_trifle(gain: Gain) -> bool:

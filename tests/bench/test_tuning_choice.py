@@ -11,6 +11,7 @@ from bench.tuning.objectives import CapacityWithin, Latency, Score
 from bench.tuning.racing import Measured, Race
 from bench.tuning.search import Finished
 from bench.tuning.space import Space, Steps, Whole
+from bench.tuning.telling import _lost
 from bench.tuning.verified import expected_of
 from tests.bench.tuned import p99
 
@@ -189,3 +190,17 @@ def test_what_is_expected_is_the_geometric_mean_over_draws_and_a_share_ends_at_o
     assert expected["device.busy_fraction"].high == 1.0
     assert "batch.mean_size" not in expected  # a draw has none
     assert expected_of(draws[:1])["latency_s.p99"].low is None
+
+
+@pytest.mark.parametrize(
+    ("raced", "lost", "why"),
+    [
+        (None, False, "it was not raced"),
+        ({"dropped_after": None, "slo_excess": -0.1}, False, "it stayed to the end"),
+        ({"dropped_after": 3, "slo_excess": 0.0}, True, "it was surely worse"),
+        ({"dropped_after": None, "slo_excess": 0.4}, True, "it missed the SLO"),
+        ({"dropped_after": None, "slo_excess": None}, True, "it left requests unanswered"),
+    ],
+)
+def test_what_lost_the_race_is_not_kept_for_want_of_a_sure_gain(raced, lost, why):
+    assert _lost(raced) == lost, why

@@ -4,12 +4,11 @@ import optuna
 import pytest
 
 from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate
+from bench.tuning.choosing import Candidate, different
 from bench.tuning.neighbours import neighbours
 from bench.tuning.objectives import Latency, Score
 from bench.tuning.polishing import look_around
 from bench.tuning.search import Finished, Tuner
-from bench.tuning.simulated import different
 from bench.tuning.space import Choice, Space, Steps, Whole
 
 SPACE = Space(

@@ -72,17 +72,21 @@ def tables(rows):
 
 
 def kept(path):
-    """What an earlier call has found."""
+    """What an earlier call has found, with the same versions."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["cases"]
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    cases = found.pop("cases")
+    return cases if found == environment() else {}
 
 
 def carry_all_out(cases, path, processes):
     """Whatever is not in the file yet; the file holds every result as soon as there is one."""
     known = kept(path)
     todo = [asked for asked in cases if asked.key not in known]
+    if len(todo) < len(cases):
+        print(f"{len(cases) - len(todo)} of {len(cases)} are in {path}; delete it to begin anew")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         running = {pool.submit(carry_out, asked): asked for asked in todo}

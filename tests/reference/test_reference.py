@@ -274,9 +274,12 @@ class TestThePlan:
     def test_gives_commands_that_can_be_typed(self):
         tables = {
             "model": {"model": "resnet50", "engine": "eager"},
-            "batcher": {"max_batch_size": 8, "slo_ms": None},
+            "batcher": {"max_batch_size": 8, "slo_ms": None, "preferred_batch_sizes": []},
+            "replay": {"trace": "bursty.json"},
         }
-        assert command_of(tables) == "dynbatch bench --model=resnet50 --max-batch-size=8"
+        assert command_of(tables) == (
+            "dynbatch bench --model=resnet50 --max-batch-size=8 --trace=bursty.json"
+        )
 
 
 class TestPackages:
@@ -412,14 +415,14 @@ def profiled(engine, peak_rps, alone_rps):
     }
 
 
-def arm(rate_rps, engine="cudagraph"):
+def arm(rate_rps, engine="cudagraph", *, missed=True):
     trial = {"rate_rps": rate_rps, "p99_s": 0.045, "met": True}
     knobs = {"policy": "timeout", "max_batch_size": 64, "batch_timeout_ms": 0.0, "in_flight": 2}
     return {
         "engine": engine,
         "batcher": knobs,
         "rate_rps": rate_rps,
-        "missed_at_rps": None,
+        "missed_at_rps": 1.04 * rate_rps if missed else None,
         "trials": [trial],
     }
 
@@ -470,6 +473,18 @@ class TestTheSummary:
         assert "`dynbatch profile --engine cudagraph`" in text
         assert "not measured" in text  # the cold start that is not known
         assert "- bench: not run" in text
+
+    def test_says_where_a_capacity_is_only_a_lower_bound(self, folder):
+        folder.write(
+            "capacity",
+            {
+                "recommended": arm(5000.0, missed=False),
+                "no batching": {**arm(1.0), "rate_rps": None},
+            },
+        )
+        text = summary.write(folder)
+        assert "recommended setting | at least 5,000 req/s |" in text
+        assert "| no batching | cudagraph | timeout 64 / 0 ms, in flight 2 | none |" in text
 
     def test_names_parts_that_failed_or_were_cut_with_their_reason(self, folder):
         folder.note(STEPS[1], FAILED, took_s=3.0, reason="exit code 1: out of memory")

@@ -169,7 +169,8 @@ class CudaExecutor(Steps):
                 [
                     self.model.collate([payload] * sizes[-1], HostStaging()).inputs
                     for payload in sample_payloads(self.model)
-                ]
+                ],
+                self._copying,
             )
             self.engine_bytes = max(0, free_bytes - self._cuda.free_bytes())
         self._graphs = graphs

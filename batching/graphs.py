@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from batching.cuda import Cuda
-from batching.errors import ModelError, first_paragraph
+from batching.errors import ModelError
 from batching.models.contract import each_tensor
 
 # Before a capture a batch is run this often, so that libraries have chosen and set up what they
 # use: they may not while they are captured.
 _RUNS_BEFORE = 2
+_LINE = "\n"
 
 # What inputs must agree in to run in one graph, their batch size apart.
 Signature = tuple[tuple[tuple[Any, ...], tuple[int, ...], Any], ...]
@@ -63,16 +64,18 @@ class Graphs:
         self._name = name
         self._captured: dict[Signature, list[Captured]] = {}
 
-    def capture(self, batches: Sequence[Any]) -> None:
+    def capture(self, batches: Sequence[Any], stream: Any) -> None:
         """Capture every size of inputs like these.
 
         Args:
             batches: inputs on the host, each of the largest size, one for each shape.
+            stream: what to capture on; nobody else may use it meanwhile. (torch has 32 streams
+                and hands them out in turn, so a new one may be somebody's.)
 
         Raises:
             ModelError: the model cannot be captured.
         """
-        cuda, stream, pool = self._cuda, self._cuda.stream(), self._cuda.pool()
+        cuda, pool = self._cuda, self._cuda.pool()
         for host in batches:
             signature = signature_of(host)
             if signature is None:
@@ -109,15 +112,15 @@ class Graphs:
                     self._run(views)
             graph, outputs = cuda.capture(lambda: self._run(views), stream, pool)
         except Exception as error:
-            # By name, as elsewhere: another way to run out of memory is not known.
-            if type(error).__name__ == "OutOfMemoryError":
+            first = _first(error)
+            if type(first).__name__ == "OutOfMemoryError":  # by name, as elsewhere
                 raise ModelError(
                     f"captured_batch_sizes must fit the memory of the device, but capturing "
                     f"{self._name} at {size} ran out of it"
                 ) from error
-            raise self._refusal(
-                "operations that can be captured", first_paragraph(error), size
-            ) from error
+            # The lines after the first are the driver's general advice.
+            reason = f"{type(first).__name__}: {str(first).strip().partition(_LINE)[0][:300]}"
+            raise self._refusal("operations that can be captured", reason, size) from error
         if any(_length(tensor) != size for _, tensor in _leaves(outputs)):
             raise self._refusal("outputs that are tensors [B, ...]", type(outputs).__name__, size)
         return Captured(size, views, outputs, graph)
@@ -127,6 +130,13 @@ class Graphs:
             f"engine cudagraph must have a model with {wanted}, but {self._name} at a batch of "
             f"{size} gave {got}"
         )
+
+
+def _first(error: BaseException) -> BaseException:
+    """What came first: ending a capture that has failed raises once more."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def signature_of(inputs: Any) -> Signature | None:

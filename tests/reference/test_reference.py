@@ -296,25 +296,26 @@ class TestPackages:
     def test_that_lack_are_named_all_at_once(self):
         find = self.installed(numpy=["2.1"])
         missing = packages.missing_packages(["numpy>=1.26", "optuna>=5", "torch>=2.6"], find)
-        assert missing == ["optuna>=5", "torch>=2.6"]
+        assert missing.asked == ("optuna>=5", "torch>=2.6")
         line = packages.complaint(missing)
         assert "optuna>=5, torch>=2.6" in line
         assert "\n" not in line
 
     def test_that_are_too_old_are_named_with_what_there_is(self):
         find = self.installed(optuna=["4.1"])
-        assert packages.missing_packages(["optuna>=5"], find) == ["optuna>=5 (it has 4.1)"]
+        missing = packages.missing_packages(["optuna>=5"], find)
+        assert missing.asked == ("optuna>=5 (it has 4.1)",)
 
-    def test_that_others_need_are_asked_for_too_but_no_extras(self):
-        find = self.installed(
-            optuna=["5.0", "alembic>=1.5", "redis; extra == 'storage'"], alembic=["1.9", "optuna"]
-        )
-        assert packages.missing_packages(["optuna>=5"], find) == []
-        find = self.installed(optuna=["5.0", "alembic>=1.5"])
-        assert packages.missing_packages(["optuna>=5"], find) == ["alembic>=1.5"]
+    def test_that_others_need_are_only_remarked_on_and_extras_not_at_all(self):
+        needs = ["5.0", "alembic>=1.5", "redis; extra == 'storage'"]
+        find = self.installed(optuna=needs, alembic=["1.9", "optuna"])
+        assert packages.missing_packages(["optuna>=5"], find) == packages.Missing((), ())
+        missing = packages.missing_packages(["optuna>=5"], self.installed(optuna=needs))
+        assert missing == packages.Missing((), ("alembic>=1.5",))
+        assert "alembic>=1.5" in packages.remark(missing)
 
     def test_are_all_here_where_the_suite_runs(self):
-        assert packages.missing_packages([*packages.declared(), *packages.FOR_TESTS]) == []
+        assert not packages.missing_packages([*packages.declared(), *packages.FOR_TESTS]).asked
 
 
 class TestTheBisection:
@@ -579,7 +580,8 @@ class TestTheCommand:
         assert err.count("\n") == 1
 
     def test_names_missing_packages_in_one_line_before_anything_else(self, command, monkeypatch):
-        monkeypatch.setattr("tests.reference.cli.missing_packages", lambda _: ["optuna>=5", "x"])
+        lacking = packages.Missing(("optuna>=5", "x"), ())
+        monkeypatch.setattr("tests.reference.cli.missing_packages", lambda _: lacking)
         code, out, err = command("--device", "cpu")
         assert (code, out) == (2, "")
         assert "optuna>=5, x" in err

@@ -459,7 +459,8 @@ ProfileOut = Annotated[
     typer.Option(
         "--out",
         metavar="FILE.json",
-        help="The profile's file; default profiles/<model>-<device>-<dtype>.json.",
+        help="The profile's file; default profiles/<model>-<device>-<dtype>.json, with the "
+        "engine at the end unless it is eager.",
         rich_help_panel=_OUTPUT,
     ),
 ]

@@ -119,13 +119,23 @@ class TorchModel:
         assert self._run is not None, "prepare comes before run"  # noqa: S101 - an invariant
         assert self._loaded is not None, "prepare comes before run"  # noqa: S101 - an invariant
         if self._loaded.engine == "compile":
-            each_tensor(inputs, _leave_batch_size_open)
+            each_tensor(inputs, self._leave_sizes_open)
         with torch.inference_mode():
             return self._run(inputs)
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
         """One row each."""
         return outputs.unbind(0)  # type: ignore[no-any-return]
+
+    def _open_dimensions(self) -> Sequence[int]:
+        """The dimensions of inputs that vary from batch to batch."""
+        return (0,)
+
+    def _leave_sizes_open(self, tensor: torch.Tensor) -> None:
+        """Have one compilation serve all of them; torch makes a size of 1 a constant anyway."""
+        for dimension in self._open_dimensions():
+            if tensor.shape[dimension] > 1:
+                torch._dynamo.maybe_mark_dynamic(tensor, dimension)  # noqa: SLF001 - documented so
 
 
 class TokenModel(TorchModel):
@@ -193,11 +203,9 @@ class TokenModel(TorchModel):
             padded_elements=len(payloads) * longest,
         )
 
-
-def _leave_batch_size_open(tensor: torch.Tensor) -> None:
-    """Have one compilation serve all batch sizes; torch treats a size of 1 as a constant anyway."""
-    if tensor.shape[0] > 1:
-        torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001 - documented under this name
+    def _open_dimensions(self) -> Sequence[int]:
+        """Without buckets batches are of any length."""
+        return (0,) if self.length_buckets else (0, 1)
 
 
 def load_state_dict(module: nn.Module, path: Path) -> None:

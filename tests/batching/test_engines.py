@@ -409,6 +409,30 @@ class TestCompiled:
             torch.testing.assert_close(torch.stack(tuple(rows)), wanted)
         assert len(compilations) == 2
 
+    @pytest.mark.parametrize(("buckets", "most"), [((), 2), ((4, 8), 4)])
+    def test_texts_of_any_length_need_no_further_compilation(self, buckets, most):
+        compilations = []
+
+        def backend(graph, inputs):
+            compilations.append(inputs)
+            return graph.forward
+
+        model = TokenModel(
+            Counted,
+            lambda rng: torch.ones(5, dtype=torch.int64),
+            name="texts",
+            length_buckets=buckets,
+            compiler=backend,
+        )
+        made = make_executor(model, Placement(engine="compile"), RealClock())
+        made.prepare()
+        prepared = len(compilations)
+        assert prepared <= most
+        for lengths in [(3, 2), (7,), (8, 8, 1), (4,)]:
+            rows, _ = run(made, [torch.full((n,), 2) for n in lengths])
+            assert [int(row[0]) for row in rows] == [2 * n for n in lengths]
+        assert len(compilations) == prepared
+
     def test_where_it_cannot_be_done_is_refused_in_one_line(self):
         def backend(graph, inputs):
             raise RuntimeError("no compiler\nhere")

@@ -93,6 +93,7 @@ def measured(replays, arm, context, seconds):
     until_s = time.monotonic() + seconds
 
     def attempt(rate_rps):
+        rate_rps = round(rate_rps, 2)
         tables = {**own, "replay": {**replay, "rate": rate_rps}}
         command = command_of(tables)
         settings = replays.settings(arm.batcher, tables["replay"])
@@ -118,8 +119,9 @@ def measured(replays, arm, context, seconds):
     def has_time():
         return time.monotonic() + _WINDOW_S + _AROUND_S < until_s and len(tried) < _MOST_TRIALS
 
-    low_rps, high_rps = bracket(attempt, start_rps, has_time)
-    at = next((trial for trial in tried if trial["asked_rps"] == low_rps), None)
+    _, high_rps = bracket(attempt, start_rps, has_time)
+    met = [trial for trial in tried if trial["met"]]
+    at = max(met, key=lambda trial: trial["asked_rps"], default=None)
     return {
         "engine": arm.engine,
         "batcher": BatcherSettings(**arm.batcher).model_dump(mode="json"),
@@ -135,6 +137,8 @@ def measured(replays, arm, context, seconds):
 def simulated(replays, arm, objective, replay):
     """Where simulation has the boundary, and what it serves of a full queue; requests a second."""
     settings = replays.settings(arm.batcher, {**replay, "rate": 1.0})
+    if settings.batcher.max_batch_size > replays.source.max_batch_size:
+        return replays.source.peak_rps / 2.0, None  # a slow model: such batches are not profiled
     setup = Setup(settings.batcher, replays.source)
     draws = Draws(load_replayed(settings.replay, replays.quiet), settings.replay, 1)
     found = find_capacity(setup, draws, objective.met, tolerance=0.02)

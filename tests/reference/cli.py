@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.reference.folder import ARCHIVE, SUMMARY, Folder, OtherDeviceError
-from tests.reference.packages import FOR_TESTS, ROOT, complaint, declared, missing_packages
+from tests.reference.packages import FOR_TESTS, ROOT, complaint, declared, missing_packages, remark
 
 OK, FAILED, INPUT, INTERRUPTED = 0, 1, 2, 130
 # Pictures, summary and archive, when all else is done.
@@ -63,8 +63,10 @@ def carry_out(arguments):
     """Check, run what is due, write the summary; returns the exit code."""
     began = time.monotonic()
     missing = missing_packages([*declared(), *FOR_TESTS])
-    if missing:
+    if missing.asked:
         raise UsageError(complaint(missing))
+    if missing.beyond:
+        print(remark(missing), file=sys.stderr)
     from bench.durations import parse_duration_s
     from bench.errors import InputError
     from tests.reference import course

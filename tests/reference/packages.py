@@ -1,6 +1,7 @@
 """Which packages an environment lacks, or has too old: named all at once, before anything runs."""
 
 import tomllib
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -16,8 +17,22 @@ def declared(root=ROOT):
     ]
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What an environment lacks, sorted.
+
+    Attributes:
+        asked: of the requirements themselves: nothing can be run.
+        beyond: of what these need in turn. An environment that somebody else put together may work
+            without, so that is only said.
+    """
+
+    asked: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+
 def missing_packages(requirements, find=distribution):
-    """The requirements that are not met here, and what those that are met need in turn, sorted.
+    """Which requirements are not met here.
 
     Args:
         requirements: as pip takes them: "numpy>=1.26".
@@ -26,30 +41,39 @@ def missing_packages(requirements, find=distribution):
     try:
         from packaging.requirements import Requirement
     except ModuleNotFoundError:
-        return ["packaging"]  # it reads the others
-    missing = set()
+        return Missing(("packaging",), ())  # it reads the others
+    lacking = ({}, {})
     seen = set()
-    waiting = [Requirement(text) for text in requirements]
+    waiting = [(Requirement(text), 0) for text in requirements]
     while waiting:
-        wanted = waiting.pop()
+        wanted, depth = waiting.pop(0)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         try:
             found = find(wanted.name)
         except PackageNotFoundError:
-            missing.add(f"{wanted.name}{wanted.specifier}")
+            lacking[depth].setdefault(wanted.name.lower(), f"{wanted.name}{wanted.specifier}")
             continue
         if not wanted.specifier.contains(found.version, prereleases=True):
-            missing.add(f"{wanted.name}{wanted.specifier} (it has {found.version})")
+            text = f"{wanted.name}{wanted.specifier} (it has {found.version})"
+            lacking[depth].setdefault(wanted.name.lower(), text)
         if wanted.name.lower() not in seen:
             seen.add(wanted.name.lower())
-            waiting += [Requirement(text) for text in found.requires or ()]
-    return sorted(missing)
+            waiting += [(Requirement(text), 1) for text in found.requires or ()]
+    asked, beyond = lacking
+    others = [text for name, text in beyond.items() if name not in asked]
+    return Missing(tuple(sorted(asked.values())), tuple(sorted(others)))
 
 
 def complaint(missing):
     """One line that names them all."""
+    names = ", ".join((*missing.asked, *missing.beyond))
     return (
-        f"this environment must have {', '.join(missing)}, and what these need in turn, "
-        "but has not: install them, or leave PYTHON out and let make set up .venv"
+        f"this environment must have {names}, and what these need in turn, but has not: "
+        "install them, or leave PYTHON out and let make set up .venv"
     )
+
+
+def remark(missing):
+    """One line about what may do no harm."""
+    return f"note: packages here say that they need {', '.join(missing.beyond)}; going on without"

@@ -57,7 +57,7 @@ def planned(context, profile):
             "batcher": knobs,
             "replay": {
                 "trace": trace,
-                "rate": load * profile.peak_rps,
+                "rate": round(load * profile.peak_rps, 1),
                 "duration": window_s,
                 "seed": 7,
             },

@@ -78,12 +78,16 @@ class MissingPartError(Exception):
 def command_of(settings, *more):
     """The command line that does the same: tables of settings -> `dynbatch bench ...`."""
     options = [
-        f"--{key.replace('_', '-')}={value}"
+        f"--{key.replace('_', '-')}={_typed(value)}"
         for table in settings.values()
         for key, value in table.items()
-        if value is not None and (key, value) != ("engine", "eager")
+        if value not in (None, [], ()) and (key, value) != ("engine", "eager")
     ]
     return shlex.join(["dynbatch", "bench", *options, *more])
+
+
+def _typed(value):
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _end_with_parent():

@@ -91,10 +91,10 @@ def _short_capacity(folder):
     best = content.get("recommended", {}).get("rate_rps")
     if not best:
         return []
-    rows = [[f"load with {SLO} on bursty, recommended setting", fmt.rate(best)]]
+    rows = [[f"load with {SLO} on bursty, recommended setting", _met_at(content["recommended"])]]
     for name, arm in content.items():
         if name != "recommended" and arm["rate_rps"]:
-            text = f"{fmt.rate(arm['rate_rps'])}; recommended x {best / arm['rate_rps']:.2f}"
+            text = f"{_met_at(arm)}; recommended x {best / arm['rate_rps']:.2f}"
             rows.append([f"the same, {name}", text])
     return rows
 
@@ -153,8 +153,10 @@ def _saturation(folder):
     text = _table(
         f"## Through the batcher against a bare loop: {content['model']} {content['dtype']}, "
         f"{content['engine']}",
-        ["batch", "bare loop", "batcher", "two in flight", "device alone", "device busy", "CPU a request, bare",
-         "batcher"],
+        [
+            "batch", "bare loop", "batcher", "two in flight", "device alone", "device busy",
+            "CPU a request, bare", "batcher",
+        ],
         rows,
     )  # fmt: skip
     copy = content.get("copy")
@@ -237,7 +239,7 @@ def _capacity(folder):
                 arm["engine"],
                 f"{knobs['policy']} {knobs['max_batch_size']} / {knobs['batch_timeout_ms']:g} ms"
                 + (f", in flight {knobs['in_flight']}" if knobs["in_flight"] > 1 else ""),
-                "none" if rate is None else fmt.rate(rate),
+                _met_at(arm),
                 "none" if arm["missed_at_rps"] is None else fmt.rate(arm["missed_at_rps"]),
                 "" if met is None else _duration(met["p99_s"]),
                 "" if not (rate and best) else f"x {best / rate:.2f}",
@@ -340,6 +342,14 @@ def _table(title, header, rows, commands=()):
     for command in commands:
         lines += ["", f"`{command}`"]
     return "\n".join(lines)
+
+
+def _met_at(arm):
+    """The highest load that met the SLO; a lower bound where none was found that misses it."""
+    if arm["rate_rps"] is None:
+        return "none"
+    rate = fmt.rate(arm["rate_rps"])
+    return rate if arm["missed_at_rps"] is not None else f"at least {rate}"
 
 
 def _percent(share):

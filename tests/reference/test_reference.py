@@ -274,9 +274,12 @@ class TestThePlan:
     def test_gives_commands_that_can_be_typed(self):
         tables = {
             "model": {"model": "resnet50", "engine": "eager"},
-            "batcher": {"max_batch_size": 8, "slo_ms": None},
+            "batcher": {"max_batch_size": 8, "slo_ms": None, "preferred_batch_sizes": []},
+            "replay": {"trace": "bursty.json"},
         }
-        assert command_of(tables) == "dynbatch bench --model=resnet50 --max-batch-size=8"
+        assert command_of(tables) == (
+            "dynbatch bench --model=resnet50 --max-batch-size=8 --trace=bursty.json"
+        )
 
 
 class TestPackages:
@@ -293,25 +296,26 @@ class TestPackages:
     def test_that_lack_are_named_all_at_once(self):
         find = self.installed(numpy=["2.1"])
         missing = packages.missing_packages(["numpy>=1.26", "optuna>=5", "torch>=2.6"], find)
-        assert missing == ["optuna>=5", "torch>=2.6"]
+        assert missing.asked == ("optuna>=5", "torch>=2.6")
         line = packages.complaint(missing)
         assert "optuna>=5, torch>=2.6" in line
         assert "\n" not in line
 
     def test_that_are_too_old_are_named_with_what_there_is(self):
         find = self.installed(optuna=["4.1"])
-        assert packages.missing_packages(["optuna>=5"], find) == ["optuna>=5 (it has 4.1)"]
+        missing = packages.missing_packages(["optuna>=5"], find)
+        assert missing.asked == ("optuna>=5 (it has 4.1)",)
 
-    def test_that_others_need_are_asked_for_too_but_no_extras(self):
-        find = self.installed(
-            optuna=["5.0", "alembic>=1.5", "redis; extra == 'storage'"], alembic=["1.9", "optuna"]
-        )
-        assert packages.missing_packages(["optuna>=5"], find) == []
-        find = self.installed(optuna=["5.0", "alembic>=1.5"])
-        assert packages.missing_packages(["optuna>=5"], find) == ["alembic>=1.5"]
+    def test_that_others_need_are_only_remarked_on_and_extras_not_at_all(self):
+        needs = ["5.0", "alembic>=1.5", "redis; extra == 'storage'"]
+        find = self.installed(optuna=needs, alembic=["1.9", "optuna"])
+        assert packages.missing_packages(["optuna>=5"], find) == packages.Missing((), ())
+        missing = packages.missing_packages(["optuna>=5"], self.installed(optuna=needs))
+        assert missing == packages.Missing((), ("alembic>=1.5",))
+        assert "alembic>=1.5" in packages.remark(missing)
 
     def test_are_all_here_where_the_suite_runs(self):
-        assert packages.missing_packages([*packages.declared(), *packages.FOR_TESTS]) == []
+        assert not packages.missing_packages([*packages.declared(), *packages.FOR_TESTS]).asked
 
 
 class TestTheBisection:
@@ -412,14 +416,14 @@ def profiled(engine, peak_rps, alone_rps):
     }
 
 
-def arm(rate_rps, engine="cudagraph"):
+def arm(rate_rps, engine="cudagraph", *, missed=True):
     trial = {"rate_rps": rate_rps, "p99_s": 0.045, "met": True}
     knobs = {"policy": "timeout", "max_batch_size": 64, "batch_timeout_ms": 0.0, "in_flight": 2}
     return {
         "engine": engine,
         "batcher": knobs,
         "rate_rps": rate_rps,
-        "missed_at_rps": None,
+        "missed_at_rps": 1.04 * rate_rps if missed else None,
         "trials": [trial],
     }
 
@@ -470,6 +474,18 @@ class TestTheSummary:
         assert "`dynbatch profile --engine cudagraph`" in text
         assert "not measured" in text  # the cold start that is not known
         assert "- bench: not run" in text
+
+    def test_says_where_a_capacity_is_only_a_lower_bound(self, folder):
+        folder.write(
+            "capacity",
+            {
+                "recommended": arm(5000.0, missed=False),
+                "no batching": {**arm(1.0), "rate_rps": None},
+            },
+        )
+        text = summary.write(folder)
+        assert "recommended setting | at least 5,000 req/s |" in text
+        assert "| no batching | cudagraph | timeout 64 / 0 ms, in flight 2 | none |" in text
 
     def test_names_parts_that_failed_or_were_cut_with_their_reason(self, folder):
         folder.note(STEPS[1], FAILED, took_s=3.0, reason="exit code 1: out of memory")
@@ -564,7 +580,8 @@ class TestTheCommand:
         assert err.count("\n") == 1
 
     def test_names_missing_packages_in_one_line_before_anything_else(self, command, monkeypatch):
-        monkeypatch.setattr("tests.reference.cli.missing_packages", lambda _: ["optuna>=5", "x"])
+        lacking = packages.Missing(("optuna>=5", "x"), ())
+        monkeypatch.setattr("tests.reference.cli.missing_packages", lambda _: lacking)
         code, out, err = command("--device", "cpu")
         assert (code, out) == (2, "")
         assert "optuna>=5, x" in err

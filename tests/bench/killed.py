@@ -65,8 +65,8 @@ class Hooks:
 
         def simulated(simulator, settings):
             stage = "search" if simulator.first == 0 else "closely"
-            if simulator.traffic.rate_rps != ASKED.settings.replay.rate:
-                stage = "other loads"
+            if simulator.first and simulator.count == QUICK.fewest:
+                stage = "other traffic"  # of the recommended setting, on fewer draws
             return self.around(
                 stage, [settings.model_dump_json()], lambda: evidence(simulator, settings)
             )

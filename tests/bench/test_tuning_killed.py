@@ -35,9 +35,9 @@ def test_kill_minus_nine_in_any_stage_repeats_nothing_and_loses_nothing(tmp_path
     assert json.loads(ended.stdout) == [-signal.SIGKILL] * len(kill_at) + [0]
     done = [json.loads(line) for line in (tmp_path / DONE).read_text().splitlines()]
     told = json.loads((tmp_path / TOLD).read_text())
-    # The batches of a profile that was never whole are measured again; so are, after each kill, the
-    # two simulations at other loads. What is kept as it is finished is finished once.
-    kept = [json.dumps(one) for one in done if one[0] not in {"profile", "other loads"}]
+    # The batches of a profile that was never whole are measured again, and what the setting found
+    # does at other loads is simulated after each kill. All else is kept as it is finished.
+    kept = [json.dumps(one) for one in done if one[0] not in {"profile", "other traffic"}]
     assert [one for one, times in Counter(kept).items() if times > 1] == []
     stages = Counter(json.loads(one)[0] for one in kept)
     assert stages["search"] == told["goals"]["fastest"]["trials"] == ASKED.trials

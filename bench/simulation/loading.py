@@ -120,7 +120,8 @@ def _wanted(settings: Settings, clock: Clock, found: Subject, *, model_named: bo
         here = asked.model_copy(update={"engine": "eager", "captured_batch_sizes": ()})
         model, _ = load_subject(here, clock)
         found = replace(found, model=model.name)
-    if "engine" in asked.model_fields_set:
+    # A model that uses no torch has no engine, and an eager one is what it is asked for by default.
+    if "engine" in asked.model_fields_set and (asked.engine, found.engine) != ("eager", "python"):
         found = replace(found, engine=asked.engine)
     if asked.captured_batch_sizes:
         found = replace(found, captured_batch_sizes=asked.captured_batch_sizes)

@@ -120,6 +120,20 @@ def _within(candidate: Candidate, best: Candidate, sign: float, log_tie: float) 
     return len(pairs) < 2 or effect_of(pairs).high <= log_tie
 
 
+def surely_better(candidate: Candidate, other: Candidate, *, maximise: bool) -> bool:
+    """Whether it is better by more than the draws differ: the 95 % interval of the paired effect.
+
+    Where the objective has no value for each draw, its value decides.
+    """
+    sign = -1.0 if maximise else 1.0
+    if len(candidate.per_draw) != len(other.per_draw) or len(other.per_draw) < 2:
+        return sign * candidate.score.value < sign * other.score.value
+    pairs = list(zip(candidate.per_draw, other.per_draw, strict=True))
+    if not all(isfinite(value) and value > 0.0 for pair in pairs for value in pair):
+        return sign * candidate.score.value < sign * other.score.value
+    return effect_of([sign * log(mine / its) for mine, its in pairs]).high < 0.0
+
+
 def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> list[BatcherSettings]:
     """Trials in the order in which they deserve a closer look.
 

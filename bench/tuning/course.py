@@ -28,6 +28,7 @@ from bench.tuning.finalists import raced
 from bench.tuning.objectives import Energy
 from bench.tuning.ondevice import OnDevice
 from bench.tuning.question import Question
+from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Request, read_request
 from bench.tuning.sharing import team_on
 from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
@@ -108,13 +109,11 @@ def carry_out(
         WorkloadError, ConfigError: the trace or the model cannot.
         RunFailedError: the model raised.
     """
-    from bench.tuning.record import open_to_others  # which knows the Request of this module
-
     question = request.question()
     with sole_user(folder):
         hidden = None if request.storage is None else without_password(request.storage)
         kept = request.model_copy(update={"storage": hidden})
-        write_text(folder / REQUEST, kept.model_dump_json(indent=1) + "\n")
+        write_text(folder / REQUEST, kept.model_dump_json(indent=1, exclude_unset=True) + "\n")
         storage = open_storage(folder, request.storage)
         if isinstance(question.asked, Energy):
             require_energy_counter(request.settings.model)

@@ -20,7 +20,7 @@ from rich.console import Console
 from bench.config import ModelSettings, Settings
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
-from bench.tuning.course import Request
+from bench.tuning.request import Request
 from bench.tuning.sharing import Pulse, storage_failures_told, this_worker
 from bench.tuning.simulated import Effort, SimulatedSearch
 from bench.tuning.studies import OWNER, let_go, without_password
@@ -138,7 +138,7 @@ def announced(storage: "optuna.storages.BaseStorage", name: str, record: Record)
         )
     study.set_user_attr(_BEGUN_BY, this_worker())
     study.set_user_attr(_STAGE, SEARCHING)
-    study.set_user_attr(OWNER, record.model_dump(mode="json"))
+    study.set_user_attr(OWNER, record.model_dump(mode="json", exclude_unset=True))
     stage = STOPPED
     try:
         with Pulse(lambda worker: study.set_user_attr(_BEGUN_BY, worker)):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.config import BatcherSettings
-from bench.tuning.choosing import TIE, Candidate
+from bench.tuning.choosing import TIE, Candidate, surely_better
 from bench.tuning.course import Result
 from bench.tuning.finalists import raced, references_beaten
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
@@ -57,7 +57,9 @@ def keeps(result: Result) -> str | None:
     if ratio is None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
-    return name if better < 1.0 + TIE else None
+    answer, other = result.findings.asked.answer, result.findings.references[name]
+    sure = answer is not None and surely_better(answer, other, maximise=maximised(result))
+    return name if better < 1.0 + TIE or not sure else None
 
 
 def _lost(raced: Mapping[str, Any] | None) -> bool:

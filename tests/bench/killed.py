@@ -19,7 +19,7 @@ from batching import VirtualClock
 from batching.models import AffineModel
 from bench.config import ModelSettings, ReplaySettings, Settings
 from bench.simulation import loading
-from bench.tuning import course, telling
+from bench.tuning import telling
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.evaluation import Simulator
 from tests.bench.test_tuning_course import StandIn
@@ -77,7 +77,6 @@ class Hooks:
         Simulator.evidence = simulated
         AffineModel.run = profiled
         loading.exact_source = lambda _: None  # measured, as a real model is
-        course.LiveArms = lambda *_: Device(self)
 
 
 class Device(StandIn):
@@ -87,7 +86,7 @@ class Device(StandIn):
         super().__init__()
         self._hooks = hooks
 
-    def __call__(self, arm, arrivals, folder):
+    def __call__(self, arm, arrivals, folder, ender=None):
         stage = folder.parts[-3]
         what = ["/".join(folder.parts[-2:]), arrivals.trace.fingerprint()]
         return self._hooks.around(
@@ -97,9 +96,17 @@ class Device(StandIn):
 
 def tune(folder, kill_at=""):
     """One process: from the beginning, or on from where the last one was killed."""
-    Hooks(folder, kill_at).install()
+    hooks = Hooks(folder, kill_at)
+    hooks.install()
     asked = read_request(folder) if (folder / "request.json").exists() else ASKED
-    result = carry_out(asked, folder, VirtualClock(), Console(quiet=True), effort=QUICK)
+    result = carry_out(
+        asked,
+        folder,
+        VirtualClock(),
+        Console(quiet=True),
+        effort=QUICK,
+        make_runner=lambda _: Device(hooks),
+    )
     told = telling.as_json(result)
     (folder / TOLD).write_text(json.dumps(told))
 

@@ -8,9 +8,10 @@ import pytest
 
 from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
 from bench.tuning.choosing import simplicity
-from bench.tuning.device import MOST_RACE_DRAWS, Gain
+from bench.tuning.device import MOST_RACE_DRAWS
 from bench.tuning.racing import Measured, Race
 from bench.tuning.telling import keeps, sentence
+from bench.tuning.verified import Gain
 from tests.bench.test_tuning_course import ARMS as RACED
 from tests.bench.test_tuning_course import StandIn, tuned, verification
 

@@ -41,6 +41,8 @@ _STATIONARY = frozenset(
 _SHORTEST_S = 5.0
 # The goals that were not asked for get a half of the trials.
 _OTHERS = 2
+# Of a study that time has ended: how many trials it was to have had.
+_CUT_OFF = "cut_off"
 _FINALISTS = 12
 _MOST_FINALISTS = 48
 _NEAR = 1.03
@@ -224,17 +226,33 @@ class SimulatedSearch:
             simulator.begin_at(question.references(self.source)["plain"], objective.limit)
         # What was asked for may take most of the time, and the others leave some for a closer look.
         reserve = 0.5 if asked else 0.3
-        while (proposal := tuner.ask()) is not None:
-            if self.left() < reserve and len(tuner.finished) >= len(held):
+        while not tuner.over:
+            if len(tuner.finished) >= len(held) and self._out_of_time(study, reserve, trials):
+                count = len(tuner.finished)
                 self._remarks.append(
-                    f"the search for {name} ended after {len(tuner.finished)} trials, by its time"
+                    f"the search for {name} ended after {count} trials, out of time"
                 )
+                break
+            proposal = tuner.ask()
+            if proposal is None:
                 break
             evidence = simulator.evidence(space.settings(proposal.knobs))
             score = objective.score(evidence)
             tuner.tell(proposal, score, facts_of(evidence, question.limit))
             self.watch(name, len(tuner.finished), trials, tuner.best)
         return self._judge(name, objective, space, tuner.finished, first)
+
+    def _out_of_time(self, study: "optuna.Study", reserve: float, trials: int) -> bool:
+        """Whether the search ends here; once it has, it does when resumed, unless for more trials.
+
+        What it leads to has been raced, perhaps, and would change if it went on.
+        """
+        if study.user_attrs.get(_CUT_OFF) == trials:
+            return True
+        if self.left() >= reserve:
+            return False
+        study.set_user_attr(_CUT_OFF, trials)
+        return True
 
     def _judge(
         self,

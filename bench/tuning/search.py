@@ -220,9 +220,8 @@ class Tuner:
         best, done = self.best, len(self._finished)
         if not self._polish or best is None or done < self._random or done % 2:
             return
-        left = (
-            knobs for knobs in neighbours(self._space, best.knobs) if _key(knobs) not in self._known
-        )
+        tried = {*self._known, *self._open}
+        left = (knobs for knobs in neighbours(self._space, best.knobs) if _key(knobs) not in tried)
         if (knobs := next(left, None)) is not None:
             self._study.enqueue_trial(knobs, skip_if_exists=True)
 

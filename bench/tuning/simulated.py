@@ -45,6 +45,8 @@ _STATIONARY = frozenset(
 _SHORTEST_S = 5.0
 # The goals that were not asked for get a half of the trials.
 _OTHERS = 2
+# Of a study that time has ended: how many trials it was to have had.
+_CUT_OFF = "cut_off"
 _FINALISTS = 8
 # Neighbours of the best of those, looked at as closely.
 _AROUND = 8
@@ -226,7 +228,14 @@ class SimulatedSearch:
             study.set_user_attr(FIRST, held)
         # What was asked for may take most of the time, and the others leave some for a closer look.
         reserve = 0.5 if asked else 0.3
-        self.search(name, objective, space, tuner, reserve=reserve, fewest=len(held))
+
+        def is_late() -> bool:
+            enough = len(tuner.finished) >= len(held) and not tuner.over
+            return enough and self._out_of_time(study, reserve, tuner.most)
+
+        if not self.search(name, objective, space, tuner, is_late=is_late):
+            count = len(tuner.finished)
+            self._remarks.append(f"the search for {name} ended after {count} trials, out of time")
         return self._judge(name, objective, space, tuner.finished, first)
 
     def study_name(self, goal: str) -> str:
@@ -268,9 +277,8 @@ class SimulatedSearch:
         space: Space,
         tuner: Tuner,
         *,
-        reserve: float = 0.0,
-        fewest: int = 0,
-    ) -> None:
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Simulate what the tuner proposes until the search for a goal is over.
 
         Args:
@@ -278,8 +286,10 @@ class SimulatedSearch:
             objective: of the goal.
             space: of the goal.
             tuner: proposes for it.
-            reserve: the share of the time that it leaves to what comes after.
-            fewest: trials that it makes in any case.
+            is_late: whether to end it before it is over.
+
+        Returns:
+            Whether it is over, and did not end because it was late.
         """
         question = self.question
         simulator = self._searching(objective)
@@ -293,13 +303,19 @@ class SimulatedSearch:
         def watch() -> None:
             self.watch(name, len(tuner.finished), tuner.most, tuner.best)
 
-        def is_late() -> bool:
-            return self.left() < reserve and len(tuner.finished) >= fewest
+        return work(tuner, evaluate, watch=watch, is_late=is_late)
 
-        if not work(tuner, evaluate, watch=watch, is_late=is_late):
-            self._remarks.append(
-                f"the search for {name} ended after {len(tuner.finished)} trials, by its time"
-            )
+    def _out_of_time(self, study: "optuna.Study", reserve: float, trials: int) -> bool:
+        """Whether the search ends here; once it has, it does when resumed, unless for more trials.
+
+        What it leads to has been raced, perhaps, and would change if it went on.
+        """
+        if study.user_attrs.get(_CUT_OFF) == trials:
+            return True
+        if self.left() >= reserve:
+            return False
+        study.set_user_attr(_CUT_OFF, trials)
+        return True
 
     def _judge(
         self,

@@ -33,16 +33,17 @@ from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 QUIET = Console(quiet=True)
 
 
-def searched(source=None, *, arrivals=None, **asked):
+def searched(source=None, *, arrivals=None, storage=None, left=lambda: 1.0, **asked):
     source = source or roofline()
     question = Question(**{"trials": 40, "patience": 20, **asked})
     return SimulatedSearch(
         question,
         source,
         arrivals or traffic(source),
-        optuna.storages.InMemoryStorage(),
+        storage or optuna.storages.InMemoryStorage(),
         "test",
         effort=QUICK,
+        left=left,
     ).run()
 
 
@@ -322,3 +323,15 @@ def test_a_run_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
     device = StandIn()
     verification(tmp_path, device, other).run()
     assert {name for name, _ in device.runs} == {"current"}
+
+
+def test_a_search_that_time_has_ended_stays_so_when_resumed_unless_for_more_trials():
+    storage = optuna.storages.InMemoryStorage()
+    share = iter([1.0] * 8 + [0.4] * 100).__next__
+    first = searched(storage=storage, left=share)
+    assert len(first.asked.trials) < 20
+    assert "out of time" in first.remarks[0]
+    again = searched(storage=storage)
+    assert len(again.asked.trials) == len(first.asked.trials)
+    more = searched(storage=storage, trials=41)
+    assert len(more.asked.trials) > len(first.asked.trials)

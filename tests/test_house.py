@@ -35,7 +35,9 @@ def test_help_loads_nothing_heavy():
     assert not modules_after("import bench.cli") & set(HEAVY)
 
 
-@pytest.mark.parametrize("room", ["results.report", "results.summary", "workloads"])
+@pytest.mark.parametrize(
+    "room", ["results.report", "results.tuning.report", "results.summary", "workloads"]
+)
 def test_a_report_is_drawn_and_a_trace_made_without_torch(room):
     assert "torch" not in modules_after(f"import {room}")
 

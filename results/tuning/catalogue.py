@@ -121,7 +121,8 @@ SECTIONS = (
     Section(
         "surface",
         "What was tried",
-        "Dots are trials, yellow ones the best, crosses those that violate a constraint. The "
+        "Dots are trials, yellow ones the best, hollow ones those that were ended early, crosses "
+        "those that violate a constraint. The "
         "colour between trials is interpolated linearly, and only where three that violate nothing "
         "are near: it is no measurement. Where other knobs were searched too, dots alone.",
         _no_trials,

@@ -108,12 +108,19 @@ def _draw_map(axes: Axes, panel: Panel, norm: Normalize, *, maximise: bool) -> N
         knob_axis(axes, which, knob, list(at), log=knob in _LOGARITHMIC)
     axes.grid(visible=False)
     colors = _cmap(maximise=maximise)
-    good = np.array([t.feasible and t.value is not None for t in panel.trials])
-    known = [t.value if t.feasible and t.value is not None else np.nan for t in panel.trials]
+    cut = np.array([t.feasible and t.ended is not None for t in panel.trials])
+    good = np.array([t.feasible and t.value is not None for t in panel.trials]) & ~cut
+    known = [
+        t.value if ok and t.value is not None else np.nan
+        for t, ok in zip(panel.trials, good, strict=True)
+    ]
     values = np.array(known, dtype=np.float64)
     if not panel.others:
         _draw_between(axes, np.column_stack([x, y]), values, norm, colors)
-    bad = ~good
+    axes.plot(
+        x[cut], y[cut], "o", color=style.FAINT, markersize=4.0, markerfacecolor="white", zorder=3
+    )  # fmt: skip
+    bad = ~good & ~cut
     axes.plot(
         x[bad], y[bad], "x", color=style.FAINT, markersize=4.5, markeredgewidth=1.0, zorder=3,
         label="violates a constraint" if bad.any() else None,

@@ -85,14 +85,17 @@ def standing(record: TuningRecord) -> Standing:
 def settings_table(record: TuningRecord) -> Table:
     """Return every setting that has a name, as predicted and as measured."""
     verified = record.verified
-    capacity = "capacity" if record.slo is None else "capacity within the SLO"
-    head = ["", "setting", f"{record.statistic} latency", "device time a request", capacity]
+    named = named_settings(record)
+    head = ["", "setting", f"{record.statistic} latency", "device time a request"]
+    capacities = record.slo is None or any(n.judged.capacity_rps is not None for n in named)
+    if capacities:  # a search on the device works none out
+        head.append("capacity" if record.slo is None else "capacity within the SLO")
     if verified is not None and verified.measured:
         head += [f"{record.statistic} measured", "device time measured"]
     rows, bold = [], set()
-    named = named_settings(record)
     for number, one in enumerate(named):
-        row = [one.title, label_of(one.judged), *_predicted(record, one.judged)]
+        predicted = _predicted(record, one.judged)
+        row = [one.title, label_of(one.judged), *predicted[: 3 if capacities else 2]]
         if verified is not None and verified.measured:
             measured = _measured_of(verified, one.judged.settings)
             row += [_interval(measured.get(record.latency)), _interval(measured.get(_DEVICE))]

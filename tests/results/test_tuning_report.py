@@ -131,6 +131,16 @@ def test_an_interval_names_its_units_where_they_differ(low, high, said, tmp_path
     assert rows[0][-2] == said
 
 
+def test_a_search_that_works_out_no_capacity_has_no_column_for_it(tmp_path):
+    document = tunings.on_the_device()
+    for judged in (*(goal["best"] for goal in document["goals"].values()),
+                   *document["references"].values()):  # fmt: skip
+        judged["capacity_rps"] = None
+    table = settings_table(written(tmp_path, document).record)
+    assert not any("capacity" in head for head in table.head)
+    assert {len(row) for row in table.rows} == {len(table.head)}
+
+
 def test_policies_have_panels_of_their_own_knobs(tmp_path):
     panels = panels_of(written(tmp_path, tunings.policies()).record)
     assert [(p.policy, p.across, p.up) for p in panels] == [

@@ -94,7 +94,7 @@ def _short_capacity(folder):
     rows = [[f"load with {SLO} on bursty, recommended setting", _met_at(content["recommended"])]]
     for name, arm in content.items():
         if name != "recommended" and arm["rate_rps"]:
-            text = f"{_met_at(arm)}; recommended x {best / arm['rate_rps']:.2f}"
+            text = f"{_met_at(arm)}; recommended {_ratio(content['recommended'], arm)}"
             rows.append([f"the same, {name}", text])
     return rows
 
@@ -242,7 +242,7 @@ def _capacity(folder):
                 _met_at(arm),
                 "none" if arm["missed_at_rps"] is None else fmt.rate(arm["missed_at_rps"]),
                 "" if met is None else _duration(met["p99_s"]),
-                "" if not (rate and best) else f"x {best / rate:.2f}",
+                "" if not (rate and best) else _ratio(content["recommended"], arm),
             ]
         )
     return _table(
@@ -350,6 +350,13 @@ def _met_at(arm):
         return "none"
     rate = fmt.rate(arm["rate_rps"])
     return rate if arm["missed_at_rps"] is not None else f"at least {rate}"
+
+
+def _ratio(best, other):
+    """How many times the load of the other; a bound where one of the two is only known as such."""
+    open_ended = (best["missed_at_rps"] is None, other["missed_at_rps"] is None)
+    how = {(True, False): "at least ", (False, True): "at most ", (True, True): "about "}
+    return f"{how.get(open_ended, '')}x {best['rate_rps'] / other['rate_rps']:.2f}"
 
 
 def _percent(share):

@@ -476,14 +476,14 @@ class TestTheSummary:
         assert "- bench: not run" in text
 
     def test_says_where_a_capacity_is_only_a_lower_bound(self, folder):
-        folder.write(
-            "capacity",
-            {
-                "recommended": arm(5000.0, missed=False),
-                "no batching": {**arm(1.0), "rate_rps": None},
-            },
-        )
+        arms = {
+            "recommended": arm(5000.0, missed=False),
+            "window 32/10 ms": arm(2500.0),
+            "no batching": {**arm(1.0), "rate_rps": None},
+        }
+        folder.write("capacity", arms)
         text = summary.write(folder)
+        assert "2,500 req/s; recommended at least x 2.00" in text
         assert "recommended setting | at least 5,000 req/s |" in text
         assert "| no batching | cudagraph | timeout 64 / 0 ms, in flight 2 | none |" in text
 

@@ -123,7 +123,11 @@ class Traffic:
             return replace(self, rate_rps=self.rate_rps * share)
         trace = self.spec.trace.scaled(1.0 / share)
         spec = replace(self.spec, trace=trace)
-        return replace(self, spec=spec, rate_rps=self.rate_rps * share)
+        # As many requests as before: at a higher load a recording is over sooner.
+        length_s = self.replay.duration
+        shorter = {"duration": None if length_s is None else length_s / share}
+        replay = self.replay.model_copy(update=shorter)
+        return replace(self, spec=spec, replay=replay, rate_rps=self.rate_rps * share)
 
     def describe(self) -> dict[str, Any]:
         """What identifies it, as JSON-able values."""

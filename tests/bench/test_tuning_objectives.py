@@ -1,13 +1,15 @@
 """What a setting is judged by: the value, and the constraints that are kept apart from it."""
 
+import json
 from math import inf, log
 
 import numpy as np
 import pytest
 
-from bench.config import BatcherSettings
+from bench.config import BatcherSettings, ReplaySettings
 from bench.errors import InputError
 from bench.simulation.outcome import Outcome
+from bench.tuning.evaluation import Traffic
 from bench.tuning.objectives import (
     CapacityWithin,
     DeviceTime,
@@ -152,3 +154,12 @@ def test_where_the_search_for_a_capacity_begins_makes_no_difference_to_the_best(
         limit
     )
     assert ratio == pytest.approx(1.0, abs=0.011)  # one rung
+
+
+def test_a_recording_as_long_as_its_draws_can_be_raced_at_a_higher_load(tmp_path):
+    path = tmp_path / "recorded.json"
+    path.write_text(json.dumps({"arrival_s": [0.01 * i for i in range(1001)]}))
+    recorded = Traffic.of(ReplaySettings(trace=str(path), duration=8.0), lambda: 1.0)
+    faster = recorded.at(1.6)
+    assert faster.rate_rps == pytest.approx(1.6 * recorded.rate_rps)
+    assert faster.draws(0, 1)[0].requests == recorded.draws(0, 1)[0].requests

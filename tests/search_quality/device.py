@@ -131,7 +131,7 @@ def raced(question, source, traffic, goal):
         if Setup(settings, source).limit_rps() > offered_rps
     }
     budget_s = BUDGET_S - PROFILE_S
-    asked_s = traffic.draws(0, 1)[0].window_s
+    asked_s = at.draws(0, 1)[0].window_s
     window_s = min(asked_s, affordable_window_s(budget_s, len(arms)))
     device = Device(objective, limit, source, at, window_s)
     first = 2 * Effort().most

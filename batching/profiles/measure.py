@@ -7,6 +7,7 @@ from math import inf, isfinite
 import numpy as np
 
 from batching.clock import Clock
+from batching.devices import reserve_batcher_core
 from batching.errors import ConfigError
 from batching.execution import make_executor
 from batching.models.contract import Model, Placement
@@ -115,6 +116,9 @@ def measure_profile(
         raise ConfigError(f"seed must be >= 0, but got {seed}")
     if not (isfinite(budget_s) and budget_s > 0.0):
         raise ConfigError(f"budget_s must be > 0, but got {budget_s:g}")
+    if model.uses_torch and not placement.is_cuda:
+        # As in a run; and in this thread, which notes down how many threads torch had.
+        reserve_batcher_core()
     making, ordering = np.random.default_rng(seed).spawn(2)
     payloads = Payloads(model, lengths, making)
     executor = make_executor(model, placement.for_batches(max_batch_size), clock)

@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.console import Console
 
 from batching import Clock, Placement
-from batching.devices import reserve_batcher_core
 from batching.probe import PROBE_SIZES
 from batching.profiles import (
     ServiceProfile,
@@ -97,8 +96,6 @@ def load_source(
     exact = exact_source(model)
     if exact is not None:
         return Loaded(exact, model.name, "synthetic")
-    if placement.device == "cpu":
-        reserve_batcher_core()  # as a run does, whose times these are to be
     measured = measure_quietly(
         model,
         placement,

@@ -236,7 +236,7 @@ class SimulatedSearch:
         if not self.search(name, objective, space, tuner, is_late=is_late):
             count = len(tuner.finished)
             self._remarks.append(f"the search for {name} ended after {count} trials, out of time")
-        return self._judge(name, objective, space, tuner.finished, first)
+        return self._judge(name, objective, space, tuner.finished, first, asked=asked)
 
     def study_name(self, goal: str) -> str:
         """The name of the study for a goal."""
@@ -324,6 +324,8 @@ class SimulatedSearch:
         space: Space,
         trials: Sequence[Finished],
         others: Sequence[BatcherSettings],
+        *,
+        asked: bool,
     ) -> Goal:
         """Look closely at the best trials until one that violates nothing is among them."""
         closely = self._closely(objective)
@@ -336,6 +338,14 @@ class SimulatedSearch:
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
+        # What is there already, and the plain setting, may be as good, and simpler. They are looked
+        # at in any case, for what was asked.
+        known = {candidate.settings.model_dump_json() for candidate in candidates}
+        candidates += [
+            self._candidate(closely, objective, settings, kept)
+            for settings in others
+            if asked and settings.model_dump_json() not in known and space.knobs_of(settings)
+        ]
         candidates = look_around(
             candidates,
             space,

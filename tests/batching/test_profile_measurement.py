@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from batching import BatchExecutionError, ConfigError, Placement, RealClock, VirtualClock
+from batching.devices import usable_cores
 from batching.models import AffineModel, RooflineModel, SyntheticModel
 from batching.models.torch_model import TokenModel
 from batching.profiles import ServiceProfile, measure_profile
@@ -277,6 +278,11 @@ class TestSequences:
         return measure_profile(
             model, Placement(), RealClock(), budget_s=0.3, max_batch_size=4, **options
         )
+
+    def test_torch_had_one_core_less_and_the_profile_says_so(self):
+        torch.set_num_threads(usable_cores() + 1)
+        profile = self.profile(self.model())
+        assert profile.subject.torch_threads == max(1, usable_cores() - 1)
 
     def test_lengths_are_measured_by_themselves_besides_the_models_own(self):
         profile = self.profile(self.model(), lengths=(16, 4))

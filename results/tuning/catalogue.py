@@ -135,8 +135,8 @@ SECTIONS = (
         "What waiting buys",
         "Further down is faster, further left leaves the device more time for others. The line "
         "joins the trials that none beats in both: a setting above it gives something away for "
-        "nothing. Grey: other trials. The named settings were judged on more draws than the trials, "
-        "so they may lie beside the line.",
+        "nothing. Grey: other trials. The named settings were judged on more draws than those, so "
+        "they may lie beside the line.",
         _no_front,
         lambda _: 4.4,
         draw_front,

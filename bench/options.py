@@ -24,8 +24,8 @@ def _sizes(text: str) -> Sizes:
         ) from None
 
 
-_LOAD, _MODEL, _BATCHER, _OUTPUT = "Load", "Model", "Batcher", "Output"
-_MEASUREMENT = "Measurement"
+LOAD, _MODEL, _BATCHER, OUTPUT = "Load", "Model", "Batcher", "Output"
+MEASUREMENT = "Measurement"
 _VERDICT = "Verdict"
 
 Trace = Annotated[
@@ -33,16 +33,16 @@ Trace = Annotated[
     typer.Option(
         help="Trace file, or a built-in: bursty.json (default), poisson.json, steady.json, "
         "diurnal.json, flash-crowd.json.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
-Rate = Annotated[float | None, typer.Option(help="Mean load, req/s.", rich_help_panel=_LOAD)]
+Rate = Annotated[float | None, typer.Option(help="Mean load, req/s.", rich_help_panel=LOAD)]
 Utilization = Annotated[
     float | None,
     typer.Option(
         help="Mean load as a share of the fastest the model can go here, probed first; "
         "the built-in traces default to 0.7.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 Utilizations = Annotated[
@@ -51,23 +51,23 @@ Utilizations = Annotated[
         "--utilization",
         metavar="U[,U...]",
         help="Mean load as a share of what the profile can serve; several are tried in turn.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 TimeScale = Annotated[
     float | None,
-    typer.Option(help="Multiply all times: 2 plays half as fast.", rich_help_panel=_LOAD),
+    typer.Option(help="Multiply all times: 2 plays half as fast.", rich_help_panel=LOAD),
 ]
 Duration = Annotated[
     float | None,
-    typer.Option(help="Length of the measured window, s.", rich_help_panel=_LOAD),
+    typer.Option(help="Length of the measured window, s.", rich_help_panel=LOAD),
 ]
 Loop = Annotated[
     bool | None,
     typer.Option(
         "--loop/--no-loop",
         help="Play a recording that is shorter than the run again from its start.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 RateBy = Annotated[
@@ -75,44 +75,44 @@ RateBy = Annotated[
     typer.Option(
         help="How a recording gets its rate: time (stretch it; default), thin (leave requests "
         "out), superpose (lay copies over each other), or auto (thin or superpose).",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(help="Seed of what is drawn at random.", rich_help_panel=_LOAD),
+    typer.Option(help="Seed of what is drawn at random.", rich_help_panel=LOAD),
 ]
 MatchLoad = Annotated[
     bool | None,
     typer.Option(
         help="Stretch the draw a little, so that the window holds exactly rate x duration "
         "requests; for traces that describe a process.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 TraceFormat = Annotated[
     str | None,
     typer.Option(
         help="Format of the trace file, where its content does not say: see docs/traces.md.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 TimeColumn = Annotated[
     str | None,
     typer.Option(
         help="Column or field with the arrival times, in CSV, Parquet and JSON lines.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 TimeUnit = Annotated[
     str | None,
-    typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=_LOAD),
+    typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=LOAD),
 ]
 SkipBad = Annotated[
     int | None,
     typer.Option(
         help="Leave out at most this many bad lines of the trace file; default 0.",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 Client = Annotated[
@@ -120,7 +120,7 @@ Client = Annotated[
     typer.Option(
         help="Who sends: one pacing thread ('thread', default), or a task for each request "
         "on an event loop ('loop').",
-        rich_help_panel=_LOAD,
+        rich_help_panel=LOAD,
     ),
 ]
 Model = Annotated[
@@ -286,12 +286,12 @@ Config = Annotated[
     typer.Option(
         help="TOML file with the tables \\[model], \\[batcher], \\[replay] and \\[slo]; "
         "options given on the command line win.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=_OUTPUT),
+    typer.Option(help="The run's folder; default runs/<id>.", rich_help_panel=OUTPUT),
 ]
 TraceFile = Annotated[
     str, typer.Argument(help="Trace file or built-in.", metavar="TRACE", show_default=False)
@@ -300,7 +300,7 @@ PictureFolder = Annotated[
     Path | None,
     typer.Option(
         help="Folder for arrivals.png and trace.html; default traces/<name>.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 FittedFile = Annotated[
@@ -308,7 +308,7 @@ FittedFile = Annotated[
     typer.Option(
         help="The described trace to write, and a picture of that name ending in .png; "
         "default traces/<name>/fitted.json.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 StatisticsAsJson = Annotated[
@@ -316,7 +316,7 @@ StatisticsAsJson = Annotated[
     typer.Option(
         "--json",
         help="Print the numbers as one JSON object on stdout, everything else on stderr.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 RecordingFile = Annotated[
@@ -324,23 +324,23 @@ RecordingFile = Annotated[
     typer.Argument(help="Trace file that lists its arrivals.", metavar="TRACE", show_default=False),
 ]
 TraceOut = Annotated[
-    Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=_OUTPUT)
+    Path, typer.Option("--out", help="The trace file to write.", rich_help_panel=OUTPUT)
 ]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
         help="Print the result as one JSON object on stdout, everything else on stderr.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=_OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=OUTPUT)]
 Strict = Annotated[
     bool,
     typer.Option(
         "--strict",
         help="Exit with code 3 if the run is not valid, or leaves an SLO undecided.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 
@@ -375,7 +375,7 @@ Predict = Annotated[
     typer.Option(
         "--predict",
         help="Simulate the same arrivals first, and say how far off that was.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Sweep = Annotated[
@@ -385,119 +385,5 @@ Sweep = Annotated[
         help="Try every combination: max_batch_size=1,2,4,8:batch_timeout_ms=0:20:1 "
         "(lists, or first:last:step); repeatable.",
         rich_help_panel=_BATCHER,
-    ),
-]
-
-# Of `capacity`.
-Objective = Annotated[
-    str,
-    typer.Option(
-        "--slo",
-        metavar="OBJECTIVE",
-        help="What the load must meet, on a percentile or the mean of latency: 'p99<=50ms'.",
-        rich_help_panel=_LOAD,
-    ),
-]
-Draws = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="Draws of the trace that are taken together at each load.",
-        rich_help_panel=_LOAD,
-    ),
-]
-Check = Annotated[
-    bool,
-    typer.Option(
-        "--check", help="Replay at the load that was found, for real.", rich_help_panel=_OUTPUT
-    ),
-]
-CapacityOut = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        help="Folder for capacity.json and capacity.png; default runs/<id>.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-
-# Of `profile`.
-ProfileMaxBatchSize = Annotated[
-    int,
-    typer.Option(
-        "--max-batch-size",
-        help="Largest batch to measure.",
-        rich_help_panel=_MEASUREMENT,
-    ),
-]
-Lengths = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N,N,...",
-        help="For a model of sequences: lengths to measure by themselves too, as 32,128,512.",
-        rich_help_panel=_MEASUREMENT,
-    ),
-]
-Budget = Annotated[
-    str,
-    typer.Option(
-        metavar="TIME",
-        help="Time to measure for, loading apart: 45, 45s or 5m.",
-        rich_help_panel=_MEASUREMENT,
-    ),
-]
-OrderSeed = Annotated[
-    int,
-    typer.Option(
-        "--seed",
-        help="Draw the inputs and the order of the batches with this seed.",
-        rich_help_panel=_MEASUREMENT,
-    ),
-]
-ProfileOut = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE.json",
-        help="The profile's file; default profiles/<model>-<device>-<dtype>.json, with the "
-        "engine at the end unless it is eager.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-ProfileList = Annotated[
-    bool,
-    typer.Option("--list", help="List the built-in profiles, and measure nothing."),
-]
-ProfileJson = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-
-# Of `export`.
-ConfigFile = Annotated[
-    Path,
-    typer.Argument(
-        help="TOML file: recommended.toml, or any that --config takes.",
-        metavar="CONFIG.toml",
-        show_default=False,
-    ),
-]
-ExportTarget = Annotated[
-    str,
-    typer.Option(
-        "--to",
-        metavar="SERVER",
-        help="triton, ray-serve, litserve, bentoml, torchserve or dynbatch.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-ExportOut = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", metavar="FILE", help="The file to write; default stdout.", rich_help_panel=_OUTPUT
     ),
 ]

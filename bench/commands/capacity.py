@@ -3,7 +3,9 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bench import options
 from bench.exits import INTERRUPTED, NO, OK
@@ -16,14 +18,49 @@ if TYPE_CHECKING:
     from bench.simulation.objective import LatencyObjective
 
 
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        help="What the load must meet, on a percentile or the mean of latency: 'p99<=50ms'.",
+        rich_help_panel=options.LOAD,
+    ),
+]
+Draws = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Draws of the trace that are taken together at each load.",
+        rich_help_panel=options.LOAD,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Replay at the load that was found, for real.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+CapacityOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for capacity.json and capacity.png; default runs/<id>.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+
+
 def capacity(  # noqa: PLR0917 - typer passes every option by name
-    slo: options.Objective,
+    slo: Objective,
     trace: options.Trace = None,
     rate_by: options.RateBy = None,
     time_scale: options.TimeScale = None,
     duration: options.Duration = None,
     loop: options.Loop = None,
-    draws: options.Draws = 3,
+    draws: Draws = 3,
     seed: options.Seed = None,
     match_load: options.MatchLoad = None,
     trace_format: options.TraceFormat = None,
@@ -49,9 +86,9 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
     deadline_ms: options.DeadlineMs = None,
     replicas: options.Replicas = None,
     in_flight: options.InFlight = None,
-    check: options.Check = False,
+    check: Check = False,
     config: options.Config = None,
-    out: options.CapacityOut = None,
+    out: CapacityOut = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:

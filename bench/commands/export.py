@@ -1,15 +1,46 @@
 """`dynbatch export`: a setting as a file for the server that is to run it."""
 
 import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench import options
 from bench.exits import OK
 
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        help="TOML file: recommended.toml, or any that --config takes.",
+        metavar="CONFIG.toml",
+        show_default=False,
+    ),
+]
+ExportTarget = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="SERVER",
+        help="triton, ray-serve, litserve, bentoml, torchserve or dynbatch.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="The file to write; default stdout.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+
 
 def export(
-    config: options.ConfigFile,
-    to: options.ExportTarget,
-    out: options.ExportOut = None,
+    config: ConfigFile,
+    to: ExportTarget,
+    out: ExportOut = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Write a config file's setting in another server's words, with what that changes.

@@ -4,7 +4,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bench import options
 from bench.exits import INTERRUPTED, OK
@@ -16,6 +18,62 @@ if TYPE_CHECKING:
     from bench.profiling import Work
 
 
+ProfileMaxBatchSize = Annotated[
+    int,
+    typer.Option(
+        "--max-batch-size",
+        help="Largest batch to measure.",
+        rich_help_panel=options.MEASUREMENT,
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="For a model of sequences: lengths to measure by themselves too, as 32,128,512.",
+        rich_help_panel=options.MEASUREMENT,
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time to measure for, loading apart: 45, 45s or 5m.",
+        rich_help_panel=options.MEASUREMENT,
+    ),
+]
+OrderSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        help="Draw the inputs and the order of the batches with this seed.",
+        rich_help_panel=options.MEASUREMENT,
+    ),
+]
+ProfileOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.json",
+        help="The profile's file; default profiles/<model>-<device>-<dtype>.json, with the "
+        "engine at the end unless it is eager.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+ProfileList = Annotated[
+    bool,
+    typer.Option("--list", help="List the built-in profiles, and measure nothing."),
+]
+ProfileJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the profile's summary as one JSON object on stdout, all else on stderr.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
+
+
 def profile(  # noqa: PLR0917 - typer passes every option by name
     model: options.Model = None,
     device: options.Device = None,
@@ -24,15 +82,15 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     captured_batch_sizes: options.CapturedBatchSizes = None,
     channels_last: options.ChannelsLast = None,
     weights: options.Weights = None,
-    max_batch_size: options.ProfileMaxBatchSize = 128,
-    lengths: options.Lengths = None,
-    budget: options.Budget = "20s",
-    seed: options.OrderSeed = 0,
+    max_batch_size: ProfileMaxBatchSize = 128,
+    lengths: Lengths = None,
+    budget: Budget = "20s",
+    seed: OrderSeed = 0,
     config: options.Config = None,
-    out: options.ProfileOut = None,
-    as_json: options.ProfileJson = False,
+    out: ProfileOut = None,
+    as_json: ProfileJson = False,
     quiet: options.Quiet = False,
-    list_builtin: options.ProfileList = False,
+    list_builtin: ProfileList = False,
 ) -> int:
     """Measure how long a model takes for a batch of each size; write it as JSON, with a picture.
 

@@ -25,13 +25,14 @@ from bench.tuning.direct import RunArm
 from bench.tuning.energy import require_energy_counter
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import raced
+from bench.tuning.findings import Findings
 from bench.tuning.objectives import Energy
 from bench.tuning.ondevice import OnDevice
 from bench.tuning.question import Question
 from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Request, read_request
 from bench.tuning.sharing import team_on
-from bench.tuning.simulated import Effort, Findings, SimulatedSearch, Watch
+from bench.tuning.simulated import Effort, SimulatedSearch, Watch
 from bench.tuning.space import Whole, parse_search
 from bench.tuning.studies import open_storage, sole_user, without_password
 from bench.tuning.verified import Verified

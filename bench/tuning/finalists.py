@@ -3,9 +3,9 @@
 from math import inf
 
 from bench.tuning.choosing import Candidate
+from bench.tuning.findings import Findings
 from bench.tuning.objectives import Score
 from bench.tuning.question import CURRENT, DEFAULT
-from bench.tuning.simulated import Findings
 from bench.tuning.verified import Verified
 
 RECOMMENDED = "recommended"

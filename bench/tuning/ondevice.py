@@ -29,11 +29,12 @@ from bench.tuning.device import (
 from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
+from bench.tuning.findings import Findings, Goal
 from bench.tuning.objectives import CapacityWithin, Latency, Objective, Score
 from bench.tuning.question import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search import Finished, Tuner, best_of
 from bench.tuning.settling import settled
-from bench.tuning.simulated import Effort, Findings, Goal
+from bench.tuning.simulated import Effort
 from bench.tuning.studies import open_study
 from bench.tuning.verified import Verified
 from bench.tuning.yardstick import Yardstick

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.tuning.choosing import TIE
+from bench.tuning.findings import Goal
 from bench.tuning.racing import Run as RaceRun
 from bench.tuning.search import Finished
-from bench.tuning.simulated import Goal
 from bench.tuning.space import Choice, Space, Steps, Whole
 from results.metrics import Metrics
 from results.paired import effect_of

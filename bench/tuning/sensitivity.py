@@ -21,7 +21,7 @@ from workloads import ResolvedTrace
 from workloads.statistics import at_span
 
 if TYPE_CHECKING:
-    from bench.tuning.simulated import Findings
+    from bench.tuning.findings import Findings
 
 LOADS = (0.8, 1.2)
 CONTRASTS = {"calmer": 0.75, "burstier": 4.0 / 3.0}

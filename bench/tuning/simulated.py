@@ -15,7 +15,6 @@ from bench.simulation.bounds import bounds
 from bench.simulation.source import Source
 from bench.tuning.choosing import (
     Candidate,
-    Flatness,
     choose,
     facts_of,
     flatness,
@@ -23,12 +22,13 @@ from bench.tuning.choosing import (
     ranked,
 )
 from bench.tuning.evaluation import Simulator, Traffic, draws_for
+from bench.tuning.findings import Findings, Goal
 from bench.tuning.kept import KeptCandidates
 from bench.tuning.objectives import CapacityWithin, Objective, Score
 from bench.tuning.polishing import look_around
 from bench.tuning.question import Question
 from bench.tuning.search import Finished, Tuner
-from bench.tuning.sensitivity import Variant, at_other_burstiness, at_other_loads
+from bench.tuning.sensitivity import at_other_burstiness, at_other_loads
 from bench.tuning.sharing import Team
 from bench.tuning.space import Knobs, Space
 from bench.tuning.studies import open_study
@@ -69,67 +69,6 @@ class Effort:
     closely: int = 600_000
     fewest: int = 4
     most: int = 24
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What was found for one objective.
-
-    Attributes:
-        objective: it.
-        trials: every setting that the search tried.
-        candidates: those that were looked at closely.
-        chosen: the recommendation; None if none meets the SLO.
-        nearest: what comes nearest to meeting it, where none does.
-        flat: how much the choice matters.
-    """
-
-    objective: Objective
-    trials: Sequence[Finished]
-    candidates: Sequence[Candidate]
-    chosen: Candidate | None
-    nearest: Candidate | None
-    flat: Flatness
-
-    @property
-    def answer(self) -> Candidate | None:
-        """The recommendation, or what comes nearest."""
-        return self.chosen or self.nearest
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that was found in simulation.
-
-    Attributes:
-        goals: by name, the one that was asked for first.
-        references: the settings to be beaten, looked at closely, by the objective asked for.
-        front: trials that none beats in latency without costing more device time.
-        load: what was offered, as the trace describes itself.
-        bound: what no setting can beat.
-        at_load: the recommended setting at other loads: share of the load -> facts.
-        variants: the same under a calmer and a burstier version of the trace, by that name.
-        measured: whether all this was measured on the device, and not simulated.
-        remarks: what has to be said of the search.
-        capacities: of the best of each goal and of the references, as JSON -> the load at which it
-            just meets the SLO, requests per second; empty without one.
-    """
-
-    goals: Mapping[str, Goal]
-    references: Mapping[str, Candidate]
-    front: Sequence[Finished]
-    load: Mapping[str, Any]
-    bound: Mapping[str, float]
-    at_load: Mapping[float, dict[str, Any]]
-    variants: Mapping[str, Variant] = field(default_factory=dict)
-    measured: bool = False
-    remarks: tuple[str, ...] = ()
-    capacities: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def asked(self) -> Goal:
-        """The goal that was asked for."""
-        return next(iter(self.goals.values()))
 
 
 Watch = Callable[[str, int, int, Finished | None], None]

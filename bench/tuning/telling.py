@@ -11,11 +11,11 @@ from bench.config import BatcherSettings
 from bench.tuning.choosing import TIE, Candidate, surely_better
 from bench.tuning.course import Result
 from bench.tuning.finalists import raced, references_beaten
+from bench.tuning.findings import Goal
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
 from bench.tuning.reporting import draws_of, findings_of, history, importance, measured, origin
 from bench.tuning.sensitivity import said
-from bench.tuning.simulated import Goal
 from bench.tuning.verified import Gain, Verified
 from results import format as fmt
 

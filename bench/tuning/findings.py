@@ -1,0 +1,71 @@
+"""What a search found, in simulation or on the device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.tuning.choosing import Candidate, Flatness
+from bench.tuning.objectives import Objective
+from bench.tuning.search import Finished
+from bench.tuning.sensitivity import Variant
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was found for one objective.
+
+    Attributes:
+        objective: it.
+        trials: every setting that the search tried.
+        candidates: those that were looked at closely.
+        chosen: the recommendation; None if none meets the SLO.
+        nearest: what comes nearest to meeting it, where none does.
+        flat: how much the choice matters.
+    """
+
+    objective: Objective
+    trials: Sequence[Finished]
+    candidates: Sequence[Candidate]
+    chosen: Candidate | None
+    nearest: Candidate | None
+    flat: Flatness
+
+    @property
+    def answer(self) -> Candidate | None:
+        """The recommendation, or what comes nearest."""
+        return self.chosen or self.nearest
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found in simulation.
+
+    Attributes:
+        goals: by name, the one that was asked for first.
+        references: the settings to be beaten, looked at closely, by the objective asked for.
+        front: trials that none beats in latency without costing more device time.
+        load: what was offered, as the trace describes itself.
+        bound: what no setting can beat.
+        at_load: the recommended setting at other loads: share of the load -> facts.
+        variants: the same under a calmer and a burstier version of the trace, by that name.
+        measured: whether all this was measured on the device, and not simulated.
+        remarks: what has to be said of the search.
+        capacities: of the best of each goal and of the references, as JSON -> the load at which it
+            just meets the SLO, requests per second; empty without one.
+    """
+
+    goals: Mapping[str, Goal]
+    references: Mapping[str, Candidate]
+    front: Sequence[Finished]
+    load: Mapping[str, Any]
+    bound: Mapping[str, float]
+    at_load: Mapping[float, dict[str, Any]]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    measured: bool = False
+    remarks: tuple[str, ...] = ()
+    capacities: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> Goal:
+        """The goal that was asked for."""
+        return next(iter(self.goals.values()))

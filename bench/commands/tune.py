@@ -283,7 +283,7 @@ def _carry_out(
     from bench.tuning.course import carry_out
     from bench.tuning.progress import SearchLine
     from bench.tuning.recommending import write_config
-    from bench.tuning.telling import as_json
+    from bench.tuning.tune_json import as_json
     from results.run import write_text
     from results.tuning.record import RECORD, read_tuning
     from results.tuning.report import write_report

@@ -1,4 +1,4 @@
-"""What `tune.json` keeps for its report beside what `telling.as_json` says.
+"""What `tune.json` keeps for its report beside what `tune_json.as_json` says.
 
 The schema is that of `results.tuning.record`, which reads it. From here are, in it:
 

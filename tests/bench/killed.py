@@ -19,7 +19,7 @@ from batching import VirtualClock
 from batching.models import AffineModel
 from bench.config import ModelSettings, ReplaySettings, Settings
 from bench.simulation import loading
-from bench.tuning import telling
+from bench.tuning import tune_json
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.evaluation import Simulator
 from tests.bench.test_tuning_course import StandIn
@@ -107,7 +107,7 @@ def tune(folder, kill_at=""):
         effort=QUICK,
         make_runner=lambda _: Device(hooks),
     )
-    told = telling.as_json(result)
+    told = tune_json.as_json(result)
     (folder / TOLD).write_text(json.dumps(told))
 
 

@@ -25,7 +25,8 @@ from bench.tuning.question import Question
 from bench.tuning.recommending import write_config
 from bench.tuning.simulated import SimulatedSearch
 from bench.tuning.studies import open_storage
-from bench.tuning.telling import as_json, keeps, lines, sentence
+from bench.tuning.telling import keeps, lines, sentence
+from bench.tuning.tune_json import as_json
 from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic

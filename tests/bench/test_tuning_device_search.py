@@ -23,8 +23,9 @@ from bench.tuning.racing import Measured, Race
 from bench.tuning.recommending import facts
 from bench.tuning.search import Tuner
 from bench.tuning.studies import open_storage, open_study
-from bench.tuning.telling import as_json, lines, sentence
+from bench.tuning.telling import lines, sentence
 from bench.tuning.trust import distrust
+from bench.tuning.tune_json import as_json
 from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import MS, QUICK, p99, roofline, traffic

@@ -17,7 +17,7 @@ from bench.tuning.racing import Measured, Race
 from bench.tuning.reporting import FEWEST_TRIALS, draws_of, findings_of, importance, measured
 from bench.tuning.search import Finished
 from bench.tuning.space import Choice, Space, Steps, Whole
-from bench.tuning.telling import as_json
+from bench.tuning.tune_json import as_json
 from results import format as fmt
 from results.run import Run, RunDirectory, RunRecord
 from results.tuning.catalogue import Section

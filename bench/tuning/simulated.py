@@ -127,7 +127,14 @@ class SimulatedSearch:
         }
         statistic = f"{self.question.statistic}_s"
         answer = asked.answer
-        other = replace(closely, count=min(closely.count, self.effort.fewest), overload=False)
+        # As many draws as a search looks at: not as many as closely, but enough to tell.
+        draws = draws_for(
+            closely.draws[0].requests,
+            enough=self.effort.search,
+            fewest=self.effort.fewest,
+            most=closely.count,
+        )
+        other = replace(closely, count=draws, overload=False)
         limit = self.question.limit
         return Findings(
             goals=goals,

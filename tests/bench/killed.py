@@ -19,6 +19,7 @@ from batching import VirtualClock
 from batching.models import AffineModel
 from bench.config import ModelSettings, ReplaySettings, Settings
 from bench.simulation import loading
+from bench.tuning import simulated as simulated_search
 from bench.tuning import tune_json
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.evaluation import Simulator
@@ -47,6 +48,7 @@ class Hooks:
         self._path = folder / DONE
         self._stage = stage
         self._left = int(count or 0)
+        self._elsewhere = False
 
     def around(self, stage, what, act):
         """Do something of a stage, or die in it."""
@@ -65,8 +67,8 @@ class Hooks:
 
         def simulated(simulator, settings):
             stage = "search" if simulator.first == 0 else "closely"
-            if simulator.first and simulator.count == QUICK.fewest:
-                stage = "other traffic"  # of the recommended setting, on fewer draws
+            if self._elsewhere:
+                stage = "other traffic"  # of the recommended setting
             return self.around(
                 stage, [settings.model_dump_json()], lambda: evidence(simulator, settings)
             )
@@ -74,7 +76,19 @@ class Hooks:
         def profiled(model, inputs):
             return self.around("profile", [len(inputs)], lambda: run(model, inputs))
 
+        def elsewhere(function):
+            def called(*arguments):
+                self._elsewhere = True
+                try:
+                    return function(*arguments)
+                finally:
+                    self._elsewhere = False
+
+            return called
+
         Simulator.evidence = simulated
+        simulated_search.at_other_loads = elsewhere(simulated_search.at_other_loads)
+        simulated_search.at_other_burstiness = elsewhere(simulated_search.at_other_burstiness)
         AffineModel.run = profiled
         loading.exact_source = lambda _: None  # measured, as a real model is
 

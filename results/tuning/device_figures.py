@@ -14,8 +14,9 @@ from results.comparison.forest import ratio_axis
 from results.figures import style
 from results.log import FloatArray
 from results.tuning.named import RECOMMENDED, mark_of
-from results.tuning.record import GainRecord, RaceArm, TuningRecord, VerifiedRecord
+from results.tuning.record import TuningRecord
 from results.tuning.scale import LINE_IN, legend_in, value_axis, with_foot
+from results.tuning.verified import GainRecord, RaceArm, VerifiedRecord
 
 _VERDICT_COLORS = {"better": style.GREEN, "worse": style.RED}
 

@@ -14,9 +14,10 @@ from results.tuning.device_figures import (
     prediction_error,
 )
 from results.tuning.named import label_of, named_settings
-from results.tuning.record import Facts, Judged, Measured, TuningRecord, VerifiedRecord
+from results.tuning.record import Facts, Judged, TuningRecord
 from results.tuning.scale import shown
 from results.tuning.sensitivity import sensitivity_rows
+from results.tuning.verified import Measured, VerifiedRecord
 
 _DEVICE = "device_s_per_request"
 

@@ -69,19 +69,19 @@ Patience = Annotated[
     ),
 ]
 Budget = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--budget",
         metavar="TIME",
-        help="Time in all, profile, search, race and confirmation: 45, 45s or 5m.",
+        help="Time in all, profile, search, race and confirmation: 45, 45s or 5m (default).",
         rich_help_panel=_SEARCH,
     ),
 ]
 Race = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--race/--no-race",
-        help="Race the best settings on the device, or end after the simulation.",
+        help="Race the best settings on the device (default), or end after the simulation.",
         rich_help_panel=_SEARCH,
     ),
 ]
@@ -153,8 +153,8 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     current: Current = None,
     trials: Trials = None,
     patience: Patience = None,
-    budget: Budget = "5m",
-    race: Race = True,
+    budget: Budget = None,
+    race: Race = None,
     simulate: Simulate = True,
     storage: Storage = None,
     resume: Resume = None,
@@ -213,6 +213,7 @@ def _request(given: dict[str, Any]) -> "Request":
     from bench.durations import parse_duration_s
     from bench.errors import InputError
     from bench.tuning.course import Request
+    from bench.tuning.request import BUDGET_S
     from bench.tuning.search import PATIENCE, TRIALS
 
     settings = load_settings(given["config"], given)
@@ -228,8 +229,10 @@ def _request(given: dict[str, Any]) -> "Request":
         trials=TRIALS if given["trials"] is None else given["trials"],
         patience=PATIENCE if given["patience"] is None else given["patience"],
         seed=given["seed"] or 0,
-        budget_s=parse_duration_s("budget", given["budget"]),
-        race=given["race"],
+        budget_s=BUDGET_S
+        if given["budget"] is None
+        else parse_duration_s("budget", given["budget"]),
+        race=given["race"] is not False,
         simulate=given["simulate"],
         storage=given["storage"],
         profile=given["profile"],
@@ -246,8 +249,6 @@ def _check_given(given: dict[str, Any], option: str, why: str, allowed: frozense
     usual = {
         "profile_budget": "20s",
         "force": False,
-        "budget": "5m",
-        "race": True,
         "simulate": True,
     }
     for name, value in given.items():
@@ -263,11 +264,10 @@ def _again(request: "Request", given: dict[str, Any]) -> "Request":
         raise InputError(
             f"storage must be given again, as its password is not kept: it was {request.storage}"
         )
-    changed: dict[str, Any] = {
-        "race": given["race"],
-        "budget_s": parse_duration_s("budget", given["budget"]),
-    }
-    for name in ("storage", "trials"):
+    changed: dict[str, Any] = {}
+    if given["budget"] is not None:
+        changed["budget_s"] = parse_duration_s("budget", given["budget"])
+    for name in ("storage", "trials", "race"):
         if given[name] is not None:
             changed[name] = given[name]
     return request.model_copy(update=changed)

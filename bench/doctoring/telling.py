@@ -99,7 +99,7 @@ def _facts(
         ("stalls", f"an idle process is woken {_late(machine.stall_s)}"),
         (
             "others",
-            f"other programs use {fmt.number(machine.others_cores)} cores "
+            f"other programs use {fmt.number(round(machine.others_cores, 3))} cores "
             f"(watched for {fmt.duration(machine.watched_s)})",
         ),
     ]

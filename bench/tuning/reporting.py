@@ -21,6 +21,7 @@ have no latency, and an arm with one of those none either.
 `verified.findings`: what makes runs not valid, each with its remedy and how many runs it concerns.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf, isfinite, log
@@ -102,10 +103,13 @@ def importance(
         )
     best = max(_BEST, _FEWEST_BEST / len(trials))
     try:
-        shares = get_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best), params=searched
-        )
-    except (ValueError, RuntimeError):  # a space that it cannot take apart
+        with warnings.catch_warnings():
+            # Then it calls all knobs equally important, which nothing has shown.
+            warnings.filterwarnings("error", message="Target and region quantiles")
+            shares = get_param_importances(
+                study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best), params=searched
+            )
+    except (ValueError, RuntimeError, UserWarning):  # a space that it cannot take apart
         return None
     return {name: float(share) for name, share in shares.items() if isfinite(share)}
 

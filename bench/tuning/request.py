@@ -4,14 +4,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from batching.policies import PolicyOptions, make_policy
 from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
-from bench.tuning.device import OVERHEAD_S, affordable_window_s, runs_planned
+from bench.tuning.device import OVERHEAD_S, runs_planned
 from bench.tuning.direct import SHORTEST_S, TAIL
 from bench.tuning.objectives import CapacityWithin, Energy, Limit, Statistic
 from bench.tuning.question import Question
 from bench.tuning.search import PATIENCE, TRIALS
-from bench.tuning.space import parse_search
+from bench.tuning.space import Choice, parse_search
 
 REQUEST = "request.json"
 BUDGET_S = 300.0
@@ -80,22 +81,34 @@ class Request(BaseModel):
             seed=self.seed,
         )
         self._check_device(question)
-        parse_search(self.search)
+        self._check_policies(question)
         if self.race:  # a budget that is too small is found before anything is spent
             self._check_budget()
         return question
 
+    def _check_policies(self, question: Question) -> None:
+        """Find a policy that there is not, or that lacks its SLO, before anything is measured."""
+        policies = parse_search(self.search).get("policy")
+        slo_s = None if question.limit is None else question.limit.limit_s
+        if slo_s is None and self.settings.batcher.slo_ms is not None:
+            slo_s = self.settings.batcher.slo_ms / 1e3
+        for name in policies.values if isinstance(policies, Choice) else ():
+            make_policy(
+                str(name), PolicyOptions(max_batch_size=1, batch_timeout_s=0.0, slo_s=slo_s)
+            )
+
     def _check_budget(self) -> None:
         left_s = self.budget_s - (self.profile_budget_s if self.profile is None else 0.0)
-        if self.simulate:
-            affordable_window_s(left_s, arms=4)
-            return
+        trials = 0 if self.simulate else _LEAST_TRIALS
         run_s = TAIL * SHORTEST_S + OVERHEAD_S
-        least_s = self.budget_s - left_s + (runs_planned(4) + _LEAST_TRIALS) * run_s
+        least_s = self.budget_s - left_s + (runs_planned(4) + trials) * run_s
         if self.budget_s < least_s:
+            what, instead = "search on the device, race and confirm", ""
+            if self.simulate:
+                what, instead = "race and confirm", ": give more, or --no-race"
             raise InputError(
-                f"budget must be at least {least_s:.0f} s to search on the device, race and "
-                f"confirm, but got {self.budget_s:.0f} s"
+                f"budget must be at least {least_s:.0f} s to {what}, but got "
+                f"{self.budget_s:.0f} s{instead}"
             )
 
     def _check_device(self, question: Question) -> None:

@@ -277,6 +277,7 @@ class SimulatedSearch:
         closely = self._closely(objective)
         kept = self._kept(name, objective, closely)
         ranking = ranked(trials, objective, space)
+        others = [settings for settings in others if space.knobs_of(settings) is not None]
         candidates: list[Candidate] = []
         for number, settings in zip(count(1), _unique([*ranking, *others]), strict=False):
             candidates.append(self._candidate(closely, objective, settings, kept))
@@ -290,7 +291,7 @@ class SimulatedSearch:
         candidates += [
             self._candidate(closely, objective, settings, kept)
             for settings in others
-            if asked and settings.model_dump_json() not in known and space.knobs_of(settings)
+            if asked and settings.model_dump_json() not in known
         ]
         candidates = look_around(
             candidates,

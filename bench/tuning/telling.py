@@ -55,7 +55,8 @@ def keeps(result: Result) -> str | None:
         return None
     better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
     answer, other = result.findings.asked.answer, result.findings.references[name]
-    sure = answer is not None and surely_better(answer, other, maximise=maximised(result))
+    maximise = result.findings.asked.objective.maximise
+    sure = answer is not None and surely_better(answer, other, maximise=maximise)
     return name if better < 1.0 + TIE or not sure else None
 
 

@@ -159,7 +159,7 @@ def test_resuming_with_another_trace_is_refused(tmp_path):
         ({"objective": "device-time"}, "with an SLO"),
         ({"percentile": "98"}, "percentile must be one of"),
         ({"trials": 0}, "trials must be >= 1"),
-        ({"race": True, "budget_s": 30.0}, "budget must leave"),
+        ({"race": True, "budget_s": 30.0}, "budget must be at least"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(asked, said):

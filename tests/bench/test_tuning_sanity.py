@@ -6,14 +6,15 @@ from math import log
 import numpy as np
 import pytest
 
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
+from bench.commands.tune import _again
+from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings, SloSettings
 from bench.tuning.choosing import simplicity
 from bench.tuning.device import MOST_RACE_DRAWS
 from bench.tuning.racing import Measured, Race
 from bench.tuning.telling import keeps, sentence
 from bench.tuning.verified import Gain
 from tests.bench.test_tuning_course import ARMS as RACED
-from tests.bench.test_tuning_course import StandIn, tuned, verification
+from tests.bench.test_tuning_course import StandIn, request, tuned, verification
 
 # Any of these is the other at a load so low that two requests hardly ever meet.
 ARMS = {
@@ -80,3 +81,40 @@ def test_a_gain_that_is_certain_but_counts_as_a_tie_is_none(tmp_path, ratio, kep
     )
     result = replace(simulated, verified=replace(verified, gains=(replace(gain, effect=sure),)))
     assert keeps(result) == kept
+
+
+def test_a_capacity_that_is_larger_on_every_draw_is_a_gain_without_a_race(tmp_path):
+    result = tuned(
+        tmp_path,
+        settings=Settings(
+            model=ModelSettings(model="affine:5,0.1"),
+            replay=ReplaySettings(trace="bursty.json", rate=2700.0, duration=2.0),
+            slo=SloSettings(slo=("p99<=40ms",)),
+        ),
+        trials=12,
+    )
+    found = result.findings
+    assert keeps(result) is None
+    assert found.asked.answer.score.value > 1.3 * found.references["default"].score.value
+
+
+def test_what_is_recommended_is_within_the_space_whatever_it_is_compared_with(tmp_path):
+    result = tuned(
+        tmp_path,
+        settings=Settings(
+            model=ModelSettings(model="affine:5,0.1"),
+            replay=ReplaySettings(trace="poisson.json", rate=2700.0, duration=2.0),
+        ),
+        search=("max_batch_size=2:4", "batch_timeout_ms=0:2"),
+        trials=12,
+    )
+    assert not result.met  # 4 at most carry 741 a second
+    assert result.findings.references["plain"].score.feasible
+    assert result.recommended.settings.max_batch_size <= 4
+
+
+@pytest.mark.parametrize(("asked", "raced"), [(None, False), (True, True), (False, False)])
+def test_a_tuning_that_was_not_to_race_does_not_when_resumed_unless_asked_to(asked, raced):
+    given = {"race": asked, "budget": None, "storage": None, "trials": None}
+    again = _again(request(race=False, budget_s=77.0), given)
+    assert (again.race, again.budget_s) == (raced, 77.0)

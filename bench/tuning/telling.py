@@ -42,20 +42,21 @@ def keeps(result: Result) -> str | None:
     verified = result.verified
     if verified is not None and verified.winner == name:
         return name
-    gain, lost = _gain_over(result, name), verified is not None and _lost(verified.race.get(name))
-    if gain is not None:
-        verdict = gain.verdict(maximise=maximised(result))
-        if verdict == "better":
-            return name if _is_trifle(gain) and not _misses(verified, name) else None
-        return None if lost else name
-    if lost:
+    raced_as, gain = None if verified is None else verified.race.get(name), _gain_over(result, name)
+    if gain is not None and gain.verdict(maximise=maximised(result)) == "better":
+        missed = raced_as is not None and _missed(raced_as)
+        return name if _is_trifle(gain) and not missed else None
+    if _lost(raced_as):
         return None
+    if gain is not None:
+        return name
     ratio = references_beaten(result.findings).get(name)
     if ratio is None:
         return None
-    better = ratio if result.findings.asked.objective.maximise else 1.0 / ratio
-    answer, other = result.findings.asked.answer, result.findings.references[name]
+    # Of the objective: `maximised` is of what the device is measured by, a latency for a capacity.
     maximise = result.findings.asked.objective.maximise
+    better = ratio if maximise else 1.0 / ratio
+    answer, other = result.findings.asked.answer, result.findings.references[name]
     sure = answer is not None and surely_better(answer, other, maximise=maximise)
     return name if better < 1.0 + TIE or not sure else None
 
@@ -69,10 +70,6 @@ def _missed(raced: Mapping[str, Any]) -> bool:
     """Whether a setting missed the SLO in the race, or left requests unanswered."""
     excess = raced["slo_excess"]
     return excess is None or excess > log1p(TIE)
-
-
-def _misses(verified: Verified | None, name: str) -> bool:
-    return verified is not None and name in verified.race and _missed(verified.race[name])
 
 
 def _is_trifle(gain: Gain) -> bool:

@@ -420,7 +420,7 @@ any_process = st.one_of(
         *[st.floats(0, 0.25)] * 4,
     ),
     st.lists(st.tuples(lengths_s, st.floats(0, 1e6)), min_size=1, max_size=9)
-    .filter(lambda steps: sum(level for _, level in steps) > 0)
+    .filter(lambda steps: max(level for _, level in steps) >= 1e-100)  # less is refused
     .filter(lambda steps: sum(length_s for length_s, _ in steps) < 1e6)
     .map(lambda steps: Piecewise(*zip(*steps, strict=True))),
 )

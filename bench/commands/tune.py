@@ -46,8 +46,20 @@ Search = Annotated[
     typer.Option(
         metavar="KNOB=LOW:HIGH",
         help="What is searched, beside or in place of max_batch_size and batch_timeout_ms: "
-        "policy=timeout,deadline, in_flight=1,2, replicas=1:4, max_queue_size=16:256; repeatable.",
+        "policy=timeout,deadline, engine=eager,cudagraph, in_flight=1,2, replicas=1:4, "
+        "max_queue_size=16:256; repeatable.",
         rich_help_panel=_SEARCH,
+    ),
+]
+Profiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Batch times, as dynbatch profile measured them: a file, or a built-in (see "
+        "'dynbatch profile --list'); one for each engine, where several are to be searched. "
+        "Default: measured now.",
+        rich_help_panel="Model",
     ),
 ]
 Current = Annotated[
@@ -143,7 +155,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     channels_last: options.ChannelsLast = None,
     weights: options.Weights = None,
     length_buckets: options.LengthBuckets = None,
-    profile: options.Profile = None,
+    profile: Profiles = None,
     profile_budget: options.ProfileBudget = "20s",
     force: options.Force = False,
     objective: Objective = None,
@@ -213,19 +225,20 @@ def _request(given: dict[str, Any]) -> "Request":
     from bench.durations import parse_duration_s
     from bench.errors import InputError
     from bench.tuning.course import Request
-    from bench.tuning.request import BUDGET_S
+    from bench.tuning.request import BUDGET_S, of_profiles, read_current
     from bench.tuning.search import PATIENCE, TRIALS
 
     settings = load_settings(given["config"], given)
+    profiles = tuple(given["profile"] or ())
+    settings, search = of_profiles(settings, profiles, tuple(given["search"] or ()))
     if settings.slo.until_decided:
         raise InputError("until_decided must be of a single run, but a tuning makes many")
-    current = given["current"]
     return Request(
         settings=settings,
-        current=None if current is None else load_settings(current, {}).batcher,
+        current=read_current(given["current"], settings.model),
         objective=given["objective"],
         percentile=given["percentile"],
-        search=tuple(given["search"] or ()),
+        search=search,
         trials=TRIALS if given["trials"] is None else given["trials"],
         patience=PATIENCE if given["patience"] is None else given["patience"],
         seed=given["seed"] or 0,
@@ -235,7 +248,7 @@ def _request(given: dict[str, Any]) -> "Request":
         race=given["race"] is not False,
         simulate=given["simulate"],
         storage=given["storage"],
-        profile=given["profile"],
+        profiles=profiles,
         profile_budget_s=parse_duration_s("profile_budget", given["profile_budget"]),
         force=given["force"],
         model_named=given["model"] is not None or given["config"] is not None,

@@ -7,6 +7,7 @@ from math import exp, inf, isfinite, log, log1p
 from typing import Any, TypeVar
 
 from bench.config import BatcherSettings
+from bench.tuning.engines import Engine, Setting, setting_of
 from bench.tuning.objectives import Evidence, Limit, Objective, Score, Statistic
 from bench.tuning.search import Finished, best_of
 from bench.tuning.space import Space
@@ -18,16 +19,17 @@ NEAR = 0.01
 # Of the trials that come so near to the best, the simplest are looked at closely too.
 CLOSE = 1.03
 _T = TypeVar("_T")
-_PLAIN = BatcherSettings()
+_PLAIN = setting_of(BatcherSettings(), Engine("eager")).model_dump()
 
 
 def simplicity(settings: BatcherSettings) -> tuple[int, int, int, float]:
     """Sorts settings from simple to involved.
 
-    First how many knobs other than batch size and timeout differ from their defaults, then whether
-    anything is waited for at all, then the batch size, then the timeout.
+    First how many knobs other than batch size and timeout differ from their defaults (an engine
+    other than eager, and sizes that it is told to capture, are one each), then whether anything is
+    waited for at all, then the batch size, then the timeout.
     """
-    values, defaults = settings.model_dump(), _PLAIN.model_dump()
+    values, defaults = settings.model_dump(), dict(_PLAIN)
     usual = {"max_batch_size", "batch_timeout_ms", "slo_ms"}
     defaults["replicas"] = values["replicas"] if values["replicas"] == 1 else None
     changed = sum(values[key] != defaults[key] for key in values if key not in usual)
@@ -163,6 +165,31 @@ def ranked(trials: Sequence[Finished], objective: Objective, space: Space) -> li
         if i < len(near):
             turns.append(near[i])
     return [made[trial.number] for trial in {t.number: t for t in turns + rest}.values()]
+
+
+def leaders_by_engine(
+    trials: Sequence[Finished], objective: Objective, space: Space
+) -> list[BatcherSettings]:
+    """The best trial of each engine, so that engines can be compared by their best."""
+    by_engine: dict[object, list[Finished]] = {}
+    for trial in trials:
+        setting = space.settings(trial.knobs)
+        if isinstance(setting, Setting):
+            by_engine.setdefault(setting.by, []).append(trial)
+    best = (best_of(its, objective) for its in by_engine.values())
+    return [space.settings(trial.knobs) for trial in best if trial is not None]
+
+
+def best_by_engine(
+    candidates: Iterable[Candidate], objective: Objective
+) -> dict[Engine, Candidate]:
+    """By engine, the best candidate that violates nothing; without engines that have none."""
+    sign = -1.0 if objective.maximise else 1.0
+    best: dict[Engine, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda one: sign * one.score.value):
+        if isinstance(candidate.settings, Setting) and candidate.score.feasible:
+            best.setdefault(candidate.settings.by, candidate)
+    return best
 
 
 def different(trials: Sequence[Finished], space: Space) -> list[Finished]:

@@ -6,19 +6,18 @@ measured), the studies' journal, a folder for each run on the device, and at the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 from rich.console import Console
 
 from batching import Clock
-from batching.errors import ConfigError, ProfileError
-from batching.profiles import load_profile, save_profile
+from batching.errors import ConfigError
 from bench.comparison.arms import Arm
 from bench.config import Settings
 from bench.profiling import load_subject
-from bench.simulation.loading import Loaded, load_source, matching
+from bench.simulation.loading import Loaded, matching
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
 from bench.tuning.choosing import Candidate
 from bench.tuning.direct import RunArm
@@ -26,6 +25,13 @@ from bench.tuning.energy import require_energy_counter
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import raced
 from bench.tuning.findings import Findings
+from bench.tuning.loading import (
+    PROFILE,
+    PROFILED_BATCH_SIZE,
+    LoadedEngines,
+    check_engines,
+    load_engines,
+)
 from bench.tuning.objectives import Energy
 from bench.tuning.ondevice import OnDevice
 from bench.tuning.question import Question
@@ -33,16 +39,11 @@ from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Request, read_request
 from bench.tuning.sharing import team_on
 from bench.tuning.simulated import Effort, SimulatedSearch, Watch
-from bench.tuning.space import Whole, parse_search
 from bench.tuning.studies import open_storage, sole_user, without_password
 from bench.tuning.verified import Verified
 from results.run import write_text
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
-
-PROFILE = "profile.json"
-# As far as a profile goes that is measured for a search, unless --search goes further.
-PROFILED_BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Result:
     Attributes:
         request: what was asked.
         question: the same, checked.
-        loaded: where batch times are from.
+        loaded: where batch times are from; of several engines, of that which is there today.
+        engines: the same for each engine; a single one where they are not searched.
         settings: everything that decides a run, the batcher's knobs apart.
         findings: of the simulation.
         verified: of the device; None where it was not used.
@@ -63,6 +65,7 @@ class Result:
     request: Request
     question: Question
     loaded: Loaded
+    engines: LoadedEngines
     settings: Settings
     findings: Findings
     verified: Verified | None
@@ -118,9 +121,11 @@ def carry_out(
         storage = open_storage(folder, request.storage)
         if isinstance(question.asked, Energy):
             require_energy_counter(request.settings.model)
+        check_engines(request, clock)
         budget = Budget(request.budget_s)
         _forecast(request, folder, clock, console)
-        loaded = _load(request, folder, clock, console)
+        engines = load_engines(request, folder, clock, console)
+        loaded = engines.together
         replicas = request.settings.batcher.replicas or 1
         traffic = Traffic.of(request.settings.replay, lambda: replicas * loaded.source.peak_rps)
         settings = _settled(request, loaded, traffic)
@@ -161,7 +166,7 @@ def carry_out(
                 left=lambda: part.share_left,
                 team=team_on(storage, name),
             )
-            with open_to_others(search, request, loaded, folder / PROFILE, console):
+            with open_to_others(search, request, engines, folder, console):
                 findings = search.run()
         else:
             findings = device.search()
@@ -170,16 +175,16 @@ def carry_out(
         if not reason:
             outcome = device.verify(findings)
             verified, reason = (None, outcome) if isinstance(outcome, str) else (outcome, "")
-    return Result(request, question, loaded, settings, findings, verified, reason, folder)
+    return Result(request, question, loaded, engines, settings, findings, verified, reason, folder)
 
 
 def _forecast(request: Request, folder: Path, clock: Clock, console: Console) -> None:
     """Say how fast the model is and how long it will take, before anything slow."""
     profile_s = 0.0
-    if request.profile is None and not (folder / PROFILE).exists():
+    if not request.profiles and not (folder / PROFILE).exists():
         pace = look_ahead(request.settings.model, clock, PROFILED_BATCH_SIZE)
         if pace is not None:
-            profile_s = request.profile_budget_s
+            profile_s = request.profiles_s
             console.print(str(pace), soft_wrap=True)
     console.print(
         plan_of(
@@ -189,45 +194,14 @@ def _forecast(request: Request, folder: Path, clock: Clock, console: Console) ->
     )
 
 
-def _load(request: Request, folder: Path, clock: Clock, console: Console) -> Loaded:
-    """Batch times: those measured before, those of a file, or measured now and kept."""
-    own = folder / PROFILE
-    kept = own.exists() and not _damaged(own, console)
-    path = own if kept else request.profile
-    sizes = parse_search(request.search).get("max_batch_size")
-    asked = sizes.high if isinstance(sizes, Whole) else 0
-    knobs = request.settings.batcher.model_copy(
-        update={"max_batch_size": max(PROFILED_BATCH_SIZE, asked)}
-    )
-    loaded = load_source(
-        request.settings.model_copy(update={"batcher": knobs}),
-        clock,
-        console,
-        profile=path,
-        model_named=request.model_named,
-        budget_s=request.profile_budget_s,
-        force=request.force,
-    )
-    if loaded.profile is not None and not kept:
-        save_profile(loaded.profile, own)
-    return loaded if path != own else replace(loaded, path=request.profile)
-
-
-def _damaged(profile: Path, console: Console) -> bool:
-    try:
-        load_profile(profile)
-    except ProfileError as error:
-        console.print(f"{error}; it is made again", soft_wrap=True)
-        return True
-    return False
-
-
 def _settled(request: Request, loaded: Loaded, traffic: Traffic) -> Settings:
     """The settings with the model that the profile is of, and the load in requests per second."""
     settings = request.settings
     model = settings.model
     if not request.model_named and loaded.profile is not None:
         model = model.model_copy(update={"model": loaded.model})
+    if request.searches_engines:
+        model = request.engines[0].running(model)
     load = settings.replay.model_copy(update={"rate": traffic.rate_rps, "utilization": None})
     return settings.model_copy(update={"model": model, "replay": load})
 
@@ -241,7 +215,7 @@ def _why_not(
     if findings.asked.chosen is None:
         where = "on the device" if findings.measured else "in simulation"
         return f"nothing to race: {where} no setting does what is asked"
-    if request.profile is not None and loaded.profile is not None:
+    if request.profiles and loaded.profile is not None:
         try:
             model, placement = load_subject(settings.model, clock)
             differences = matching(loaded.profile, model, placement, force=request.force)

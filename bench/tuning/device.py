@@ -13,10 +13,10 @@ import numpy as np
 from bench.comparison.arms import Arm
 from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
-from bench.simulation.runner import Setup
 from bench.simulation.source import Source
 from bench.tuning.choosing import simplicity
 from bench.tuning.direct import SHORTEST_S, TAIL, RunArm
+from bench.tuning.engines import setup_of, with_setting
 from bench.tuning.evaluation import Traffic
 from bench.tuning.racing import Measured, Race
 from bench.tuning.racing import Run as RaceRun
@@ -77,6 +77,7 @@ class Verification:
 
     Attributes:
         arms: the settings in the race, by name; the recommendation of the search first.
+        settings: of the runs, what the arms say apart.
         yardstick: what is measured.
         traffic: the arrivals, at the load to verify at.
         source: for predictions; None for none.
@@ -89,7 +90,8 @@ class Verification:
         watch: told of each run.
     """
 
-    arms: Mapping[str, Settings]
+    arms: Mapping[str, BatcherSettings]
+    settings: Settings
     yardstick: Yardstick
     traffic: Traffic
     source: Source | None
@@ -116,7 +118,7 @@ class Verification:
         window_s = self.window_s()
         self.arms = dict(self.arms)
         race = self._new_race(list(self.arms), self.seed)
-        runner = self.make_runner([Arm(name, its) for name, its in self.arms.items()])
+        runner = self.make_runner([self._arm(name) for name in self.arms])
         draws = self.traffic.draws(self.first, MOST_RACE_DRAWS, window_s=window_s)
         self._remark_on(draws[0])
         self._play("race", race, draws, self._runs("race", runner), RACE_SHARE * self.budget_s)
@@ -166,7 +168,10 @@ class Verification:
         )
 
     def _settings(self, names: Iterable[str]) -> dict[str, Any]:
-        return {name: self.arms[name].batcher.model_dump(mode="json") for name in names}
+        return {name: self.arms[name].model_dump(mode="json") for name in names}
+
+    def _arm(self, name: str) -> Arm:
+        return Arm(name, with_setting(self.settings, self.arms[name]))
 
     @property
     def _spent_s(self) -> float:
@@ -183,7 +188,7 @@ class Verification:
         return Race(names, draws, maximise=self.yardstick.maximise, seed=seed, **how)
 
     def _winner(self, race: Race) -> str | None:
-        return race.winner(lambda name: simplicity(self.arms[name].batcher))
+        return race.winner(lambda name: simplicity(self.arms[name]))
 
     def _play(
         self,
@@ -221,13 +226,13 @@ class Verification:
             if (
                 kept is not None
                 and kept.record.trace.get("sha256") == draw.trace.fingerprint()
-                and ran_with(kept, self.arms[asked.arm].batcher)
+                and ran_with(kept, self.arms[asked.arm])
             ):
                 return kept
             if folder.exists():
                 shutil.rmtree(folder)
             began_s = time.monotonic()
-            made = runner(Arm(asked.arm, self.arms[asked.arm]), draw, folder)
+            made = runner(self._arm(asked.arm), draw, folder)
             self._run_s.append(time.monotonic() - began_s)
             return made
 
@@ -249,16 +254,12 @@ class Verification:
             )
             return {}
         self.watch(f"searching on the device instead, for {left_s:.0f} s at most")
-        known = [its.batcher for its in self.arms.values()]
-        settings = next(iter(self.arms.values()))
+        known = list(self.arms.values())
         found: dict[str, BatcherSettings] = {}
         for batcher in self.explore(runner, left_s):
             if batcher not in known and len(found) < 2:
                 found["found on device" if not found else "second on device"] = batcher
-        self.arms = {
-            **self.arms,
-            **{name: settings.model_copy(update={"batcher": its}) for name, its in found.items()},
-        }
+        self.arms = {**self.arms, **found}
         return found
 
     def _race_again(
@@ -342,8 +343,7 @@ class Verification:
         self, source: Source, name: str, draws: list[ResolvedTrace], race: Race
     ) -> float | None:
         """The yardstick simulated on the arrivals that an arm was raced on: a geometric mean."""
-        batcher = self.arms[name].batcher
-        setup = Setup(batcher, source, batcher.replicas or 1)
+        setup = setup_of(self.arms[name], source)
         values: list[float] = []
         for draw in draws[: len(race.of(name)) or 1]:
             value = self.yardstick.predicted(setup, draw)

@@ -20,6 +20,7 @@ import numpy as np
 from bench.comparison.arms import Arm
 from bench.config import BatcherSettings, Settings
 from bench.recording import Ender
+from bench.tuning.engines import with_setting
 from bench.tuning.objectives import (
     ANSWERED,
     LOAD,
@@ -179,7 +180,7 @@ class DeviceSearch:
         if folder.exists():
             shutil.rmtree(folder)  # of a run that was cut off
         guard = trial.guard = Guard(draw, bar, trial.known)
-        settings = self.settings.model_copy(update={"batcher": trial.settings})
+        settings = with_setting(self.settings, trial.settings)
         began_s = time.monotonic()
         run = self.runner(Arm(folder.parent.name, settings), draw, folder, guard)
         self._run_s.append(time.monotonic() - began_s)

@@ -13,6 +13,7 @@ from bench.simulation.runner import Setup
 from bench.simulation.source import ExactSource, Source
 from bench.simulation.sweeping import refuses
 from bench.trace_source import replay_reading
+from bench.tuning.engines import setup_of
 from bench.tuning.ladder import Ladder
 from bench.tuning.objectives import Evidence, Limit
 from workloads import DescribedTrace, ListedTrace, ResolvedTrace, load, resolve_draws
@@ -163,7 +164,7 @@ class Simulator:
         Raises:
             InputError, ConfigError: a knob out of its range.
         """
-        setup = Setup(settings, self.source, settings.replicas or 1)
+        setup = setup_of(settings, self.source)
         offered_rps = self.draws[0].offered_rps
         limit_rps = self._limit_rps(setup)
         able = self.overload or refuses(setup) or offered_rps <= STABLE * limit_rps
@@ -185,7 +186,7 @@ class Simulator:
 
     def begin_at(self, settings: BatcherSettings, limit: Limit) -> None:
         """Let the search for each capacity begin where that of this setting ends."""
-        setup = Setup(settings, self.source, settings.replicas or 1)
+        setup = setup_of(settings, self.source)
         limit_rps = self._limit_rps(setup)
         self._ladder.start = self._ladder.rung_of(0.5 * limit_rps)
         self._ladder.start = self._ladder.highest(setup, limit_rps, limit) or 0
@@ -196,7 +197,7 @@ class Simulator:
         One draw may fall into a slow phase of the machine and be nothing but that: the harmonic
         mean is that of all the time they take together.
         """
-        if isinstance(self.source, ExactSource):
+        if isinstance(setup.source, ExactSource):
             return setup.limit_rps()
         seeds = range(self.first, self.first + LIMIT_DRAWS)
         limits_rps = [setup.limit_rps(seed) for seed in seeds]

@@ -19,6 +19,7 @@ from batching.profiles import subject_of
 from bench.errors import InputError
 from bench.profiling import load_subject
 from bench.simulation.source import ProfileSource, Source, exact_source
+from bench.tuning.engines import EngineSources
 from bench.tuning.evaluation import Traffic
 from bench.tuning.record import SEARCHED, SEARCHING, Begun, Record, find_tuning
 from bench.tuning.search import Finished, best_of
@@ -176,26 +177,30 @@ def _source(record: Record, clock: Clock, *, force: bool) -> Source:
         InputError: they could not.
         ConfigError: there is no such model or device here.
     """
-    settings = record.request.settings
+    request = record.request
     with tempfile.TemporaryDirectory() as folder:
-        profile = record.read_profile(Path(folder))
-    if profile is not None and (force or not record.here):
-        return ProfileSource(profile)
-    model, placement = load_subject(settings.model, clock)
-    if profile is None:
+        profiles = record.read_profiles(Path(folder))
+    if not profiles:
+        model, _ = load_subject(request.settings.model, clock)
         exact = exact_source(model)
         if exact is None:
             raise InputError(
                 f"model must be a synthetic one, as for who began it, but {model.name} is not"
             )
         return exact
-    differences = profile.subject.differences(subject_of(model, placement)).decisive
-    if differences:
-        raise InputError(
-            f"join must be from a machine like the one that began it, but {differences[0]}; "
-            "--force takes part all the same, as only simulations are shared"
-        )
-    return ProfileSource(profile)
+    if record.here and not force:
+        for engine, profile in zip(request.engines, profiles, strict=True):
+            asked = request.settings.model
+            asked = engine.running(asked) if request.searches_engines else asked
+            differences = profile.subject.differences(subject_of(*load_subject(asked, clock)))
+            if differences.decisive:
+                raise InputError(
+                    "join must be from a machine like the one that began it, but "
+                    f"{differences.decisive[0]}; --force takes part all the same, as only "
+                    "simulations are shared"
+                )
+    sources = dict(zip(request.engines, map(ProfileSource, profiles), strict=True))
+    return EngineSources(sources) if request.searches_engines else next(iter(sources.values()))
 
 
 def _tuner_for(search: SimulatedSearch, goal: str) -> SharedTuner | None:

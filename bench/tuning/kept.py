@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import BatcherSettings
 from bench.tuning.choosing import Candidate
+from bench.tuning.engines import read_setting
 from bench.tuning.objectives import Objective, Score
 from bench.tuning.studies import open_study
 
@@ -40,7 +41,7 @@ class KeptCandidates:
             assert value is not None  # noqa: S101 - for the type checker; each is added with one
             self._remember(
                 Candidate(
-                    BatcherSettings.model_validate(attrs["settings"]),
+                    read_setting(attrs["settings"]),
                     Score(value, attrs["violations"]),
                     tuple(attrs["per_draw"]),
                     attrs["facts"],

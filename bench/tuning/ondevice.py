@@ -14,7 +14,6 @@ from bench.comparison.live import LiveArms
 from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
 from bench.simulation.loading import Loaded
-from bench.simulation.runner import Setup
 from bench.tuning.budget import SEARCH_SHARE, Budget, overhead_s, warm_up_s
 from bench.tuning.choosing import Candidate, flatness, pareto
 from bench.tuning.device import (
@@ -27,6 +26,7 @@ from bench.tuning.device import (
     runs_planned,
 )
 from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
+from bench.tuning.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
 from bench.tuning.findings import Findings, Goal
@@ -132,6 +132,7 @@ class OnDevice:
             return f"not raced on the device: {lacking}"
         verification = Verification(
             arms=arms,
+            settings=self.settings,
             yardstick=Yardstick(objective, self.question.statistic, self.question.limit),
             traffic=traffic,
             source=None if findings.measured else self.loaded.source,
@@ -158,28 +159,36 @@ class OnDevice:
             return 1.0
         return VERIFIED_AT * asked.chosen.score.value / (asked.chosen.facts["offered_rps"] or inf)
 
-    def _arms(self, findings: Findings, offered_rps: float) -> dict[str, Settings]:
+    def _arms(self, findings: Findings, offered_rps: float) -> dict[str, BatcherSettings]:
         """The finalists that can carry the load, as far as is known."""
         overload = findings.asked.objective.name == "goodput"
         return {
-            name: self.settings.model_copy(update={"batcher": candidate.settings})
+            name: candidate.settings
             for name, candidate in finalists(findings).items()
             if overload or (candidate.facts["limit_rps"] or inf) > offered_rps
         }
 
     def _runner_for(self, arms: list[Arm]) -> RunArm:
-        """Load the model, once; arms of another load are run at it all the same."""
+        """Load the model, once for each engine; arms of another load are run at it all the same.
+
+        Engines that no arm of the race has are loaded too, for the search that may follow: loaded
+        in the midst of it they would be taken for slow runs.
+        """
         if self._runner is None:
             if self.make_runner is not None:
                 self._runner = self.make_runner(arms)
             else:
                 rate = self.settings.replay.model_copy(update={"rate": self.traffic.rate_rps})
-                known = arms or [Arm("search", self.settings)]
-                fixed = [
-                    Arm(arm.name, arm.settings.model_copy(update={"replay": rate})) for arm in known
+                base = self.question.references(self.loaded.source)[DEFAULT]
+                engines = [
+                    Arm(f"search {number}", with_setting(self.settings, setting))
+                    for number, setting in enumerate(in_every_engine(base, self.loaded.source))
                 ]
                 self._runner = LiveArms(
-                    fixed,
+                    [
+                        Arm(arm.name, arm.settings.model_copy(update={"replay": rate}))
+                        for arm in [*arms, *engines]
+                    ],
                     self.clock,
                     self.console,
                     warm_up_budget_s=warm_up_s(self.loaded.source),
@@ -245,7 +254,7 @@ class OnDevice:
             left_s=lambda: part.left_s,
             overhead_s=overhead_s(source),
             watch=self._say,
-            check=lambda settings: Setup(settings, source, settings.replicas or 1),
+            check=lambda settings: setup_of(settings, source),
             seed=self.seed,
         ).run()
 

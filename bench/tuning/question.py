@@ -90,7 +90,8 @@ class Question:
 
         `plain` is timeout 0 with the largest useful batch, `default` what the batcher does unless
         told otherwise, `window` the timer that most hand-written batchers are, with the same
-        numbers, and `current` what the user has now.
+        numbers, and `current` what the user has now. Where engines are searched, all but `current`
+        are in the one that the model is run by today.
         """
         limit_s = float("inf") if self.limit is None else self.limit.limit_s
         if typical_s(source, 1) > limit_s:
@@ -110,7 +111,7 @@ class Question:
         }
         fixed = self.base.model_dump(exclude={"min_wait_ms", "preferred_batch_sizes"})
         references = {
-            name: BatcherSettings.model_validate({**fixed, **knobs})
+            name: type(self.base).model_validate({**fixed, **knobs})
             for name, knobs in named.items()
         }
         if self.current is not None:

@@ -9,6 +9,7 @@ from bench.environment import describe_environment
 from bench.recommendation import Case, Estimate, Facts, Gain, write_recommendation
 from bench.tuning.choosing import Candidate
 from bench.tuning.course import Result
+from bench.tuning.engines import with_setting
 from bench.tuning.finalists import raced
 from bench.tuning.sensitivity import described
 from bench.tuning.telling import final, maximised, sentence
@@ -21,7 +22,7 @@ def write_config(result: Result, folder: Path, command: str) -> Path | None:
     chosen = final(result)
     if chosen is None or not result.met:
         return None
-    settings = result.settings.model_copy(update={"batcher": chosen.settings})
+    settings = with_setting(result.settings, chosen.settings)
     path = folder / RECOMMENDED
     write_recommendation(path, settings, facts(result, command))
     return path

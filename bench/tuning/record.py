@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench.config import ModelSettings, Settings
 from bench.errors import InputError
-from bench.simulation.loading import Loaded
+from bench.tuning.loading import LoadedEngines, profile_path
 from bench.tuning.request import Request
 from bench.tuning.sharing import Pulse, storage_failures_told, this_worker
 from bench.tuning.simulated import Effort, SimulatedSearch
@@ -44,7 +44,8 @@ class Record(BaseModel):
         goals: the searches, in their order.
         identity: of model, device and load, as every study of it has.
         here: whether batch times were measured by who began it, whose device is then that of all.
-        profile: batch times, as `save_profile` wrote them, compressed; None for a synthetic model.
+        profiles: batch times of each engine, as `save_profile` wrote them, compressed; none for a
+            synthetic model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,21 +56,22 @@ class Record(BaseModel):
     goals: tuple[str, ...]
     identity: dict[str, Any]
     here: bool
-    profile: str | None
+    profiles: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: Request, search: SimulatedSearch, loaded: Loaded, profile: Path) -> Self:
+    def of(
+        cls, request: Request, search: SimulatedSearch, engines: LoadedEngines, folder: Path
+    ) -> Self:
         """The record of a tuning.
 
         Args:
             request: what is asked.
             search: about to be begun.
-            loaded: where its batch times are from.
-            profile: the file that they are in, if they are in one.
+            engines: where its batch times are from.
+            folder: of the tuning, which has them in files.
         """
-        times = None
-        if loaded.profile is not None:
-            times = base64.b85encode(zlib.compress(profile.read_bytes())).decode("ascii")
+        measured = [engine for engine, its in engines.engines.items() if its.profile is not None]
+        files = [profile_path(folder, engine, measured[0]) for engine in measured]
         return cls(
             dynbatch=version("dynbatch"),
             request=request.model_copy(
@@ -78,8 +80,10 @@ class Record(BaseModel):
             effort=asdict(search.effort),
             goals=tuple(search.question.goals),
             identity=dict(search.identity),
-            here=loaded.profile is not None and request.profile is None,
-            profile=times,
+            here=bool(measured) and not request.profiles,
+            profiles=tuple(
+                base64.b85encode(zlib.compress(file.read_bytes())).decode("ascii") for file in files
+            ),
         )
 
     @property
@@ -87,22 +91,23 @@ class Record(BaseModel):
         """The effort."""
         return Effort(**self.effort)
 
-    def read_profile(self, folder: Path) -> "ServiceProfile | None":
-        """The batch times.
+    def read_profiles(self, folder: Path) -> "list[ServiceProfile]":
+        """The batch times of each engine, as `Request.engines` has them.
 
         Args:
-            folder: an empty one, to put the file into.
+            folder: an empty one, to put the files into.
 
         Raises:
             ProfileError: they are damaged.
         """
         from batching.profiles import load_profile
 
-        if self.profile is None:
-            return None
-        path = folder / "profile.json"
-        path.write_bytes(zlib.decompress(base64.b85decode(self.profile)))
-        return load_profile(path)
+        found = []
+        for number, text in enumerate(self.profiles):
+            path = folder / f"profile-{number}.json"
+            path.write_bytes(zlib.decompress(base64.b85decode(text)))
+            found.append(load_profile(path))
+        return found
 
 
 def _with_full_paths(settings: Settings) -> Settings:
@@ -150,7 +155,11 @@ def announced(storage: "optuna.storages.BaseStorage", name: str, record: Record)
 
 @contextlib.contextmanager
 def open_to_others(
-    search: SimulatedSearch, request: Request, loaded: Loaded, profile: Path, console: Console
+    search: SimulatedSearch,
+    request: Request,
+    engines: LoadedEngines,
+    folder: Path,
+    console: Console,
 ) -> Iterator[None]:
     """Let others take part, and say how, where the storage allows it.
 
@@ -161,7 +170,7 @@ def open_to_others(
     if search.team is None:
         yield
         return
-    record = Record.of(request, search, loaded, profile)
+    record = Record.of(request, search, engines, folder)
     with storage_failures_told(), announced(search.storage, search.name, record):
         shown = without_password(request.storage or "")
         console.print(

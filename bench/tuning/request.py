@@ -1,18 +1,22 @@
 """What a command line asks of a tuning, kept so that it need not be said again on resuming."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from batching.devices import ENGINES
 from batching.policies import PolicyOptions, make_policy
-from bench.config import BatcherSettings, Settings
+from batching.profiles import load_profile
+from bench.config import BatcherSettings, ModelSettings, Settings, load_settings
 from bench.errors import InputError
 from bench.tuning.device import OVERHEAD_S, runs_planned
 from bench.tuning.direct import SHORTEST_S, TAIL
+from bench.tuning.engines import Engine, Setting, engines_among, implied_by, setting_of
 from bench.tuning.objectives import CapacityWithin, Energy, Limit, Statistic
 from bench.tuning.question import Question
 from bench.tuning.search import PATIENCE, TRIALS
-from bench.tuning.space import Choice, parse_search
+from bench.tuning.space import ENGINE, Choice, parse_search
 
 REQUEST = "request.json"
 BUDGET_S = 300.0
@@ -31,8 +35,8 @@ class Request(BaseModel):
         race: whether the device is used for more than a profile.
         simulate: whether settings are searched in simulation, and not on the device.
         storage: URL of the studies; None for a journal in the folder. Never kept with its password.
-        profile: a file; None measures now.
-        profile_budget_s: time for that.
+        profiles: files, one for each engine; none measures now.
+        profile_budget_s: time for each that is measured now.
         force: use a profile of something else all the same.
         model_named: whether the model was asked for, or is the default.
     """
@@ -40,7 +44,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: Settings
-    current: BatcherSettings | None = None
+    current: Setting | BatcherSettings | None = None
     objective: str | None = None
     percentile: str | None = None
     search: tuple[str, ...] = ()
@@ -51,7 +55,7 @@ class Request(BaseModel):
     race: bool = True
     simulate: bool = True
     storage: str | None = None
-    profile: Path | None = None
+    profiles: tuple[Path, ...] = ()
     profile_budget_s: float = 20.0
     force: bool = False
     model_named: bool = True
@@ -69,9 +73,15 @@ class Request(BaseModel):
         statistic = Statistic() if limit is None else limit.statistic
         if self.percentile is not None:
             statistic = Statistic.parse(self.percentile)
+        base, current = self.settings.batcher, self.current
+        if self.searches_engines:
+            first = self.engines[0]
+            base = setting_of(base, first)
+            if current is not None and not isinstance(current, Setting):
+                current = setting_of(current, first)
         question = Question(
-            base=self.settings.batcher,
-            current=self.current,
+            base=base,
+            current=current,
             objective=self.objective,
             statistic=statistic,
             limit=limit,
@@ -86,6 +96,27 @@ class Request(BaseModel):
             self._check_budget()
         return question
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines whose batch times are needed, the one that is there already first.
+
+        Raises:
+            InputError: `--search` cannot be read, or names sizes that no engine captures.
+        """
+        ranges = parse_search(self.search)
+        searched = {name: its.values for name, its in ranges.items() if isinstance(its, Choice)}
+        return engines_among(searched, self.settings.model, self.current)
+
+    @property
+    def searches_engines(self) -> bool:
+        """Whether settings say which engine they are for."""
+        return len(self.engines) > 1 or any(name in parse_search(self.search) for name in ENGINE)
+
+    @property
+    def profiles_s(self) -> float:
+        """What measuring the profiles takes, seconds; 0 if they are there."""
+        return 0.0 if self.profiles else self.profile_budget_s * len(self.engines)
+
     def _check_policies(self, question: Question) -> None:
         """Find a policy that there is not, or that lacks its SLO, before anything is measured."""
         policies = parse_search(self.search).get("policy")
@@ -98,7 +129,7 @@ class Request(BaseModel):
             )
 
     def _check_budget(self) -> None:
-        left_s = self.budget_s - (self.profile_budget_s if self.profile is None else 0.0)
+        left_s = self.budget_s - self.profiles_s
         trials = 0 if self.simulate else _LEAST_TRIALS
         run_s = TAIL * SHORTEST_S + OVERHEAD_S
         least_s = self.budget_s - left_s + (runs_planned(4) + trials) * run_s
@@ -144,6 +175,41 @@ def limit_of(texts: tuple[str, ...]) -> Limit | None:
     if slo.objective.kind is not Kind.LATENCY:
         raise InputError(f"slo must be on latency for a search, such as p99<=50ms, but got {slo}")
     return Limit(Statistic(slo.objective.level), slo.limit)
+
+
+def of_profiles(
+    settings: Settings, paths: Sequence[Path], search: Sequence[str]
+) -> tuple[Settings, tuple[str, ...]]:
+    """What is asked with these profiles: the model in the engine that they are of, and the search.
+
+    Of several profiles, the first is of the engine that is there today, and all are searched.
+
+    Raises:
+        InputError: they differ in more than their engine.
+        ProfileError: one cannot be read.
+    """
+    if not paths:
+        return settings, tuple(search)
+    subjects = [load_profile(path).subject for path in paths]
+    first = Engine.of(subjects[0])
+    if "engine" not in settings.model.model_fields_set and first.name in ENGINES:
+        settings = settings.model_copy(update={"model": first.running(settings.model)})
+    return settings, implied_by(subjects, search)
+
+
+def read_current(path: Path | None, model: ModelSettings) -> BatcherSettings | None:
+    """The setting that somebody has now, with its engine if that is not the model's; from TOML.
+
+    Raises:
+        InputError: the file cannot be read, or a value is unknown or out of its range.
+    """
+    if path is None:
+        return None
+    known = load_settings(path, {})
+    engine = Engine.of(known.model)
+    if "engine" not in known.model.model_fields_set or engine == Engine.of(model):
+        return known.batcher
+    return setting_of(known.batcher, engine)
 
 
 def read_request(folder: Path) -> Request:

@@ -252,7 +252,7 @@ def best_of(trials: Sequence[Finished], objective: Objective) -> Finished | None
 
 
 def _ridge(space: Space, every: int) -> Iterator[dict[str, Value]]:
-    """Timeout 0 with batch sizes of powers of two, everything else at its first value."""
+    """Timeout 0 with batch sizes of powers of two, in each engine, all else at its first value."""
     sizes, timeouts = space.ranges["max_batch_size"], space.ranges.get("batch_timeout_ms")
     if not isinstance(sizes, Whole) or timeouts is None or not timeouts.holds(0.0):
         return
@@ -262,8 +262,11 @@ def _ridge(space: Space, every: int) -> Iterator[dict[str, Value]]:
             others[name] = knob.values[0] if isinstance(knob, Choice) else knob.low
     exponents = range(0, sizes.high.bit_length(), every)
     powers = [2**i for i in exponents if sizes.low <= 2**i <= sizes.high]
-    for size in dict.fromkeys([*powers, sizes.high]):
-        yield {**others, "max_batch_size": size, "batch_timeout_ms": 0.0}
+    engines = space.ranges.get("engine")
+    for engine in engines.values if isinstance(engines, Choice) else (None,):
+        fixed = others if engine is None else {**others, "engine": engine}
+        for size in dict.fromkeys([*powers, sizes.high]):
+            yield {**fixed, "max_batch_size": size, "batch_timeout_ms": 0.0}
 
 
 def _finished(study: "optuna.Study") -> Iterator[Finished]:

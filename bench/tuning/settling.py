@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import BatcherSettings
+from bench.tuning.engines import Setting
 from results.run import Run, write_text
 
 
@@ -37,6 +38,12 @@ def settled(
 
 
 def ran_with(run: Run, batcher: BatcherSettings) -> bool:
-    """Whether a run was of these settings; the number of replicas was settled when it was made."""
-    wanted = batcher.model_dump(mode="json", exclude={"replicas"})
+    """Whether a run was of these settings; the number of replicas was settled when it was made.
+
+    So was what an engine captures that is left to do as usual.
+    """
+    settled_then = {"replicas"}
+    if isinstance(batcher, Setting) and not batcher.captured_batch_sizes:
+        settled_then.add("captured_batch_sizes")
+    wanted = batcher.model_dump(mode="json", exclude=settled_then)
     return all(run.record.config.get(key) == value for key, value in wanted.items())

@@ -18,6 +18,7 @@ from bench.tuning.choosing import (
     choose,
     facts_of,
     flatness,
+    leaders_by_engine,
     pareto,
     ranked,
 )
@@ -286,11 +287,11 @@ class SimulatedSearch:
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
         # What is there already, and the plain setting, may be as good, and simpler. They are looked
-        # at in any case, for what was asked.
+        # at in any case, for what was asked, and so is the best of each engine.
         known = {candidate.settings.model_dump_json() for candidate in candidates}
         candidates += [
             self._candidate(closely, objective, settings, kept)
-            for settings in others
+            for settings in _unique([*others, *leaders_by_engine(trials, objective, space)])
             if asked and settings.model_dump_json() not in known
         ]
         candidates = look_around(

@@ -11,7 +11,8 @@ that states its times, whose formula has no end, to 256.
                    than for any batch in front of it waits in vain, where device time is no object,
 in about 100 steps, so that 0, which is a setting of its own kind, is a value like others, and found
 values are readable. Where device time is the object, and so waiting what is bought with, the first
-bound alone holds. A knob with a single value is fixed at it.
+bound alone holds. A knob with a single value is fixed at it. Where engines are searched, each has
+batch times of its own: the range is then as wide as the widest of theirs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,15 @@ from pydantic import ValidationError
 from bench.config import BatcherSettings
 from bench.errors import InputError
 from bench.simulation.source import ExactSource, ProfileSource, Source
+from bench.tuning.engines import (
+    CUDAGRAPH,
+    Engine,
+    EngineSources,
+    Setting,
+    every_source,
+    setting_of,
+    sizes_text,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +46,8 @@ STEPS = 100
 USEFUL = 0.98
 _WHOLE = ("max_batch_size", "max_queue_size", "replicas", "in_flight")
 _TIMES = ("batch_timeout_ms", "min_wait_ms", "deadline_ms")
-_NAMED = ("policy",)
+ENGINE = ("engine", "captured_batch_sizes")
+_NAMED = ("policy", *ENGINE)
 SEARCHABLE = (*_NAMED, *_WHOLE, *_TIMES)
 _LOGARITHMIC = ("max_batch_size", "max_queue_size")
 _NEED_SLO = ("adaptive", "deadline")
@@ -133,7 +144,7 @@ class Space:
         """Ask the sampler for a setting; a knob that its policy has no use for is left out."""
         knobs: dict[str, Value] = {}
         for name, knob in self.ranges.items():
-            if name in _UNUSED.get(str(knobs.get("policy", self.base.policy)), ()):
+            if name in self._unused(knobs):
                 continue
             most = inf
             if name == "min_wait_ms":  # never longer than the timeout
@@ -151,25 +162,33 @@ class Space:
         if values["policy"] in _NEED_SLO and values["slo_ms"] is None:
             values["slo_ms"] = self.slo_ms
         try:
-            return BatcherSettings.model_validate(values)
+            return type(self.base).model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
+            message = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
             raise InputError(
-                f"search of {first['loc'][0]}: {first['msg'].removeprefix('Input ')}, "
-                f"but got {first['input']!r}"
+                f"search of {first['loc'][0]}: {message}, but got {first['input']!r}"
             ) from None
 
     def knobs_of(self, settings: BatcherSettings) -> dict[str, Value] | None:
         """The knobs that give these settings; None if the space does not hold them."""
         values = settings.model_dump()
-        unused = _UNUSED.get(settings.policy, ())
+        if (sizes := values.get("captured_batch_sizes")) is not None:
+            values["captured_batch_sizes"] = sizes_text(sizes)
+        unused = self._unused(values)
         knobs = {name: values[name] for name in self.ranges if name not in unused}
         if not all(self.ranges[name].holds(value) for name, value in knobs.items()):
             return None
         rebuilt = self.settings(knobs).model_dump()
-        ignored = {*unused, "slo_ms"}
-        same = all(rebuilt[key] == values[key] for key in values if key not in ignored)
+        ignored = {*unused, *knobs, "slo_ms"}
+        same = all(rebuilt.get(key) == values[key] for key in values if key not in ignored)
         return knobs if same else None
+
+    def _unused(self, knobs: Knobs) -> tuple[str, ...]:
+        """The knobs that a setting has no use for, by its policy and its engine."""
+        unused = _UNUSED.get(str(knobs.get("policy", self.base.policy)), ())
+        engine = self.base.engine if isinstance(self.base, Setting) else None
+        return unused if knobs.get("engine", engine) == CUDAGRAPH else (*unused, ENGINE[1])
 
     @property
     def size(self) -> float:
@@ -250,7 +269,12 @@ def largest_batch(source: Source) -> int:
 
 
 def typical_s(source: Source, size: int) -> float:
-    """The time of a batch of that size, seconds: the median of a profile."""
+    """The time of a batch of that size, seconds: the median of a profile.
+
+    Of several engines, that of the first.
+    """
+    if isinstance(source, EngineSources):
+        return typical_s(source.first, size)
     if isinstance(source, ProfileSource):
         return source.profile.total_s(size)
     service, _ = source.draw(0)
@@ -273,11 +297,16 @@ def largest_useful_batch(source: Source, limit_s: float = inf) -> int:
 
 def default_timeouts(source: Source, slo_s: float | None, patient: bool = False) -> Steps:
     """The timeouts that are searched; see the module's docstring."""
+    return _steps(0.0, max(_bound_ms(one, slo_s, patient) for one in every_source(source)))
+
+
+def _bound_ms(source: Source, slo_s: float | None, patient: bool) -> float:
+    """The longest timeout of use with the batch times of one engine."""
     bound_ms = 4e3 * typical_s(source, largest_useful_batch(source))
     room_ms = 0.0 if slo_s is None else 1e3 * (slo_s - typical_s(source, 1))
     if room_ms > 0.0:  # else not even a lone request meets it, and what comes nearest is searched
         bound_ms = room_ms if patient else min(room_ms, bound_ms)
-    return _steps(0.0, bound_ms)
+    return bound_ms
 
 
 def _steps(low: float, high: float) -> Steps:
@@ -320,7 +349,10 @@ def _value(name: str, text: str) -> Value:
             raise InputError(f"search of {name} must be of {kind}, but got {text!r}")
     elif not text:
         raise InputError(f"search of {name} must have values, but got none")
-    Space(BatcherSettings(), {}).settings({name: value})
+    base = BatcherSettings()
+    if name in ENGINE:
+        base = setting_of(base, Engine(CUDAGRAPH))
+    Space(base, {}).settings({name: value})
     return value
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from bench.config import BatcherSettings
-from bench.tuning.choosing import TIE, Candidate, surely_better
+from bench.tuning.choosing import TIE, Candidate, best_by_engine, surely_better
 from bench.tuning.course import Result
+from bench.tuning.engines import Setting, knobs_of
 from bench.tuning.finalists import raced, references_beaten
 from bench.tuning.objectives import CapacityWithin, DeviceTime, Energy, Goodput, Latency
 from bench.tuning.question import CURRENT, DEFAULT
@@ -18,16 +19,17 @@ from results import format as fmt
 
 
 def name_of(settings: BatcherSettings) -> str:
-    """A setting in short: timeout 32 / 10 ms, in_flight 2."""
+    """A setting in short: timeout 32 / 10 ms, cudagraph, in_flight 2."""
     usual = BatcherSettings().model_dump()
     shown = {"policy", "max_batch_size", "batch_timeout_ms", "slo_ms"}
     further = [
         f"{key} {value}"
-        for key, value in settings.model_dump().items()
+        for key, value in knobs_of(settings).model_dump().items()
         if key not in shown and value != usual[key]
     ]
     first = f"{settings.policy} {settings.max_batch_size} / {settings.batch_timeout_ms:g} ms"
-    return ", ".join([first, *further])
+    engine = [str(settings.by)] if isinstance(settings, Setting) else []
+    return ", ".join([first, *engine, *further])
 
 
 def keeps(result: Result) -> str | None:
@@ -198,6 +200,8 @@ def lines(result: Result) -> Iterator[str | Table]:
     """The result for a terminal, the sentence first."""
     yield sentence(result)
     yield table(result)
+    if result.engines.searched:
+        yield engine_table(result)
     flat = result.findings.asked.flat
     if flat.tried:
         near = ", ".join(f"{count} within {fmt.percent(tie)}" for tie, count in flat.within.items())
@@ -265,6 +269,29 @@ def table(result: Result) -> Table:
                 else (_unknown(facts, measured=findings.measured), "", "")
             ),
             _capacity(capacities.get(candidate.settings.model_dump_json())),
+        )
+    return shown
+
+
+def engine_table(result: Result) -> Table:
+    """Each engine that was searched: how fast it is, what making it takes, and its best setting."""
+    asked = result.findings.asked
+    best = best_by_engine(asked.candidates, asked.objective)
+    shown = Table(title=f"engines, best for {asked.objective.name}", title_justify="left")
+    shown.add_column("", no_wrap=True)
+    for name in ("fastest", "start"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("best setting", no_wrap=True)
+    shown.add_column(asked.objective.name, justify="right")
+    value_of = fmt.rate if asked.objective.maximise else fmt.duration
+    for engine, loaded in result.engines.engines.items():
+        profile, its = loaded.profile, best.get(engine)
+        shown.add_row(
+            str(engine),
+            "" if profile is None else f"{fmt.rate(profile.peak_rps)} at {profile.peak_batch_size}",
+            "" if profile is None else fmt.duration(profile.cold_start.total_s),
+            "none does what was asked" if its is None else name_of(its.settings),
+            "" if its is None else value_of(its.score.value),
         )
     return shown
 

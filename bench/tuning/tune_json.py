@@ -4,7 +4,8 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from bench.tuning.choosing import Candidate
+from batching.profiles import ServiceProfile
+from bench.tuning.choosing import Candidate, best_by_engine
 from bench.tuning.course import Result
 from bench.tuning.finalists import raced
 from bench.tuning.findings import Goal
@@ -36,6 +37,7 @@ def as_json(result: Result, command: str = "") -> dict[str, Any]:
         "load": dict(findings.load),
         "bound": dict(findings.bound),
         "goals": {name: _goal(goal, result) for name, goal in findings.goals.items()},
+        "engines": engines_of(result),
         "references": {name: _candidate(c, result) for name, c in findings.references.items()},
         "front": [{"knobs": trial.knobs, **trial.facts} for trial in findings.front],
         "other_loads": {f"{share:g}": facts for share, facts in findings.at_load.items()},
@@ -81,6 +83,37 @@ def _verified(verified: Verified, result: Result) -> dict[str, Any]:
         "findings": findings_of(result.folder, draws),
         "spent_s": verified.spent_s,
         "remarks": list(verified.remarks),
+    }
+
+
+def engines_of(result: Result) -> list[dict[str, Any]]:
+    """Each engine that was searched, the one that was there first; none where none was."""
+    if not result.engines.searched:
+        return []
+    asked = result.findings.asked
+    best = best_by_engine(asked.candidates, asked.objective)
+    return [
+        {
+            "engine": str(engine),
+            "best": _candidate(best[engine], result) if engine in best else None,
+            **_times(loaded.profile),
+        }
+        for engine, loaded in result.engines.engines.items()
+    ]
+
+
+def _times(profile: ServiceProfile | None) -> dict[str, Any]:
+    """How fast an engine is, and what making it takes; seconds, bytes, requests per second."""
+    if profile is None:
+        return {}
+    cold = profile.cold_start
+    return {
+        "peak_rps": profile.peak_rps,
+        "peak_batch_size": profile.peak_batch_size,
+        "rates_rps": {str(size): profile.rate_rps(size) for size in profile.sizes},
+        "cold_start_s": cold.total_s,
+        "engine_s": cold.engine_s,
+        "engine_bytes": cold.engine_bytes,
     }
 
 

@@ -13,6 +13,7 @@ from results.run import FIGURES as FOLDER
 from results.run import replacing
 from results.tuning import wording
 from results.tuning.device_figures import draw_effects, draw_prediction, draw_race
+from results.tuning.engines import draw_engines, engines_table
 from results.tuning.front import draw_front
 from results.tuning.record import Tuning, TuningRecord
 from results.tuning.scale import LINE_IN
@@ -23,7 +24,8 @@ from results.tuning.search_figures import (
     goals_with_importance,
 )
 from results.tuning.sensitivity import draw_sensitivity, sensitivity_rows
-from results.tuning.surface import draw_surface, panels_of
+from results.tuning.surface import draw_surface, surface_height_in
+from results.tuning.tables import Table
 
 _WIDTH_IN = 7.6
 _FOOT_IN = 0.17
@@ -51,7 +53,7 @@ class Section:
     height_in: Callable[[TuningRecord], float]
     draw: Callable[[TuningRecord, Figure], None]
     simulated: bool = False
-    table: Callable[[TuningRecord], wording.Table] | None = None
+    table: Callable[[TuningRecord], Table] | None = None
 
     def save(self, record: TuningRecord, path: Path) -> None:
         """Draw the figure and write it as a PNG."""
@@ -76,6 +78,12 @@ def _leave_foot(figure: Figure) -> None:
 
 def _no_trials(record: TuningRecord) -> str:
     return "" if record.asked.history else "the trials are not in tune.json"
+
+
+def _no_engines(record: TuningRecord) -> str:
+    if any(engine.rates_rps for engine in record.engines):
+        return ""
+    return "a single engine: --search engine=eager,compile (cudagraph on a GPU) searches several"
 
 
 def _no_front(record: TuningRecord) -> str:
@@ -126,9 +134,19 @@ SECTIONS = (
         "colour between trials is interpolated linearly, and only where three that violate nothing "
         "are near: it is no measurement. Where other knobs were searched too, dots alone.",
         _no_trials,
-        lambda record: 3.9 if len(panels_of(record)) < 3 else 3.4,
+        surface_height_in,
         draw_surface,
         simulated=True,
+    ),
+    Section(
+        "engines",
+        "Which engine",
+        "Requests per second that one worker serves in full batches, as they were measured. A star "
+        "marks the batch size of an engine's best setting for what was asked.",
+        _no_engines,
+        lambda _: 3.4,
+        draw_engines,
+        table=engines_table,
     ),
     Section(
         "front",

@@ -121,6 +121,29 @@ class GoalRecord(Part):
         return self.objective in _MAXIMISED
 
 
+class EngineRecord(Part):
+    """An engine that was searched.
+
+    Attributes:
+        engine: "cudagraph", or "cudagraph 8+16+32" where it was told what to capture.
+        best: its best setting for the goal that was asked for; None if none does what was asked.
+        peak_rps, peak_batch_size: the most that one worker serves, and in batches of which size.
+        rates_rps: measured batch size -> what one worker serves in full batches of it.
+        cold_start_s: until requests were accepted, making the engine included.
+        engine_s: making it, capturing or compiling; None where there is nothing to make.
+        engine_bytes: device memory that its graphs take; None where there are none.
+    """
+
+    engine: str
+    best: Judged | None = None
+    peak_rps: float | None = None
+    peak_batch_size: int | None = None
+    rates_rps: dict[int, float] = Field(default_factory=dict)
+    cold_start_s: float | None = None
+    engine_s: float | None = None
+    engine_bytes: int | None = None
+
+
 class Burstiness(Part):
     """How bursty arrivals are: variation of the gaps, and variance / mean of counts in windows."""
 
@@ -167,6 +190,7 @@ class TuningRecord(Part):
         load: what was offered, as the trace describes itself.
         bound: what no setting can beat: `latency_s`, `capacity_rps`.
         goals: by name, the one that was asked for first.
+        engines: those that were searched, the one that was there first; empty if none was.
         references: the settings to be beaten: plain, default, window, current.
         front: trials that none beats in latency without costing more device time.
         other_loads: share of the load -> facts of the setting that was found.
@@ -194,6 +218,7 @@ class TuningRecord(Part):
     load: dict[str, Any] = Field(default_factory=dict)
     bound: dict[str, float | None] = Field(default_factory=dict)
     goals: dict[str, GoalRecord] = Field(min_length=1)
+    engines: tuple[EngineRecord, ...] = ()
     references: dict[str, Judged] = Field(default_factory=dict)
     front: tuple[Trial, ...] = ()
     other_loads: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -23,7 +23,9 @@ from results.tuning.scale import color_norm, knob_axis, tick, title_of, value_ax
 
 _FIRST = ("max_batch_size", "batch_timeout_ms")
 _LOGARITHMIC = ("max_batch_size", "max_queue_size")
-_POLICY = "policy"
+# What is not on a scale divides the trials into panels.
+_KINDS = ("policy", "engine", "captured_batch_sizes")
+_COLUMNS = 3
 # A triangle with a longer edge, as a share of the axes, is not supported by its corners.
 _LONGEST_EDGE = 0.34
 _FEWEST_FOR_MAP = 8
@@ -34,42 +36,60 @@ _MARKED = ("recommended", "nearest", "default", "current", "plain")
 
 @dataclass(frozen=True)
 class Panel:
-    """The trials of one policy, and the knobs that vary among them.
+    """The trials of one policy and engine, and the knobs that vary among them.
 
     Attributes:
-        policy: None if it was not searched.
+        kind: policy, engine and what it captures, as far as they were searched.
         trials: at least one.
         across, up: the knobs on the axes; None where there are fewer.
         others: knobs that vary too.
     """
 
-    policy: str | None
+    kind: Mapping[str, str]
     trials: Sequence[Trial]
     across: str | None
     up: str | None
     others: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """What its trials have in common: policy deadline, cudagraph 8+16."""
+        words = {"policy": "policy {}", "engine": "{}", "captured_batch_sizes": "capturing {}"}
+        return ", ".join(words[name].format(value) for name, value in self.kind.items())
+
 
 def panels_of(record: TuningRecord) -> list[Panel]:
-    """A panel for each policy that was searched."""
+    """A panel for each policy and engine that was searched."""
     history = record.asked.history
-    policies = list(dict.fromkeys(trial.knobs.get(_POLICY) for trial in history))
     panels = []
-    for policy in policies:
-        own = [trial for trial in history if trial.knobs.get(_POLICY) == policy]
-        varying = [knob for knob in _knobs(own) if knob != _POLICY and _varies(own, knob)]
+    for kind in dict.fromkeys(map(_kind_of, history)):
+        own = [trial for trial in history if _kind_of(trial) == kind]
+        varying = [knob for knob in _knobs(own) if knob not in _KINDS and _varies(own, knob)]
         numeric = [knob for knob in varying if all(_is_number(t.knobs.get(knob)) for t in own)]
         numeric.sort(key=lambda knob: _FIRST.index(knob) if knob in _FIRST else len(_FIRST))
         across, up = [*numeric, None, None][:2]
         others = tuple(knob for knob in varying if knob not in (across, up))
-        panels.append(Panel(None if policy is None else str(policy), own, across, up, others))
+        panels.append(Panel(dict(kind), own, across, up, others))
     return panels
 
 
+def surface_height_in(record: TuningRecord) -> float:
+    """How high the figure is, inches."""
+    panels = len(panels_of(record))
+    return 3.9 if panels < _COLUMNS else 3.4 * -(-panels // _COLUMNS)
+
+
+def _kind_of(trial: Trial) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(trial.knobs[name])) for name in _KINDS if name in trial.knobs)
+
+
 def draw_surface(record: TuningRecord, figure: Figure) -> None:
-    """Draw one panel per policy: a map where two knobs vary, a curve where one does."""
+    """Draw a panel per policy and engine: a map where two knobs vary, a curve where one does."""
     panels = panels_of(record)
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    columns = min(len(panels), _COLUMNS)
+    grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False).flatten()
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     asked = record.asked
     values = [t.value for t in asked.history if t.feasible and t.value is not None]
     if not values:
@@ -82,8 +102,8 @@ def draw_surface(record: TuningRecord, figure: Figure) -> None:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.0, fontweight="bold")
     mapped: list[Axes] = []
     to_label: list[tuple[Axes, Panel]] = []
-    for axes, panel in zip(grid, panels, strict=True):
-        axes.set_title(title if len(panels) == 1 else f"policy {panel.policy}")
+    for axes, panel in zip(grid, panels, strict=False):
+        axes.set_title(title if len(panels) == 1 else panel.title)
         if panel.across is None:
             _draw_strip(axes, panel, record)
         elif panel.up is None:
@@ -184,20 +204,16 @@ def _draw_curve(axes: Axes, panel: Panel, record: TuningRecord) -> None:
 def _draw_strip(axes: Axes, panel: Panel, record: TuningRecord) -> None:
     """Draw the value of every combination of names, where no number was searched."""
     names = [
-        ", ".join(str(value) for knob, value in trial.knobs.items() if knob != _POLICY)
+        ", ".join(str(value) for knob, value in trial.knobs.items() if knob not in _KINDS)
         for trial in panel.trials
     ]
     places = list(dict.fromkeys(names))
     x = np.array([places.index(name) for name in names], dtype=np.float64)
     _value_dots(axes, x, panel.trials, record)
-    axes.set_xticks(range(len(places)), [place or label_of_policy(panel) for place in places])
+    only = panel.title or "the only setting"
+    axes.set_xticks(range(len(places)), [place or only for place in places])
     axes.set_xlim(-0.6, len(places) - 0.4)
-    axes.set_xlabel(", ".join(panel.others) or _POLICY)
-
-
-def label_of_policy(panel: Panel) -> str:
-    """What a panel is called on an axis."""
-    return panel.policy or "the only setting"
+    axes.set_xlabel(", ".join(panel.others or panel.kind))
 
 
 def _value_dots(axes: Axes, x: FloatArray, trials: Sequence[Trial], record: TuningRecord) -> None:
@@ -245,11 +261,12 @@ def _mark(figure: Figure, axes: Axes, panel: Panel, record: TuningRecord) -> Non
 def _place_of(named: Named, panel: Panel, record: TuningRecord) -> tuple[float, float] | None:
     """Where a setting lies in a panel; None if it lies outside, or is not one of its kind."""
     settings = named.judged.settings
-    policy = panel.policy or (record.recommended or {}).get(_POLICY)
-    if policy is not None and settings.get(_POLICY) != policy:
-        return None
+    common = {name: _as_searched((record.recommended or {}).get(name)) for name in _KINDS}
     fixed = {k: v for k, v in panel.trials[0].knobs.items() if not _varies(panel.trials, k)}
-    if any(settings.get(knob) != value for knob, value in fixed.items()):
+    wanted = {k: v for k, v in {**common, **fixed}.items() if v is not None}
+    if panel.kind.get("engine", "cudagraph") != "cudagraph":
+        wanted.pop("captured_batch_sizes", None)
+    if any(_as_searched(settings.get(knob)) != value for knob, value in wanted.items()):
         return None
     x = _place_on(panel, panel.across, settings)
     if panel.up is not None:
@@ -257,6 +274,13 @@ def _place_of(named: Named, panel: Panel, record: TuningRecord) -> tuple[float, 
     else:
         y = _value_of(named.judged, record)
     return None if x is None or y is None else (x, y)
+
+
+def _as_searched(value: object) -> object:
+    """The value of a setting as a search has it: sizes to capture as 8+16+32."""
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value)) or "default"
+    return value
 
 
 def _place_on(panel: Panel, knob: str | None, settings: Mapping[str, Any]) -> float | None:

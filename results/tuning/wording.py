@@ -1,6 +1,6 @@
 """What a tuning says in words: the first line, the tables, the notes beside them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, isfinite
 from typing import Any
@@ -17,6 +17,7 @@ from results.tuning.named import label_of, named_settings
 from results.tuning.record import Facts, Judged, TuningRecord
 from results.tuning.scale import shown
 from results.tuning.sensitivity import sensitivity_rows
+from results.tuning.tables import Table
 from results.tuning.verified import Measured, VerifiedRecord
 
 _DEVICE = "device_s_per_request"
@@ -37,16 +38,6 @@ class Standing:
     good: bool
     reasons: tuple[tuple[str, str], ...]
     bad: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of texts; the first cell of a row names it; rows in bold are by number."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    bold: frozenset[int] = frozenset()
-    notes: Sequence[str] = ()
 
 
 def standing(record: TuningRecord) -> Standing:

@@ -178,7 +178,8 @@ def test_a_folder_without_a_tuning_cannot_be_resumed(tmp_path):
 def verification(tmp_path, device, arms, *, objective=None, limit=None, base_ms=5.0):
     source = affine(base_ms)
     return Verification(
-        arms={name: Settings(batcher=batcher) for name, batcher in arms.items()},
+        arms=arms,
+        settings=Settings(),
         yardstick=Yardstick(objective or Latency(), Statistic(), limit),
         traffic=traffic(source, utilization=0.3, duration=1.0),
         source=source,

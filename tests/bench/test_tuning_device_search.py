@@ -309,7 +309,8 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
 
     source = roofline()
     found = Verification(
-        arms={name: Settings(batcher=batcher) for name, batcher in arms.items()},
+        arms=arms,
+        settings=Settings(),
         yardstick=Yardstick(Latency(), Statistic(), None),
         traffic=traffic(source, utilization=0.5, duration=1.0),
         source=source,

@@ -143,7 +143,7 @@ def test_a_search_that_works_out_no_capacity_has_no_column_for_it(tmp_path):
 
 def test_policies_have_panels_of_their_own_knobs(tmp_path):
     panels = panels_of(written(tmp_path, tunings.policies()).record)
-    assert [(p.policy, p.across, p.up) for p in panels] == [
+    assert [(p.kind["policy"], p.across, p.up) for p in panels] == [
         ("timeout", "max_batch_size", "batch_timeout_ms"),
         ("deadline", "max_batch_size", None),
     ]

@@ -246,9 +246,9 @@ def table(result: Result) -> Table:
         title_justify="left",
     )
     shown.add_column("", no_wrap=True)
-    shown.add_column("setting", no_wrap=True)
-    for name in (statistic, "device time", "batch", "capacity"):
-        shown.add_column(name, justify="right")
+    shown.add_column("setting")
+    for name in (statistic, "device\ntime", "batch", "capacity"):
+        shown.add_column(name, justify="right", no_wrap=True)
     named = {name: goal.answer for name, goal in findings.goals.items()}
     capacities = findings.capacities
     for name, candidate in {**named, **findings.references}.items():
@@ -278,11 +278,11 @@ def engine_table(result: Result) -> Table:
     asked = result.findings.asked
     best = best_by_engine(asked.candidates, asked.objective)
     shown = Table(title=f"engines, best for {asked.objective.name}", title_justify="left")
-    shown.add_column("", no_wrap=True)
+    shown.add_column("", overflow="fold")
     for name in ("fastest", "start"):
         shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("best setting", no_wrap=True)
-    shown.add_column(asked.objective.name, justify="right")
+    shown.add_column("best setting")
+    shown.add_column(asked.objective.name, justify="right", no_wrap=True)
     value_of = fmt.rate if asked.objective.maximise else fmt.duration
     for engine, loaded in result.engines.engines.items():
         profile, its = loaded.profile, best.get(engine)
@@ -290,7 +290,7 @@ def engine_table(result: Result) -> Table:
             str(engine),
             "" if profile is None else f"{fmt.rate(profile.peak_rps)} at {profile.peak_batch_size}",
             "" if profile is None else fmt.duration(profile.cold_start.total_s),
-            "none does what was asked" if its is None else name_of(its.settings),
+            "none does what was asked" if its is None else name_of(knobs_of(its.settings)),
             "" if its is None else value_of(its.score.value),
         )
     return shown

@@ -35,7 +35,7 @@ def _draw_engine(axes: Axes, engine: EngineRecord, color: str) -> None:
     sizes = sorted(engine.rates_rps)
     rates_rps = [engine.rates_rps[size] for size in sizes]
     x = np.log2(sizes)
-    axes.plot(x, rates_rps, "-o", color=color, markersize=3.5, label=engine.engine)
+    axes.plot(x, rates_rps, "-o", color=color, markersize=2.5, label=engine.engine)
     best = None if engine.best is None else engine.best.settings.get("max_batch_size")
     if isinstance(best, int) and sizes[0] <= best <= sizes[-1]:
         at = float(np.interp(log2(best), x, rates_rps))

@@ -1,5 +1,6 @@
 """The figure of the objective over the knobs that were searched, with the trials on it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
@@ -25,7 +26,9 @@ _FIRST = ("max_batch_size", "batch_timeout_ms")
 _LOGARITHMIC = ("max_batch_size", "max_queue_size")
 # What is not on a scale divides the trials into panels.
 _KINDS = ("policy", "engine", "captured_batch_sizes")
+_USUAL = "default"
 _COLUMNS = 3
+_TITLE_LETTERS = 26
 # A triangle with a longer edge, as a share of the axes, is not supported by its corners.
 _LONGEST_EDGE = 0.34
 _FEWEST_FOR_MAP = 8
@@ -54,8 +57,13 @@ class Panel:
     @property
     def title(self) -> str:
         """What its trials have in common: policy deadline, cudagraph 8+16."""
-        words = {"policy": "policy {}", "engine": "{}", "captured_batch_sizes": "capturing {}"}
-        return ", ".join(words[name].format(value) for name, value in self.kind.items())
+        policy, engine = self.kind.get("policy"), self.kind.get("engine")
+        captured = self.kind.get("captured_batch_sizes", _USUAL)
+        words = [] if policy is None else [f"policy {policy}"]
+        engines = [word for word in (engine, captured) if word not in {None, _USUAL}]
+        if engine is None and captured != _USUAL:
+            engines.insert(0, "capturing")
+        return ", ".join([*words, *([" ".join(engines)] if engines else [])])
 
 
 def panels_of(record: TuningRecord) -> list[Panel]:
@@ -103,7 +111,8 @@ def draw_surface(record: TuningRecord, figure: Figure) -> None:
     mapped: list[Axes] = []
     to_label: list[tuple[Axes, Panel]] = []
     for axes, panel in zip(grid, panels, strict=False):
-        axes.set_title(title if len(panels) == 1 else panel.title)
+        own = textwrap.shorten(panel.title.replace("+", " +"), _TITLE_LETTERS, placeholder=" ...")
+        axes.set_title(title if len(panels) == 1 else own.replace(" +", "+"))
         if panel.across is None:
             _draw_strip(axes, panel, record)
         elif panel.up is None:
@@ -249,7 +258,9 @@ def _mark(figure: Figure, axes: Axes, panel: Panel, record: TuningRecord) -> Non
         if place is None or not wanted:
             continue
         draw_mark(axes, *place, named)
-        labels.append(Label(*place, ", ".join(wanted)))
+        # In a narrow panel all names of a setting would not fit beside it.
+        said = wanted[:1] if len(panels_of(record)) >= _COLUMNS else wanted
+        labels.append(Label(*place, ", ".join(said)))
     x_low, x_high = axes.get_xlim()
     avoid: list[tuple[float, float]] = []
     if panel.across is not None and panel.up is not None:
@@ -264,7 +275,7 @@ def _place_of(named: Named, panel: Panel, record: TuningRecord) -> tuple[float, 
     common = {name: _as_searched((record.recommended or {}).get(name)) for name in _KINDS}
     fixed = {k: v for k, v in panel.trials[0].knobs.items() if not _varies(panel.trials, k)}
     wanted = {k: v for k, v in {**common, **fixed}.items() if v is not None}
-    if panel.kind.get("engine", "cudagraph") != "cudagraph":
+    if "captured_batch_sizes" not in panel.kind:
         wanted.pop("captured_batch_sizes", None)
     if any(_as_searched(settings.get(knob)) != value for knob, value in wanted.items()):
         return None
@@ -279,7 +290,7 @@ def _place_of(named: Named, panel: Panel, record: TuningRecord) -> tuple[float, 
 def _as_searched(value: object) -> object:
     """The value of a setting as a search has it: sizes to capture as 8+16+32."""
     if isinstance(value, list | tuple):
-        return "+".join(map(str, value)) or "default"
+        return "+".join(map(str, value)) or _USUAL
     return value
 
 

@@ -13,9 +13,13 @@ from batching.profiles import save_profile, subject_of
 from bench.command_line import command_line
 from bench.config import ReplaySettings
 from bench.errors import InputError
+from bench.simulation.loading import Loaded
+from bench.simulation.source import ProfileSource
 from bench.tuning import record
 from bench.tuning.course import carry_out, read_request
+from bench.tuning.engines import Engine
 from bench.tuning.joining import as_json, join, lines
+from bench.tuning.loading import PROFILE, LoadedEngines
 from bench.tuning.studies import OWNER, let_go, open_database
 from tests.batching.profiled import affine, measured
 from tests.bench.test_tuning_course import request
@@ -165,13 +169,14 @@ def test_a_machine_with_another_device_is_refused_by_its_name(tmp_path, url, sto
     model.name = "roofline:0.5,4,0.25"
     profile = measured(affine, max_batch_size=256, budget_s=1.0)
     there = replace(subject_of(model, Placement()), device_name="a larger one")
-    save_profile(replace(profile, subject=there), tmp_path / "profile.json")
+    save_profile(replace(profile, subject=there), tmp_path / PROFILE)
     study = optuna.load_study(study_name="begun", storage=storage)
     known = record.find_tuning(storage, "begun").record
-    loaded = type("Loaded", (), {"profile": profile})
+    source = Loaded(ProfileSource(profile), model.name, "cpu", profile)
+    engines = LoadedEngines({Engine.of(there): source}, searched=False)
     search = type("Search", (), {"effort": QUICK, "identity": known.identity})
     search.question = known.request.question()
-    of = record.Record.of(known.request, search, loaded, tmp_path / "profile.json")
+    of = record.Record.of(known.request, search, engines, tmp_path)
     study.set_user_attr(OWNER, of.model_dump(mode="json"))
     with pytest.raises(InputError, match="device name is a larger one, not none"):
         joined(url)

@@ -240,7 +240,7 @@ def request(paths, **asked):
         replay=ReplaySettings(trace="poisson.json", utilization=0.5, duration=2.0),
     )
     usual = {
-        "settings": settings, "trials": 60, "patience": 30, "race": False, "profiles": tuple(paths),
+        "settings": settings, "trials": 24, "patience": 12, "race": False, "profiles": tuple(paths),
         "search": ("engine=eager,cudagraph",), "model_named": False,
     }  # fmt: skip
     return Request(**{**usual, **asked})
@@ -344,6 +344,38 @@ class TestTuning:
         assert found.winner == "recommended"
         for name, told in found.race.items():
             assert found.predicted[name] == pytest.approx(told["value"])
+
+
+def test_on_the_device_every_trial_runs_in_its_engine(tmp_path):
+    class Device(StandIn):
+        def __call__(self, arm, arrivals, folder, ender=None):
+            engine = Engine.of(arm.settings.model)
+            self.source = ProfileSource(profiled(engine, TIMES[like[engine]]))
+            ran.add(engine)
+            return super().__call__(arm, arrivals, folder, ender)
+
+    ran, compiled = set(), Engine("compile")
+    like = {EAGER: EAGER, compiled: GRAPH}
+    for engine, path in ((EAGER, "profile.json"), (compiled, "profile-compile.json")):
+        made = profiled(engine, TIMES[like[engine]], model="mlp")
+        on_cpu = replace(made.subject, device="cpu", device_name="", dtype="fp32")
+        save_profile(replace(made, subject=on_cpu), tmp_path / path)
+    settings = Settings(
+        model=ModelSettings(model="mlp", device="cpu"),
+        replay=ReplaySettings(trace="poisson.json", utilization=0.5, duration=2.0),
+    )
+    asked = Request(
+        settings=settings, search=("engine=eager,compile",), simulate=False, budget_s=300.0,
+        trials=12, patience=12,
+    )  # fmt: skip
+    result = carry_out(
+        asked, tmp_path, VirtualClock(), QUIET, effort=QUICK, make_runner=lambda _: Device()
+    )
+    assert ran == {EAGER, compiled}
+    assert result.recommended.settings.by == compiled
+    assert [one["engine"] for one in as_json(result)["engines"] if one["best"]] == [
+        "eager", "compile",
+    ]  # fmt: skip
 
 
 @pytest.fixture

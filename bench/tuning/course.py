@@ -21,6 +21,7 @@ from bench.simulation.loading import Loaded, matching
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
 from bench.tuning.choosing import Candidate
 from bench.tuning.direct import RunArm
+from bench.tuning.effort import Effort
 from bench.tuning.energy import require_energy_counter
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import raced
@@ -38,7 +39,7 @@ from bench.tuning.question import Question
 from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Request, read_request
 from bench.tuning.sharing import team_on
-from bench.tuning.simulated import Effort, SimulatedSearch, Watch
+from bench.tuning.simulated import SimulatedSearch, Watch
 from bench.tuning.studies import open_storage, sole_user, without_password
 from bench.tuning.verified import Verified
 from results.run import write_text

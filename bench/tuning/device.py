@@ -4,11 +4,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, isfinite, log
+from math import inf
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bench.comparison.arms import Arm
 from bench.config import BatcherSettings, Settings
@@ -16,12 +14,12 @@ from bench.errors import InputError
 from bench.simulation.source import Source
 from bench.tuning.choosing import simplicity
 from bench.tuning.direct import SHORTEST_S, TAIL, RunArm
-from bench.tuning.engines import setup_of, with_setting
+from bench.tuning.engines import with_setting
 from bench.tuning.evaluation import Traffic
+from bench.tuning.foretelling import Foretold
 from bench.tuning.racing import Measured, Race
 from bench.tuning.racing import Run as RaceRun
 from bench.tuning.settling import ran_with, settled
-from bench.tuning.trust import NEAR_ENOUGH, distrust
 from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
 from bench.tuning.yardstick import Yardstick
 from results.analysis import analyse
@@ -123,8 +121,10 @@ class Verification:
         self._remark_on(draws[0])
         self._play("race", race, draws, self._runs("race", runner), RACE_SHARE * self.budget_s)
         winner = self._winner(race)
-        predicted = self._all_predicted(race, draws)
-        doubt = self._doubt(race, predicted)
+        foretold = Foretold(self.source, self.yardstick)
+        predicted = foretold.of(race, self.arms, draws)
+        doubt, remark = foretold.doubt(race, predicted)
+        self._remarks += [remark] if remark else []
         found: dict[str, BatcherSettings] = {}
         if doubt:
             found = self._found_instead(doubt, runner, window_s)
@@ -332,50 +332,6 @@ class Verification:
             for name, draws in self._metrics.get(stage, {}).items():
                 found[name] = expected_of(draws)
         return found
-
-    def _all_predicted(self, race: Race, draws: list[ResolvedTrace]) -> dict[str, float]:
-        if self.source is None:
-            return {}
-        known = {name: self._predicted(self.source, name, draws, race) for name in race.arms}
-        return {name: value for name, value in known.items() if value is not None}
-
-    def _predicted(
-        self, source: Source, name: str, draws: list[ResolvedTrace], race: Race
-    ) -> float | None:
-        """The yardstick simulated on the arrivals that an arm was raced on: a geometric mean."""
-        setup = setup_of(self.arms[name], source)
-        values: list[float] = []
-        for draw in draws[: len(race.of(name)) or 1]:
-            value = self.yardstick.predicted(setup, draw)
-            if value is None:
-                return None
-            values.append(value)
-        if any(not 0.0 < value < inf for value in values):
-            return inf
-        return exp(sum(map(log, values)) / len(values))
-
-    def _doubt(self, race: Race, predicted: Mapping[str, float]) -> str:
-        """Why the simulation's ranking is not to be relied on; empty if it may be.
-
-        Errors that differ by more than a quarter between arms whose order is right are said too.
-        """
-        doubt = distrust(race, predicted, race.arms[0], maximise=self.yardstick.maximise)
-        errors = {
-            name: log(predicted[name] / value)
-            for name in race.arms
-            if (value := race.typical(name)) is not None and isfinite(predicted.get(name, inf))
-        }
-        if doubt or not errors:
-            return doubt
-        middle = float(np.median(list(errors.values())))
-        worst = max(errors, key=lambda name: abs(errors[name] - middle))
-        if abs(errors[worst] - middle) > NEAR_ENOUGH:
-            self._remarks.append(
-                f"the simulation is off by {100 * (exp(errors[worst]) - 1):+.0f} % for {worst} and "
-                f"by {100 * (exp(middle) - 1):+.0f} % for a typical setting: settings that were "
-                "not raced may be better than it says"
-            )
-        return doubt
 
     def _remark_on(self, draw: ResolvedTrace) -> None:
         if draw.requests < FEW_REQUESTS:

@@ -26,6 +26,7 @@ from bench.tuning.device import (
     runs_planned,
 )
 from bench.tuning.direct import MOST_DRAWS, SHORTEST_S, TAIL, DeviceSearch, Plan, RunArm
+from bench.tuning.effort import Effort
 from bench.tuning.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.evaluation import Traffic
 from bench.tuning.finalists import BEST, THIRD, finalists
@@ -34,7 +35,6 @@ from bench.tuning.objectives import CapacityWithin, Latency, Objective, Score
 from bench.tuning.question import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search import Finished, Tuner, best_of
 from bench.tuning.settling import settled
-from bench.tuning.simulated import Effort
 from bench.tuning.studies import open_study
 from bench.tuning.verified import Verified
 from bench.tuning.yardstick import Yardstick

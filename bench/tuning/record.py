@@ -19,10 +19,11 @@ from rich.console import Console
 
 from bench.config import ModelSettings, Settings
 from bench.errors import InputError
+from bench.tuning.effort import Effort
 from bench.tuning.loading import LoadedEngines, profile_path
 from bench.tuning.request import Request
 from bench.tuning.sharing import Pulse, storage_failures_told, this_worker
-from bench.tuning.simulated import Effort, SimulatedSearch
+from bench.tuning.simulated import SimulatedSearch
 from bench.tuning.studies import OWNER, let_go, without_password
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from bench.tuning.choosing import (
     pareto,
     ranked,
 )
+from bench.tuning.effort import USUAL, Effort, Lens
 from bench.tuning.evaluation import Simulator, Traffic, draws_for
 from bench.tuning.findings import Findings, Goal
 from bench.tuning.kept import KeptCandidates
@@ -34,16 +35,10 @@ from bench.tuning.sharing import Team
 from bench.tuning.space import Knobs, Space
 from bench.tuning.studies import open_study
 from bench.tuning.teamwork import FIRST, SharedTuner, work
-from workloads import DescribedTrace
 
 if TYPE_CHECKING:
     import optuna
 
-# Processes of which any stretch is like any other, so that a search may look at a shorter one.
-_STATIONARY = frozenset(
-    ("poisson", "gamma", "weibull", "constant", "mmpp", "on_off", "pareto", "hawkes")
-)
-_SHORTEST_S = 5.0
 # The goals that were not asked for get a half of the trials.
 _OTHERS = 2
 # Of a study that time has ended: how many trials it was to have had.
@@ -52,24 +47,6 @@ _FINALISTS = 8
 # Neighbours of the best of those, looked at as closely.
 _AROUND = 8
 _MOST_FINALISTS = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How many requests a setting meets.
-
-    Attributes:
-        search: while searching.
-        capacity: while searching for a capacity, at each load that is tried.
-        closely: when looked at closely.
-        fewest, most: draws, whatever their requests.
-    """
-
-    search: int = 100_000
-    capacity: int = 40_000
-    closely: int = 600_000
-    fewest: int = 4
-    most: int = 24
 
 
 Watch = Callable[[str, int, int, Finished | None], None]
@@ -99,7 +76,7 @@ class SimulatedSearch:
     name: str
     identity: Mapping[str, Any] = field(default_factory=dict)
     watch: Watch = lambda *_: None
-    effort: Effort = Effort()
+    effort: Effort = USUAL
     left: Callable[[], float] = lambda: 1.0
     _remarks: list[str] = field(default_factory=list)
     team: Team | None = None
@@ -120,7 +97,7 @@ class SimulatedSearch:
             )
             tried += goals[name].trials
         asked = next(iter(goals.values()))
-        closely = self._closely(asked.objective)
+        closely = self._lens.closely(asked.objective)
         kept = self._kept(next(iter(goals)), asked.objective, closely)
         judged = {
             name: self._candidate(closely, asked.objective, settings, kept)
@@ -152,6 +129,10 @@ class SimulatedSearch:
             capacities=self._capacities(goals, references),
             remarks=tuple(self._remarks),
         )
+
+    @property
+    def _lens(self) -> Lens:
+        return Lens(self.source, self.traffic, self.effort)
 
     def _goal(
         self,
@@ -239,7 +220,7 @@ class SimulatedSearch:
             Whether it is over, and did not end because it was late.
         """
         question = self.question
-        simulator = self._searching(objective)
+        simulator = self._lens.searching(objective)
         if isinstance(objective, CapacityWithin):
             simulator.begin_at(question.references(self.source)["plain"], objective.limit)
 
@@ -275,7 +256,7 @@ class SimulatedSearch:
         asked: bool,
     ) -> Goal:
         """Look closely at the best trials until one that violates nothing is among them."""
-        closely = self._closely(objective)
+        closely = self._lens.closely(objective)
         kept = self._kept(name, objective, closely)
         ranking = ranked(trials, objective, space)
         others = [settings for settings in others if space.knobs_of(settings) is not None]
@@ -342,7 +323,7 @@ class SimulatedSearch:
         if self.question.limit is None:
             return {}
         objective = CapacityWithin(self.question.limit)
-        closely = self._closely(objective)
+        closely = self._lens.closely(objective)
         closely.begin_at(references["plain"], objective.limit)
         found: dict[str, float] = {}
         named = [*references.values()]
@@ -355,46 +336,6 @@ class SimulatedSearch:
             if (key := settings.model_dump_json()) not in found:
                 found[key] = objective.score(closely.evidence(settings)).value
         return found
-
-    def _searching(self, objective: Objective) -> Simulator:
-        """Few draws, and of a process without seasons perhaps short ones."""
-        effort = self.effort
-        capacity = isinstance(objective, CapacityWithin)
-        enough = effort.capacity if capacity else effort.search
-        first = self.traffic.draws(0, 1)[0]
-        draws = draws_for(first.requests, enough=enough, fewest=effort.fewest, most=effort.most)
-        window_s = None
-        spec = self.traffic.spec
-        if isinstance(spec, DescribedTrace) and spec.process.kind in _STATIONARY:
-            share = enough / (draws * first.requests)
-            window_s = min(first.window_s, max(_SHORTEST_S, first.window_s * share))
-        return self._simulator(objective, 0, draws, window_s)
-
-    def _closely(self, objective: Objective) -> Simulator:
-        """More draws, of full length, after those that the search may have seen."""
-        effort = self.effort
-        requests = self.traffic.draws(0, 1)[0].requests
-        enough = effort.closely // (6 if isinstance(objective, CapacityWithin) else 1)
-        draws = draws_for(requests, enough=enough, fewest=effort.fewest, most=effort.most)
-        return self._simulator(objective, effort.most, draws, None, step=1.005)
-
-    def _simulator(
-        self,
-        objective: Objective,
-        first: int,
-        draws: int,
-        window_s: float | None,
-        step: float = 1.01,
-    ) -> Simulator:
-        return Simulator(
-            self.source,
-            self.traffic,
-            first,
-            draws,
-            window_s=window_s,
-            overload=objective.name == "goodput",
-            step=step,
-        )
 
     def _bound(self, closely: Simulator) -> dict[str, float]:
         """What no setting can beat, on the first of the close draws."""

@@ -6,7 +6,7 @@ import pytest
 
 from batching.profiles import load_profile
 from bench.simulation.source import ProfileSource
-from bench.tuning.simulated import Effort
+from bench.tuning.effort import Effort
 from tests.bench.tuned import affine, p99, roofline, traffic
 from tests.search_quality.regret import ALLOWED, Case, question_of, search_regret
 

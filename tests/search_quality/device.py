@@ -19,9 +19,9 @@ from bench.tuning.device import (
     VERIFIED_AT,
     affordable_window_s,
 )
+from bench.tuning.effort import Effort
 from bench.tuning.objectives import DeviceTime
 from bench.tuning.racing import Measured, Race
-from bench.tuning.simulated import Effort
 
 BUDGET_S, PROFILE_S = 300.0, 20.0
 _FRESH = 500_009

@@ -2,7 +2,12 @@
 
 import functools
 
+import hypothesis
 import pytest
+
+# The same examples on every run: seeds instead of luck.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("steady")
 
 
 @functools.cache

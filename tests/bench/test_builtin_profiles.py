@@ -1,14 +1,12 @@
 """Profiles that come with the package: found by name, listed, and shipped by one command."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from batching.errors import ProfileError
 from batching.profiles import builtin, builtin_names, load_profile, save_profile
-from bench import cli
 from tests.batching.profiled import affine, from_times, measured
 from tests.reference.ship import ship
 
@@ -23,19 +21,6 @@ def shipped(monkeypatch, tmp_path):
     save_profile(profile, tmp_path / "shipped" / f"{NAME}.json")
     monkeypatch.chdir(tmp_path)
     return profile
-
-
-@pytest.fixture
-def dynbatch(monkeypatch, capsys):
-    """Run a command; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *arguments])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("name", [NAME, f"{NAME}.json"])

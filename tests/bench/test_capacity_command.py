@@ -1,12 +1,11 @@
 """`dynbatch capacity`: the highest load that meets an SLO, and what it refuses."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bench import cli
 from bench.config import ReplaySettings
 from bench.simulation import arrivals
 from workloads import load
@@ -15,17 +14,9 @@ QUICK = ["--model", "affine:2,0.1", "--trace", "poisson.json", "--duration", "2"
 
 
 @pytest.fixture
-def capacity(monkeypatch, capsys, tmp_path):
+def capacity(dynbatch):
     """Run `dynbatch capacity` in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", "capacity", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(dynbatch, "capacity")
 
 
 def told(capacity, *options):

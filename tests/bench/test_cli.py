@@ -18,20 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
 
 
-@pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def listing(tmp_path, text):
     path = tmp_path / "trace.json"
     path.write_text(text)

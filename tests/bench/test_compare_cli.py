@@ -1,32 +1,16 @@
 """`dynbatch compare` from its command line to its folder, on a model that computes nothing."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from bench import cli
 from bench.comparison.live import LiveArms
 
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
 SHORT = [*QUICK, "--duration", "0.4", "--draws", "2"]
 ARMS = ["--a", "max_batch_size=4", "--b", "max_batch_size=4,batch_timeout_ms=60"]
 FILES = {"comparison.json", "report.html", "figures", "draw-01", "draw-02"}
-
-
-@pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """`dynbatch profile`: what it prints and leaves behind, and what it refuses."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from batching.profiles import load_profile
-from bench import cli
 from bench.durations import parse_duration_s
 from bench.errors import InputError
 from bench.profiling import remarks
@@ -18,17 +17,9 @@ NAME = "affine-0.5-0.05-synthetic"
 
 
 @pytest.fixture
-def profile(monkeypatch, capsys, tmp_path):
+def profile(dynbatch):
     """Run `dynbatch profile` in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", "profile", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(dynbatch, "profile")
 
 
 class TestAProfile:
@@ -66,10 +57,11 @@ class TestAProfile:
         told = json.loads(out)
         assert told["flops_per_request"] == 4 * 2 * 1024 * 1024
         assert told["peak_flops_per_s"] is None
-        two = told["sizes"][1]
-        expected = 2 * told["flops_per_request"] / two["parts_s"]["execute"]
-        assert two["flops_per_s"] == pytest.approx(expected)
-        assert two["mfu"] is None
+        largest = told["sizes"][-1]  # on a busy machine the budget may hold batches of one only
+        expected = largest["batch_size"] * told["flops_per_request"]
+        expected /= largest["parts_s"]["execute"]
+        assert largest["flops_per_s"] == pytest.approx(expected)
+        assert largest["mfu"] is None
 
     def test_quietly_prints_nothing_and_replaces_an_older_one(self, profile):
         assert profile(*QUICK, "--quiet", "--out", "p.json") == (0, "", "")

@@ -19,7 +19,7 @@ from batching.execution import HostExecutor
 from batching.models import Placement
 from batching.profiles import ServiceProfile, Subject, save_profile
 from batching.replicas import Copies, executors_for
-from bench import cli, nvml
+from bench import nvml
 from bench.config import load_settings
 from bench.profiling import load_subject
 from results.run import Run
@@ -96,19 +96,11 @@ def counter(power_mw):
 
 
 @pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def dynbatch(dynbatch, monkeypatch, tmp_path):
     (tmp_path / "standin.py").write_text(MODEL)
     # Drawing takes longer than all else here, and is tested with the report.
     monkeypatch.setattr("results.report.write_report", lambda run: None)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return dynbatch
 
 
 QUICK = ("--model", "standin.py:make", "--trace", "poisson.json", "--rate", 350, "--duration", 1.2)

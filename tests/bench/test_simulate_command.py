@@ -1,7 +1,6 @@
 """`dynbatch simulate` and `bench --predict`: what they print, leave behind, and refuse."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +8,10 @@ import pytest
 
 from batching import VirtualClock, load_model
 from batching.profiles import BatchSample, ServiceProfile, Subject, save_profile
-from bench import cli
 from results.figures import FigureSpec
 from results.run import Run
 
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
-
-
-@pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

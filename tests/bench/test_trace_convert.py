@@ -6,26 +6,17 @@ import sys
 
 import pytest
 
-from bench import cli
 from bench.config import load_settings
 from tests.workloads.examples import AZURE_FUNCTIONS, AZURE_LLM, with_bad_line
 from workloads import load
 
 
 @pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def dynbatch(dynbatch, tmp_path):
+    """Run a command line beside two recordings; returns (exit code, stdout, stderr)."""
     (tmp_path / "day.csv").write_bytes(AZURE_LLM)
     (tmp_path / "spoilt.csv").write_bytes(with_bad_line(AZURE_LLM, 3, b"x,1,2"))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return dynbatch
 
 
 def test_it_says_what_it_read_and_what_it_wrote(dynbatch):

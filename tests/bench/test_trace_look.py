@@ -1,11 +1,10 @@
 """`dynbatch trace show` and `trace fit`, from the command line to the files."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from bench import cli
 from bench.fit_words import shortcomings
 from bench.trace_words import burstiness
 from workloads import DescribedTrace, Mmpp, Trace, load, resolve
@@ -16,17 +15,9 @@ BURSTY = ["bursty", "--rate", "200", "--duration", "100"]
 
 
 @pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", "trace", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+def dynbatch(dynbatch):
+    """Run `dynbatch trace` in a folder of its own; returns (exit code, stdout, stderr)."""
+    return partial(dynbatch, "trace")
 
 
 @pytest.fixture

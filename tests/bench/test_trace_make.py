@@ -1,14 +1,12 @@
 """`dynbatch trace make`: arrivals or a description from any process, in one line of input."""
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import cli
 from workloads import PROCESSES, Constant, DescribedTrace, Hawkes, Poisson, load
 
 HAWKES = ["hawkes", "--param", "branching=0.8", "--param", "decay_s=.05"]
@@ -16,15 +14,11 @@ PARTS = '[{"process": "poisson", "share": 0.5}, {"process": "gamma", "cv": 2, "s
 
 
 @pytest.fixture
-def make(monkeypatch, capsys, tmp_path):
+def make(dynbatch):
     """Run the command in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
 
     def run(*arguments, command=("trace", "make")):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *command, *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return dynbatch(*command, *arguments)
 
     return run
 

@@ -1,12 +1,10 @@
 """`dynbatch trace window`, `scale` and `merge`, and `bench --loop`: what they write and say."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from bench import cli
 from workloads import Trace, load, save
 
 # Binomial(600, 1/2), five standard deviations.
@@ -14,18 +12,10 @@ KEPT = pytest.approx(300, abs=61)
 
 
 @pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def dynbatch(dynbatch, monkeypatch):
+    """Run a command line on a wide terminal; returns (exit code, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return dynbatch
 
 
 @pytest.fixture

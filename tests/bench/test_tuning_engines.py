@@ -1,7 +1,6 @@
 """A tuning that also searches which engine runs the model, each with batch times of its own."""
 
 import json
-import sys
 import tomllib
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from rich.console import Console
 from batching import VirtualClock
 from batching.profiles import ServiceProfile, Subject, save_profile
 from batching.warm_up import ColdStart
-from bench import cli
 from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
 from bench.errors import InputError
 from bench.simulation.source import ProfileSource
@@ -376,19 +374,6 @@ def test_on_the_device_every_trial_runs_in_its_engine(tmp_path):
     assert [one["engine"] for one in as_json(result)["engines"] if one["best"]] == [
         "eager", "compile",
     ]  # fmt: skip
-
-
-@pytest.fixture
-def dynbatch(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dynbatch", *map(str, arguments)])
-        code = cli.run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 class TestCommand:

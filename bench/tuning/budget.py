@@ -13,8 +13,9 @@ from batching.models.synthetic import SyntheticModel
 from bench.config import ModelSettings
 from bench.errors import RunFailedError
 from bench.profiling import load_subject
-from bench.simulation.source import Source
+from bench.simulation.source import ProfileSource, Source
 from bench.tuning.device import OVERHEAD_S
+from bench.tuning.engines import CUDAGRAPH, every_source
 from bench.tuning.space import typical_s
 from results import format as fmt
 
@@ -131,8 +132,18 @@ def _pace(model: Model, placement: Placement, clock: Clock, largest: int) -> Pac
 
 
 def overhead_s(source: Source) -> float:
-    """What a run takes beside its window: warming up, the last batches, writing it down."""
-    return OVERHEAD_S + 2.0 * _usual_s(source)
+    """What a run takes beside its window: warming up, the last batches, writing it down.
+
+    Every batcher captures its own CUDA graphs; of several engines, that of the slowest to start.
+    """
+    return OVERHEAD_S + 2.0 * _usual_s(source) + max(map(_capturing_s, every_source(source)))
+
+
+def _capturing_s(source: Source) -> float:
+    """What capturing took when the profile was measured; 0 for an engine that captures nothing."""
+    if not isinstance(source, ProfileSource) or source.profile.subject.engine != CUDAGRAPH:
+        return 0.0
+    return source.profile.cold_start.engine_s or 0.0
 
 
 def warm_up_s(source: Source) -> float | None:

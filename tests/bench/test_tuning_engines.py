@@ -15,6 +15,7 @@ from batching.warm_up import ColdStart
 from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
 from bench.errors import InputError
 from bench.simulation.source import ProfileSource
+from bench.tuning.budget import overhead_s
 from bench.tuning.choosing import best_by_engine, simplicity
 from bench.tuning.course import Request, carry_out, read_request
 from bench.tuning.device import Verification
@@ -189,6 +190,10 @@ class TestEngines:
 
 
 class TestSearch:
+    def test_a_run_is_planned_with_the_time_that_capturing_takes(self):
+        few = EngineSources({one: ProfileSource(profiled(one, roof(1, 1))) for one in (EAGER, FEW)})
+        assert overhead_s(few) == pytest.approx(overhead_s(few.sources[EAGER]) + 2.0)
+
     def test_a_setting_is_simulated_with_the_times_of_its_engine(self):
         for engine, time_s in TIMES.items():
             setup = setup_of(setting_of(BatcherSettings(max_batch_size=4), engine), sources())

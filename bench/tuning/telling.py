@@ -249,7 +249,9 @@ def table(result: Result) -> Table:
     shown.add_column("setting")
     for name in (statistic, "device\ntime", "batch", "capacity"):
         shown.add_column(name, justify="right", no_wrap=True)
-    named = {name: goal.answer for name, goal in findings.goals.items()}
+    named = {name: goal.chosen for name, goal in findings.goals.items()}
+    if findings.asked.chosen is None:
+        named = {"nearest": findings.asked.nearest, **named}
     capacities = findings.capacities
     for name, candidate in {**named, **findings.references}.items():
         if candidate is None:

@@ -25,7 +25,7 @@ from bench.tuning.question import Question
 from bench.tuning.recommending import write_config
 from bench.tuning.simulated import SimulatedSearch
 from bench.tuning.studies import open_storage
-from bench.tuning.telling import keeps, lines, sentence
+from bench.tuning.telling import keeps, lines, sentence, table
 from bench.tuning.tune_json import as_json
 from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
@@ -120,6 +120,9 @@ def test_an_slo_that_nothing_meets_gives_what_comes_nearest_and_by_how_much(tmp_
     assert "no setting meets p99 <= 3 ms" in sentence(result)
     assert "over" in sentence(result)
     assert "too late" in sentence(result)
+    rows = list(table(result).columns[0].cells)
+    assert rows[0] == "nearest"
+    assert not {"cheapest", "most capacity"} & set(rows)
     assert write_config(result, tmp_path, "dynbatch tune") is None
 
 

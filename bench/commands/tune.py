@@ -193,6 +193,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, stdout_kept
     from bench.run_folder import run_folder
     from bench.tuning.course import read_request
+    from bench.tuning.loading import check_subject
     from bench.tuning.studies import let_go, open_database
 
     messages = message_console(quiet=quiet)
@@ -207,6 +208,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
         else:
             request = _request(given)
             request.question()
+            check_subject(request, RealClock())
             if request.storage is not None:  # a bad one is found before there is a folder
                 let_go(open_database(request.storage))
             model_name = request.settings.model.model

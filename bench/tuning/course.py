@@ -30,7 +30,6 @@ from bench.tuning.loading import (
     PROFILE,
     PROFILED_BATCH_SIZE,
     LoadedEngines,
-    check_engines,
     load_engines,
 )
 from bench.tuning.objectives import Energy
@@ -122,7 +121,6 @@ def carry_out(
         storage = open_storage(folder, request.storage)
         if isinstance(question.asked, Energy):
             require_energy_counter(request.settings.model)
-        check_engines(request, clock)
         budget = Budget(request.budget_s)
         _forecast(request, folder, clock, console)
         engines = load_engines(request, folder, clock, console)

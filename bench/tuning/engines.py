@@ -38,7 +38,8 @@ class Engine:
     @classmethod
     def of(cls, model: ModelSettings | Subject) -> Self:
         """The engine that a model is to be run by, or that a profile is of."""
-        return cls(model.engine, tuple(sorted(set(model.captured_batch_sizes))))
+        captures = model.engine == CUDAGRAPH
+        return cls(model.engine, tuple(sorted(set(model.captured_batch_sizes))) if captures else ())
 
     def running(self, model: ModelSettings) -> ModelSettings:
         """The same model, run by this engine."""
@@ -234,7 +235,7 @@ def engines_among(
         elif captured:
             found += [Engine(name, sizes) for sizes in captured]
         else:
-            found.append(Engine(name, today.captured if today.name == name else ()))
+            found.append(Engine(name, tuple(sorted(set(model.captured_batch_sizes)))))
     # What the model is run by today leads, as default and plain settings are in it.
     if today in found or "engine" in model.model_fields_set:
         found.insert(0, today)

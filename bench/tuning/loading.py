@@ -60,18 +60,19 @@ def profile_path(folder: Path, engine: Engine, first: Engine) -> Path:
     return folder / f"profile-{str(engine).replace(' ', '-')}.json"
 
 
-def check_engines(request: Request, clock: Clock) -> None:
-    """Find an engine that cannot run here before anything is measured.
+def check_subject(request: Request, clock: Clock) -> None:
+    """Find a model, device or engine that cannot be had before anything is made or measured.
 
     Raises:
-        InputError: engines are searched of a model that has none.
-        ConfigError: there is no such model or device, or an engine cannot run there.
+        InputError: engines are searched of a model that has none, or a profile is missing.
+        ConfigError: there is no such model, device or profile, or an engine cannot run there.
     """
-    if request.profiles or not request.searches_engines:
+    if request.profiles:
+        _files(request, request.engines)
         return
     for engine in request.engines:
-        model, _ = load_subject(engine.running(request.settings.model), clock)
-        if not model.uses_torch:
+        model, _ = load_subject(_as_profiled(request, engine).model, clock)
+        if request.searches_engines and not model.uses_torch:
             raise InputError(
                 f"search of engine must be with a model that uses torch, but got {model.name}"
             )

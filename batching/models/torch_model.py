@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -97,8 +98,11 @@ class TorchModel:
             served = served.eval().to(placement.device, DTYPES[placement.dtype])
             if channels_last:
                 cast(Any, served).to(memory_format=torch.channels_last)  # torch leaves it untyped
-            compiled = placement.engine == "compile"
-            self._run = torch.compile(served, backend=self._compiler) if compiled else served
+            self._run = served
+            if placement.engine == "compile":
+                _run_eagerly_beside_a_compilation()
+                _have_own_code(served)
+                self._run = torch.compile(served, backend=self._compiler)
             self._module = module
             self._loaded = placement
 
@@ -206,6 +210,29 @@ class TokenModel(TorchModel):
     def _open_dimensions(self) -> Sequence[int]:
         """Without buckets batches are of any length."""
         return (0,) if self.length_buckets else (0, 1)
+
+
+def _run_eagerly_beside_a_compilation() -> None:
+    """Have a batch run without its compiled code while another thread compiles.
+
+    torch takes the compilation, by a flag of the whole process, for one of the running model. Up
+    to 2.11 at least it then raises, unless it is told not to.
+    """
+    import torch._dynamo as dynamo
+
+    dynamo.config.error_on_nested_fx_trace = False
+
+
+def _have_own_code(served: Served) -> None:
+    """Give it a copy of its class's code.
+
+    torch counts compilations by code, whosever they are, and after eight has it run eagerly from
+    then on, without an error.
+    """
+    of_class = type(served).forward
+    code = of_class.__code__.replace()
+    own = FunctionType(code, of_class.__globals__, of_class.__name__, of_class.__defaults__)
+    cast(Any, served).forward = MethodType(own, served)
 
 
 def load_state_dict(module: nn.Module, path: Path) -> None:

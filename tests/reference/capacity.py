@@ -27,6 +27,8 @@ _STEP = 1.08
 # Relative width of the bracket that is narrow enough.
 _TOLERANCE = 0.04
 _MOST_TRIALS = 9
+# Of fewer requests nothing can be said: no lower load is tried.
+_FEWEST = 30
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def measured(replays, arm, context, seconds):
     def has_time():
         return time.monotonic() + _WINDOW_S + _AROUND_S < until_s and len(tried) < _MOST_TRIALS
 
-    _, high_rps = bracket(attempt, start_rps, has_time)
+    _, high_rps = bracket(attempt, start_rps, has_time, least=_FEWEST / _WINDOW_S)
     met = [trial for trial in tried if trial["met"]]
     at = max(met, key=lambda trial: trial["asked_rps"], default=None)
     return {
@@ -146,13 +148,14 @@ def simulated(replays, arm, objective, replay):
     return boundary.rate_rps, found.limit_rps
 
 
-def bracket(attempt, start, goes_on):
+def bracket(attempt, start, goes_on, least=0.0):
     """The highest value that passes and the lowest that does not, by doubling steps and bisection.
 
     Args:
         attempt: value -> whether it passes.
         start: where to begin, > 0.
         goes_on: whether there may be one more attempt, after the first.
+        least: nothing lower is tried, unless it is begun with.
 
     Returns:
         (highest passed, lowest failed); None for one that was not met with.
@@ -171,6 +174,6 @@ def bracket(attempt, start, goes_on):
         else:
             value = value * step if failed is None else value / step
             step *= step
-        if not goes_on():
+        if value < least or not goes_on():
             break
     return passed, failed

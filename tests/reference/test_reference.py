@@ -334,6 +334,12 @@ class TestTheBisection:
         assert bracket(lambda value: True, 100.0, lambda: False) == (100.0, None)
         assert bracket(lambda value: False, 100.0, lambda: False) == (None, 100.0)
 
+    def test_ends_where_loads_become_too_low_to_tell_anything(self):
+        tried = []
+        bracket(tried.append, 20.0, lambda: True, least=5.0)
+        assert len(tried) > 1
+        assert min(tried) >= 5.0
+
 
 def kernel(ts, dur, name="void gemm<float>(int*)", cat="kernel"):
     return {"ph": "X", "cat": cat, "ts": ts, "dur": dur, "name": name}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from types import FunctionType, MethodType
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 # Executors that share a model prepare it each in its own thread.
 _loading = Lock()
+_this_thread = local()
 
 
 class TorchModel:
@@ -100,7 +101,6 @@ class TorchModel:
                 cast(Any, served).to(memory_format=torch.channels_last)  # torch leaves it untyped
             self._run = served
             if placement.engine == "compile":
-                _run_eagerly_beside_a_compilation()
                 _have_own_code(served)
                 self._run = torch.compile(served, backend=self._compiler)
             self._module = module
@@ -123,6 +123,7 @@ class TorchModel:
         assert self._run is not None, "prepare comes before run"  # noqa: S101 - an invariant
         assert self._loaded is not None, "prepare comes before run"  # noqa: S101 - an invariant
         if self._loaded.engine == "compile":
+            _run_eagerly_beside_a_compilation()
             each_tensor(inputs, self._leave_sizes_open)
         with torch.inference_mode():
             return self._run(inputs)
@@ -215,12 +216,15 @@ class TokenModel(TorchModel):
 def _run_eagerly_beside_a_compilation() -> None:
     """Have a batch run without its compiled code while another thread compiles.
 
-    torch takes the compilation, by a flag of the whole process, for one of the running model. Up
-    to 2.11 at least it then raises, unless it is told not to.
+    torch takes the tracing that is part of it, by a flag of the whole process, for one of the
+    running model, and raises unless it is told not to. That is a setting of the process in some
+    versions and of the thread in others.
     """
-    import torch._dynamo as dynamo
+    if not getattr(_this_thread, "is_told", False):
+        import torch._dynamo as dynamo
 
-    dynamo.config.error_on_nested_fx_trace = False
+        dynamo.config.error_on_nested_fx_trace = False
+        _this_thread.is_told = True
 
 
 def _have_own_code(served: Served) -> None:

@@ -9,6 +9,7 @@ import time
 import tomllib
 from dataclasses import dataclass
 
+from bench.cli import outcome_of
 from bench.config import BatcherSettings
 from bench.simulation.arrivals import Draws
 from bench.simulation.capacity import find_capacity
@@ -44,11 +45,12 @@ def run(context):
     """Write `capacity.json`, one arm after the other, each with what it was measured by."""
     waiting = [arm for arm in arms(context) if arm.name not in context.folder.read("capacity")]
     served = {}
+    failed = []
     for number, arm in enumerate(waiting):
         left_s = context.left_s / (len(waiting) - number)
         if number and left_s < _WINDOW_S + _AROUND_S:
             names = ", ".join(other.name for other in waiting[number:])
-            return f"no time was left for: {names}"
+            return "; ".join([*failed, f"no time was left for: {names}"])
         if arm.engine not in served:
             served.clear()  # one model at a time in the device's memory
             served[arm.engine] = Replays(
@@ -59,8 +61,15 @@ def run(context):
             served[arm.engine].load(arm.batcher, {"trace": "bursty.json", "rate": 1.0})
             if not number:
                 context.start()
-        context.folder.add("capacity", arm.name, measured(served[arm.engine], arm, context, left_s))
-    return ""
+        try:
+            found = measured(served[arm.engine], arm, context, left_s)
+        except Exception as error:
+            if outcome_of(error) is None:
+                raise
+            failed.append(f"{arm.name}: {error}")  # no reason to leave the others out
+        else:
+            context.folder.add("capacity", arm.name, found)
+    return "; ".join(failed)
 
 
 def arms(context):
@@ -121,7 +130,8 @@ def measured(replays, arm, context, seconds):
     def has_time():
         return time.monotonic() + _WINDOW_S + _AROUND_S < until_s and len(tried) < _MOST_TRIALS
 
-    _, high_rps = bracket(attempt, start_rps, has_time, least=_FEWEST / _WINDOW_S)
+    least_rps = _FEWEST / _WINDOW_S
+    _, high_rps = bracket(attempt, max(start_rps, least_rps), has_time, least=least_rps)
     met = [trial for trial in tried if trial["met"]]
     at = max(met, key=lambda trial: trial["asked_rps"], default=None)
     return {

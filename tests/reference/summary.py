@@ -3,6 +3,7 @@
 from results import format as fmt
 from results.prediction import PREDICTED, in_percent
 from tests.reference.folder import DONE, SUMMARY
+from tests.reference.gpu_tests import INTERRUPTED
 from tests.reference.plan import PARTS, SLO
 from tests.reference.replays import errors, medians
 
@@ -313,6 +314,7 @@ def _tests(folder):
     text = (
         f"## Tests marked gpu\n\n{found['passed']} passed, {found['failed']} failed, "
         f"{found['skipped']} skipped."
+        + (" It was ended before the last of them." if found["exit_code"] == INTERRUPTED else "")
     )
     failures = [f"- `{name}`: {why}" for name, why in found.get("failures", {}).items()]
     return "\n".join([text, *([""] if failures else []), *failures])

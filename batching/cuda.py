@@ -5,6 +5,7 @@ Tensors, streams and events are torch's own (typed `Any`: torch does not type it
 
 import gc
 import importlib
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Lock
@@ -12,6 +13,11 @@ from typing import Any, Protocol
 
 # Capturing sets the allocator of a device aside for a while: one at a time.
 _capturing = Lock()
+
+# Streams of a device, by its name, that nobody uses. torch has 32 a device and hands them out in
+# turn, so that of many made one after the other some would be the same; and cuBLAS keeps a
+# workspace (32 MiB on Hopper) for each stream that a thread has ever used.
+_idle_streams: defaultdict[str, list[Any]] = defaultdict(list)
 
 
 class Event(Protocol):
@@ -38,7 +44,11 @@ class Cuda(Protocol):
     """One device."""
 
     def stream(self) -> Any:
-        """A new stream; it has `wait_event(event)`."""
+        """A stream that nobody else uses; it has `wait_event(event)`."""
+        ...
+
+    def give_back(self, stream: Any) -> None:
+        """Let a stream be somebody else's; what is still waiting on it is done before."""
         ...
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
@@ -74,7 +84,7 @@ class Cuda(Protocol):
         ...
 
     def capturing(self) -> AbstractContextManager[Any]:
-        """Within it, nobody else captures."""
+        """Within it, nobody else captures: needed to capture, and to wait for the whole device."""
         ...
 
     def capture(self, run: Callable[[], Any], stream: Any, pool: Any) -> tuple[Any, Any]:
@@ -82,7 +92,7 @@ class Cuda(Protocol):
         ...
 
     def synchronize(self) -> None:
-        """Wait until the device has nothing to do."""
+        """Wait until the device has nothing to do; only while nobody captures."""
         ...
 
     def free_bytes(self) -> int:
@@ -103,8 +113,15 @@ class TorchCuda:
         self._device = self._torch.device(device)
 
     def stream(self) -> Any:
-        """A new stream."""
-        return self._cuda.Stream(self._device)
+        """One that was given back, or else a new one."""
+        try:
+            return _idle_streams[str(self._device)].pop()
+        except IndexError:
+            return self._cuda.Stream(self._device)
+
+    def give_back(self, stream: Any) -> None:
+        """Keep it for who asks next."""
+        _idle_streams[str(self._device)].append(stream)
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
         """That stream, and its device, as the current ones."""
@@ -154,7 +171,8 @@ class TorchCuda:
         """
         graph = self._cuda.CUDAGraph()
         with (
-            self._cuda.device(self._device),
+            # torch's own context leaves the stream current where ending the capture fails.
+            self.on(stream),
             self._cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
         ):
             outputs = run()

@@ -9,6 +9,7 @@ before it still runs, and starts when that ends, without the host in between:
     copy stream of B          in |                            | out
 """
 
+import weakref
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
@@ -30,7 +31,7 @@ class SharedStream:
     """
 
     def __init__(self, cuda: Cuda) -> None:
-        self.stream = cuda.stream()
+        self.stream = _own_stream(self, cuda)
         self.last: Event | None = None
 
     @property
@@ -83,7 +84,7 @@ class CudaExecutor(Steps):
         super().__init__(model, placement, clock)
         self._cuda = cuda
         self._shared = shared or SharedStream(cuda)
-        self._copying = cuda.stream()
+        self._copying = _own_stream(self, cuda)
         self._copied = cuda.event()
         self._begin = cuda.event(timed=True)
         self._end = cuda.event(timed=True)
@@ -153,7 +154,9 @@ class CudaExecutor(Steps):
         from batching.staging import PinnedRing
 
         self.model.prepare(self.placement)
-        self._cuda.synchronize()
+        # CUDA forbids to wait for a device on which another executor is capturing meanwhile.
+        with self._cuda.capturing():
+            self._cuda.synchronize()
         self._staging = PinnedRing(self._cuda)
 
     def _make_engine(self) -> bool:
@@ -186,6 +189,13 @@ class CudaExecutor(Steps):
         host = self._cuda.pinned_like(tensor)
         self._cuda.copy(host, tensor)
         return host
+
+
+def _own_stream(owner: Any, cuda: Cuda) -> Any:
+    """A stream that goes back when its owner does."""
+    stream = cuda.stream()
+    weakref.finalize(owner, cuda.give_back, stream)
+    return stream
 
 
 def _count_padding(batch: BatchRecord, size: int, padded_size: int) -> None:

@@ -1,6 +1,7 @@
 """After a batch has raised: run it again in the way that saves most of its requests."""
 
 import logging
+import traceback
 from dataclasses import dataclass
 from math import ceil, isnan, log2
 from typing import TYPE_CHECKING
@@ -33,6 +34,16 @@ class Failed:
         return isinstance(self.error, MemoryError) or (
             type(self.error).__name__ == "OutOfMemoryError"
         )
+
+    def let_go(self) -> None:
+        """Empty the frames it was raised through: they hold the batch, and what was made of it.
+
+        A smaller batch would otherwise have to do with the memory beside the one that failed.
+        """
+        error: BaseException | None = self.error
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__ if error.__cause__ is None else error.__cause__
 
 
 def most_extra_executions(size: int) -> int:

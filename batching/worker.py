@@ -268,7 +268,10 @@ class Slot:
             if isnan(record.completed_s):
                 record.completed_s = core.clock.now()
             self._finish(record, requests)
-            return Failed(error)
+            failed = Failed(error)
+            if failed.out_of_memory:
+                failed.let_go()
+            return failed
         with core.guard:
             if self.epoch != epoch:
                 return None  # given up meanwhile: the results are void

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -53,7 +52,9 @@ def main() -> None:
 def run() -> int:
     """Run the command line; every foreseen error is one line and an exit code."""
     if sys.argv[1:2] == ["--version"]:
-        sys.stdout.write(f"dynbatch {version('dynbatch')}\n")
+        from batching.versions import own_version
+
+        sys.stdout.write(f"dynbatch {own_version()}\n")
         return OK
     command: Any = typer.main.get_command(app)
     try:

@@ -2,11 +2,11 @@
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from batching.devices import cpu_name, gpu_name, usable_cores
+from batching.versions import version_of
 
 _PACKAGES = ("dynbatch", "torch", "transformers", "numpy", "pandas")
 
@@ -19,7 +19,7 @@ def describe_environment(*, torch_threads: int | None, gpu_index: int | None) ->
         "cpu": cpu_name(),
         "cores": usable_cores(),
         "gpu": None if gpu_index is None else gpu_name(gpu_index),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in _PACKAGES if (found := version_of(name))},
         "git_commit": git_commit(),
         "torch_threads": torch_threads,
     }
@@ -45,11 +45,4 @@ def git_commit() -> str | None:
         dirty = "+dirty" if git("status", "--porcelain") else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return None

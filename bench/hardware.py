@@ -74,6 +74,12 @@ def rounds_to_tf32(counted: FlopCount | None) -> bool:
     """
     import torch
 
-    if counted is not None and counted.convolution_share > 0.5:
-        return bool(torch.backends.cudnn.allow_tf32)
-    return torch.get_float32_matmul_precision() != "highest"
+    convolutions = counted is not None and counted.convolution_share > 0.5
+    try:
+        if convolutions:
+            return bool(torch.backends.cudnn.allow_tf32)
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:
+        # torch 2.9 has newer settings, beside which it refuses to tell the older ones.
+        own: Any = torch.backends.cudnn.conv if convolutions else torch.backends.cuda.matmul  # type: ignore[attr-defined]
+        return bool(own.fp32_precision == "tf32")

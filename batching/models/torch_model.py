@@ -3,7 +3,8 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 # Executors that share a model prepare it each in its own thread.
 _loading = Lock()
+_this_thread = local()
 
 
 class TorchModel:
@@ -97,8 +99,10 @@ class TorchModel:
             served = served.eval().to(placement.device, DTYPES[placement.dtype])
             if channels_last:
                 cast(Any, served).to(memory_format=torch.channels_last)  # torch leaves it untyped
-            compiled = placement.engine == "compile"
-            self._run = torch.compile(served, backend=self._compiler) if compiled else served
+            self._run = served
+            if placement.engine == "compile":
+                _have_own_code(served)
+                self._run = torch.compile(served, backend=self._compiler)
             self._module = module
             self._loaded = placement
 
@@ -119,6 +123,7 @@ class TorchModel:
         assert self._run is not None, "prepare comes before run"  # noqa: S101 - an invariant
         assert self._loaded is not None, "prepare comes before run"  # noqa: S101 - an invariant
         if self._loaded.engine == "compile":
+            _run_eagerly_beside_a_compilation()
             each_tensor(inputs, self._leave_sizes_open)
         with torch.inference_mode():
             return self._run(inputs)
@@ -206,6 +211,32 @@ class TokenModel(TorchModel):
     def _open_dimensions(self) -> Sequence[int]:
         """Without buckets batches are of any length."""
         return (0,) if self.length_buckets else (0, 1)
+
+
+def _run_eagerly_beside_a_compilation() -> None:
+    """Have a batch run without its compiled code while another thread compiles.
+
+    torch takes the tracing that is part of it, by a flag of the whole process, for one of the
+    running model, and raises unless it is told not to. That is a setting of the process in some
+    versions and of the thread in others.
+    """
+    if not getattr(_this_thread, "is_told", False):
+        import torch._dynamo as dynamo
+
+        dynamo.config.error_on_nested_fx_trace = False
+        _this_thread.is_told = True
+
+
+def _have_own_code(served: Served) -> None:
+    """Give it a copy of its class's code.
+
+    torch counts compilations by code, whosever they are, and after eight has it run eagerly from
+    then on, without an error.
+    """
+    of_class = type(served).forward
+    code = of_class.__code__.replace()
+    own = FunctionType(code, of_class.__globals__, of_class.__name__, of_class.__defaults__)
+    cast(Any, served).forward = MethodType(own, served)
 
 
 def load_state_dict(module: nn.Module, path: Path) -> None:

@@ -3,11 +3,11 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from batching.devices import cpu_name, device_name
 from batching.models.contract import Placement, is_channels_last
+from batching.versions import version_of
 
 _PACKAGES = ("dynbatch", "torch", "transformers")
 
@@ -78,10 +78,9 @@ def subject_of(model: Any, placement: Placement) -> Subject:
     synthetic = hasattr(model, "batch_s")
     versions = {"python": platform.python_version()}
     for package in _PACKAGES if model.uses_torch else ("dynbatch",):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        found = version_of(package)
+        if found is not None:
+            versions[package] = found
     if not model.uses_torch:
         return Subject(
             model=model.name,

@@ -2,8 +2,8 @@
 
 import textwrap
 from dataclasses import dataclass
-from importlib.metadata import version
 
+from batching.versions import own_version
 from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
 from bench.exporting import bentoml, dynbatch, litserve, ray_serve, torchserve, triton
@@ -69,7 +69,7 @@ def _left_out(batcher: BatcherSettings, target: Target) -> list[str]:
 def _header(settings: Settings, target: Target, source: str, warnings: tuple[str, ...]) -> str:
     model = settings.model
     lines = [
-        f"{source}, exported by dynbatch {version('dynbatch')} for {target.server}.",
+        f"{source}, exported by dynbatch {own_version()} for {target.server}.",
         f"Found for model {model.model}, device {model.device}, dtype {model.dtype}"
         + ("." if model.engine == "eager" else f", engine {model.engine}."),
     ]

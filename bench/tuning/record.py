@@ -10,13 +10,13 @@ import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
+from batching.versions import own_version
 from bench.config import ModelSettings, Settings
 from bench.errors import InputError
 from bench.tuning.effort import Effort
@@ -74,7 +74,7 @@ class Record(BaseModel):
         measured = [engine for engine, its in engines.engines.items() if its.profile is not None]
         files = [profile_path(folder, engine, measured[0]) for engine in measured]
         return cls(
-            dynbatch=version("dynbatch"),
+            dynbatch=own_version(),
             request=request.model_copy(
                 update={"storage": None, "settings": _with_full_paths(request.settings)}
             ),
@@ -205,7 +205,7 @@ class Begun:
                 f"join must name a tuning of dynbatch, but study {study.study_name!r} is of "
                 "something else"
             )
-        here = version("dynbatch")
+        here = own_version()
         if known.get("dynbatch") != here:
             raise InputError(
                 f"join must be with the version that began {study.study_name}, which is dynbatch "

@@ -98,10 +98,14 @@ class FakeCuda:
         self.on_device = self.pinned_blocks = self.replays = self.pinned_results = 0
         self.capture_error = None
         self.captured = []
+        self.given_back = []
         self._here = threading.local()
 
     def stream(self):
         return Stream()
+
+    def give_back(self, stream):
+        self.given_back.append(stream)
 
     @contextmanager
     def on(self, stream):

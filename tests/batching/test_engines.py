@@ -1,14 +1,17 @@
 """Engines: every one gives eager's results, for every batch size, with batches overlapping."""
 
 import copy
+import gc
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from batching import ConfigError, DynamicBatcher, ModelError, RealClock, load_model
+from batching.cuda import TorchCuda
 from batching.cuda_execution import CudaExecutor
 from batching.devices import resolve_placement
 from batching.execution import make_executor
@@ -302,6 +305,15 @@ class TestGraphs:
         eager = executor()
         assert (eager.engine_s, eager.engine_bytes) == (None, None)
 
+    def test_the_device_is_waited_for_only_while_nobody_captures(self, cuda):
+        captures = threading.Lock()
+        waits = []
+        cuda.capturing = lambda: captures
+        cuda.synchronize = lambda: waits.append(captures.locked())
+        CudaExecutor(Vectors(cuda), GRAPHS, RealClock(), cuda).prepare()
+        assert len(waits) == 2
+        assert all(waits)
+
     def test_a_model_that_cannot_be_captured_is_refused_in_one_line(self, cuda):
         cuda.capture_error = RuntimeError("operation not permitted when capturing\nSome advice.")
         made = CudaExecutor(Vectors(cuda), GRAPHS, RealClock(), cuda)
@@ -332,6 +344,31 @@ class TestGraphs:
         made.prepare()
         assert first_of(run(made, vectors(3))[0]) == [0, 3, 6]
         assert len(cuda.captured) == 8
+
+
+class TestStreams:
+    def test_go_back_when_nothing_uses_them_any_more(self, cuda):
+        first = CudaExecutor(Vectors(cuda), ON_GPU, RealClock(), cuda)
+        second = first.sibling()
+        own = {first._copying, second._copying}
+        shared = first._shared.stream
+        del first
+        gc.collect()
+        assert len(cuda.given_back) == 1
+        assert shared not in cuda.given_back
+        del second
+        gc.collect()
+        assert set(cuda.given_back) == {*own, shared}
+
+    def test_are_used_again_and_by_one_at_a_time(self, monkeypatch):
+        monkeypatch.setattr("torch.cuda.Stream", lambda device: object())
+        cuda, other = TorchCuda("cuda:98"), TorchCuda("cuda:99")
+        first = cuda.stream()
+        assert cuda.stream() is not first
+        cuda.give_back(first)
+        assert other.stream() is not first
+        assert cuda.stream() is first
+        assert cuda.stream() is not first
 
 
 class TestBehindTheBatcher:
@@ -432,6 +469,33 @@ class TestCompiled:
             rows, _ = run(made, [torch.full((n,), 2) for n in lengths])
             assert [int(row[0]) for row in rows] == [2 * n for n in lengths]
         assert len(compilations) == prepared
+
+    def test_compiles_every_model_however_many_there_were_before(self):
+        for _ in range(6):
+            compilations = []
+
+            def backend(graph, inputs, compilations=compilations):
+                compilations.append(inputs)
+                return graph.forward
+
+            self.compiled(backend).prepare()
+            assert len(compilations) == 2
+
+    def test_batches_go_on_while_another_thread_compiles(self):
+        made = self.compiled(lambda graph, inputs: graph.forward)
+        made.prepare()
+        answered = []
+
+        def compile_meanwhile(inputs):
+            thread = threading.Thread(target=lambda: answered.append(run(made, vectors(2))[0]))
+            thread.start()
+            thread.join()
+            return inputs
+
+        make_fx(compile_meanwhile)(torch.ones(1))
+        with torch.inference_mode():
+            wanted = made.model._module(torch.stack(vectors(2)))
+        torch.testing.assert_close(torch.stack(tuple(answered[0])), wanted)
 
     def test_where_it_cannot_be_done_is_refused_in_one_line(self):
         def backend(graph, inputs):

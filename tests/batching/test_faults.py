@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -113,6 +114,27 @@ class TestOutOfMemory:
         assert virtual.stop().ok == 128
         assert all(len(batch) <= 8 for batch in virtual.model.batches[before:])
         assert virtual.records[-1].limit == 8
+
+    def test_what_the_failed_batch_held_is_let_go_before_a_smaller_one_runs(self):
+        class Activations:
+            pass
+
+        left = []
+
+        def layer(count):
+            activations = Activations()
+            left.append((count, weakref.ref(activations)))
+            if count > 4:
+                raise MemoryError("too large")
+
+        def misbehave(payloads):
+            assert not any(held() for _, held in left)
+            layer(len(payloads))
+
+        virtual = Virtual(misbehave, max_batch_size=8)
+        virtual.submit(*range(8))
+        assert virtual.stop().ok == 8
+        assert [count for count, _ in left] == [8, 4, 4]
 
     def test_a_single_request_that_does_not_fit_fails(self):
         def misbehave(payloads):

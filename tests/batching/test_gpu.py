@@ -240,11 +240,13 @@ def test_memory_comes_back_when_a_batcher_stops():
     model = load_model("resnet50", clock=VirtualClock())
     cuda = TorchCuda("cuda:0")
     free = []
-    for _ in range(3):
+    for _ in range(5):
         with DynamicBatcher(
             model, max_batch_size=32, device="cuda", dtype="fp16", engine="cudagraph"
         ) as batcher:
             batcher.submit(model.make_input(np.random.default_rng(0))).result(120)
         torch.cuda.synchronize()
         free.append(cuda.free_bytes())
-    assert free[-1] > free[0] - 64 * 2**20
+    # The second has streams of its own, since the first is not forgotten yet, and cuBLAS keeps a
+    # workspace for each; from then on they are used again.
+    assert free[-1] > free[1] - 64 * 2**20

@@ -165,6 +165,24 @@ class TestDeviceFacts:
         assert rounds_to_tf32(counted(convolution_share=0.1)) is False
         assert rounds_to_tf32(None) is False
 
+    def test_take_it_from_the_newer_settings_where_torch_does_not_tell_the_older(self, monkeypatch):
+        class Refusing:
+            conv = SimpleNamespace(fp32_precision="ieee")
+
+            @property
+            def allow_tf32(self):
+                raise RuntimeError("a mix of the legacy and new APIs")
+
+        def refuse():
+            raise RuntimeError("a mix of the legacy and new APIs")
+
+        monkeypatch.setattr("torch.backends.cudnn", Refusing())
+        monkeypatch.setattr("torch.get_float32_matmul_precision", refuse)
+        matmul = SimpleNamespace(fp32_precision="tf32")
+        monkeypatch.setattr("torch.backends.cuda.matmul", matmul)
+        assert rounds_to_tf32(SimpleNamespace(convolution_share=1.0)) is False
+        assert rounds_to_tf32(SimpleNamespace(convolution_share=0.1)) is True
+
 
 def counted(model, payloads, **options):
     model.prepare(ON_CPU)

@@ -9,6 +9,7 @@ import time
 import tomllib
 from dataclasses import dataclass
 
+from bench.cli import outcome_of
 from bench.config import BatcherSettings
 from bench.simulation.arrivals import Draws
 from bench.simulation.capacity import find_capacity
@@ -27,6 +28,8 @@ _STEP = 1.08
 # Relative width of the bracket that is narrow enough.
 _TOLERANCE = 0.04
 _MOST_TRIALS = 9
+# Of fewer requests nothing can be said: no lower load is tried.
+_FEWEST = 30
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,12 @@ def run(context):
     """Write `capacity.json`, one arm after the other, each with what it was measured by."""
     waiting = [arm for arm in arms(context) if arm.name not in context.folder.read("capacity")]
     served = {}
+    failed = []
     for number, arm in enumerate(waiting):
         left_s = context.left_s / (len(waiting) - number)
         if number and left_s < _WINDOW_S + _AROUND_S:
             names = ", ".join(other.name for other in waiting[number:])
-            return f"no time was left for: {names}"
+            return "; ".join([*failed, f"no time was left for: {names}"])
         if arm.engine not in served:
             served.clear()  # one model at a time in the device's memory
             served[arm.engine] = Replays(
@@ -57,8 +61,15 @@ def run(context):
             served[arm.engine].load(arm.batcher, {"trace": "bursty.json", "rate": 1.0})
             if not number:
                 context.start()
-        context.folder.add("capacity", arm.name, measured(served[arm.engine], arm, context, left_s))
-    return ""
+        try:
+            found = measured(served[arm.engine], arm, context, left_s)
+        except Exception as error:
+            if outcome_of(error) is None:
+                raise
+            failed.append(f"{arm.name}: {error}")  # no reason to leave the others out
+        else:
+            context.folder.add("capacity", arm.name, found)
+    return "; ".join(failed)
 
 
 def arms(context):
@@ -119,18 +130,30 @@ def measured(replays, arm, context, seconds):
     def has_time():
         return time.monotonic() + _WINDOW_S + _AROUND_S < until_s and len(tried) < _MOST_TRIALS
 
-    _, high_rps = bracket(attempt, start_rps, has_time)
-    met = [trial for trial in tried if trial["met"]]
-    at = max(met, key=lambda trial: trial["asked_rps"], default=None)
+    least_rps = _FEWEST / _WINDOW_S
+    bracket(attempt, max(start_rps, least_rps), has_time, least=least_rps)
     return {
         "engine": arm.engine,
         "batcher": BatcherSettings(**arm.batcher).model_dump(mode="json"),
         "slo": SLO,
-        "rate_rps": None if at is None else at["rate_rps"],
-        "missed_at_rps": high_rps,
+        **boundary(tried),
         "simulated_rps": start_rps,
         "full_queue_rps": limit_rps,
         "trials": tried,
+    }
+
+
+def boundary(trials):
+    """The highest load that met the SLO, and the lowest that missed it, as they were offered.
+
+    That is not what was asked for: a draw of a bursty trace has more or fewer arrivals in its
+    window than its rate says, by the same factor in all trials, since they are of one draw.
+    """
+    met = [trial["rate_rps"] for trial in trials if trial["met"]]
+    missed = [trial["rate_rps"] for trial in trials if not trial["met"]]
+    return {
+        "rate_rps": max(met, default=None),
+        "missed_at_rps": min(missed, default=None),
     }
 
 
@@ -146,13 +169,14 @@ def simulated(replays, arm, objective, replay):
     return boundary.rate_rps, found.limit_rps
 
 
-def bracket(attempt, start, goes_on):
+def bracket(attempt, start, goes_on, least=0.0):
     """The highest value that passes and the lowest that does not, by doubling steps and bisection.
 
     Args:
         attempt: value -> whether it passes.
         start: where to begin, > 0.
         goes_on: whether there may be one more attempt, after the first.
+        least: nothing lower is tried, unless it is begun with.
 
     Returns:
         (highest passed, lowest failed); None for one that was not met with.
@@ -171,6 +195,6 @@ def bracket(attempt, start, goes_on):
         else:
             value = value * step if failed is None else value / step
             step *= step
-        if not goes_on():
+        if value < least or not goes_on():
             break
     return passed, failed

@@ -9,6 +9,8 @@ from results import format as fmt
 from results.figures import style
 from tests.reference.replays import errors
 
+# Loads further apart than this are shown on a logarithmic axis.
+_WIDE = 5.0
 _COLORS = (style.BLUE, style.RED, style.GREEN, style.PINK, style.ORANGE)
 
 
@@ -90,7 +92,7 @@ def _capacity(content, figure, title):
     """p99 against load, a line an arm, and the SLO."""
     axes = figure.subplots()
     axes.set_title(f"p99 on bursty against load: {title}")
-    values = [0.05]
+    loads, values = [], [0.05]
     for color, (name, arm) in zip(_COLORS, content.items(), strict=False):
         tried = sorted(
             (trial["rate_rps"], trial["p99_s"])
@@ -99,12 +101,15 @@ def _capacity(content, figure, title):
         )
         if tried:
             axes.plot(*zip(*tried, strict=True), "o-", color=color, markersize=4.0, label=name)
+            loads += [load for load, _ in tried]
             values += [value for _, value in tried]
     axes.axhline(0.05, color=style.INK, linewidth=1.0, linestyle=style.DASHED)
     style.log_time_axis(axes, "y", min(values), max(values))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=30))
-    axes.xaxis.set_minor_locator(NullLocator())
+    if loads and max(loads) > _WIDE * min(loads):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=30))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: fmt.count(value))
     axes.set_xlabel("load (req/s)")
-    style.legend_above(axes, 2)
+    if loads:
+        figure.legend(loc="outside lower center", ncols=len(content))  # four names are long

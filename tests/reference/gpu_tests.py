@@ -1,5 +1,6 @@
 """The tests marked gpu, and what came of them."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from tests.reference.packages import ROOT
 
-_INTERRUPTED = 2  # pytest's exit code
+INTERRUPTED = 2  # pytest's exit code
 _REPORTING_S = 6.0
 
 
@@ -17,7 +18,7 @@ def run(context):
     files = marked(ROOT / "tests")
     command = [
         sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider",
-        "--continue-on-collection-errors",
+        "--continue-on-collection-errors", "-W", "default",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
@@ -28,7 +29,7 @@ def run(context):
         "tests",
         {"command": "pytest -m gpu " + " ".join(names), "exit_code": code, **content},
     )
-    if code == _INTERRUPTED:
+    if code == INTERRUPTED:
         return f"{content['total']} tests had been run by then"
     if code not in {0, 1}:  # 1: some failed, which is what was asked
         raise RuntimeError(f"pytest ended with exit code {code}")
@@ -37,7 +38,10 @@ def run(context):
 
 def _run(command):
     """Its exit code; an interrupt, which it gets too, lets it write its report."""
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    # An environment that somebody else put together may hold any plugins, of which these tests need
+    # none, and versions that warn of this and that.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -141,7 +141,7 @@ def _gpu_steps(plan):
         Step("capacity", "capacity", Cost(30, 150, 60), "capacity"),
         Step("fidelity", "fidelity", Cost(20, 48, 24), "replays", ("fidelity",)),
         *_others(plan, Cost(14, 5, 3)),
-        Step("tests", "gpu tests", Cost(20, 25, 20), "gpu_tests"),
+        Step("tests", "gpu tests", Cost(25, 40, 25), "gpu_tests"),
         compiled,
     ]
 

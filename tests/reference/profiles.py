@@ -1,11 +1,13 @@
 """Batch times of one model in one engine, by `dynbatch profile`."""
 
+import contextlib
+import io
+import json
 import shlex
 import sys
 
 from batching.profiles import load_profile
 from batching.profiles.plan import sizes_up_to
-from bench.profiling import summarise
 
 
 def run(context, model, dtype, engine):
@@ -14,12 +16,18 @@ def run(context, model, dtype, engine):
 
     path = context.profile_of(engine, model, dtype)
     command = command_of(context.plan, model, dtype, engine, context.seconds)
-    sys.argv = ["dynbatch", *command, "--quiet", "--out", str(path)]
-    code = cli.run()
+    sys.argv = ["dynbatch", *command, "--quiet", "--json", "--out", str(path)]
+    # It alone knows the work of a request, since the model is loaded there.
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        code = cli.run()
     if code != 0:
         sys.exit(code)
     shown = ["dynbatch", *command, "--out", path.name]
-    content = {"command": shlex.join(shown), "profile": path.stem, **gist(load_profile(path))}
+    content = {
+        "command": shlex.join(shown),
+        **gist(load_profile(path), json.loads(told.getvalue())),
+        "profile": path.stem,
+    }
     own = context.step.part == "profile"
     key = engine if own else f"{model} {dtype} {engine}"
     context.folder.add("profile" if own else "models", key, content)
@@ -34,10 +42,9 @@ def command_of(plan, model, dtype, engine, seconds):
     ]  # fmt: skip
 
 
-def gist(profile):
-    """The summary, with the sizes that a table would show."""
-    summary = summarise(profile)
+def gist(profile, summary):
+    """What was said of a profile, with the sizes that a table would show, and the best one."""
     powers, between, _ = sizes_up_to(profile.max_batch_size)
-    shown = {*powers, *between}
+    shown = {*powers, *between, profile.peak_batch_size}
     summary["sizes"] = [size for size in summary["sizes"] if size["batch_size"] in shown]
     return {"created": profile.created, "versions": dict(profile.subject.versions), **summary}

@@ -51,6 +51,7 @@ def run(context):
         content["sizes"][str(size)] = contest(session, size, turn_s)
         context.folder.write("saturation", content)
     content["copy"] = copy_speed(session)
+    context.folder.write("saturation", content)
     content["trace"] = traced(session, plan.batch_sizes[-1])
     context.folder.write("saturation", content)
     return ""

@@ -3,6 +3,7 @@
 from results import format as fmt
 from results.prediction import PREDICTED, in_percent
 from tests.reference.folder import DONE, SUMMARY
+from tests.reference.gpu_tests import INTERRUPTED
 from tests.reference.plan import PARTS, SLO
 from tests.reference.replays import errors, medians
 
@@ -68,7 +69,9 @@ def _short_profiles(folder):
     engine, best = max(content.items(), key=lambda item: item[1]["peak_rps"])
     what = f"{best['model']} {best['dtype']}, {engine}"
     text = f"{fmt.rate(best['peak_rps'])} in batches of {best['peak_batch_size']}"
-    rows = [[f"capacity of {what}", f"{text}, x {best['batching_gain']:.1f} of one by one"]]
+    text += f", x {best['batching_gain']:.1f} of one by one"
+    mfu = _mfu(best)
+    rows = [[f"capacity of {what}", text if mfu is None else f"{text}, MFU {fmt.percent(mfu)}"]]
     if engine != "eager" and "eager" in content:
         gain = best["peak_rps"] / _alone_rps(content["eager"])
         rows.append(["the same against one by one in eager", f"x {gain:.1f}"])
@@ -103,6 +106,12 @@ def _alone_rps(found):
     return next(size["rate_rps"] for size in found["sizes"] if size["batch_size"] == 1)
 
 
+def _mfu(found):
+    """The share of the published peak that full batches reach; None where that is not known."""
+    peak = found["peak_batch_size"]
+    return next((s.get("mfu") for s in found["sizes"] if s["batch_size"] == peak), None)
+
+
 def _profiles(folder):
     content = folder.read("profile")
     if not content:
@@ -111,7 +120,16 @@ def _profiles(folder):
     rows = [_profile_row(found, engine) for engine, found in content.items()]
     return _table(
         f"## Batch times of {first['model']} {first['dtype']}",
-        ["engine", "one by one", "capacity", "in batches of", "gain", "load", "first batch"],
+        [
+            "engine",
+            "one by one",
+            "capacity",
+            "in batches of",
+            "gain",
+            "MFU there",
+            "load",
+            "first batch",
+        ],
         rows,
         [found["command"] for found in content.values()],
     )
@@ -125,6 +143,7 @@ def _profile_row(found, name):
         fmt.rate(found["peak_rps"]),
         str(found["peak_batch_size"]),
         f"x {found['batching_gain']:.1f}",
+        _percent(_mfu(found)),
         _duration(cold["load"]),
         _duration(cold["first_request"]),
     ]
@@ -301,7 +320,16 @@ def _models(folder):
     rows = [_profile_row(found, name) for name, found in content.items()]
     return _table(
         "## Other models",
-        ["model", "one by one", "capacity", "in batches of", "gain", "load", "first batch"],
+        [
+            "model",
+            "one by one",
+            "capacity",
+            "in batches of",
+            "gain",
+            "MFU there",
+            "load",
+            "first batch",
+        ],
         rows,
     )
 
@@ -313,6 +341,7 @@ def _tests(folder):
     text = (
         f"## Tests marked gpu\n\n{found['passed']} passed, {found['failed']} failed, "
         f"{found['skipped']} skipped."
+        + (" It was ended before the last of them." if found["exit_code"] == INTERRUPTED else "")
     )
     failures = [f"- `{name}`: {why}" for name, why in found.get("failures", {}).items()]
     return "\n".join([text, *([""] if failures else []), *failures])

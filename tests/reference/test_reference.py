@@ -10,7 +10,7 @@ import pytest
 
 from tests.reference import course, device_trace, gpu_tests, packages, replays, summary
 from tests.reference.budget import Cost, share
-from tests.reference.capacity import bracket
+from tests.reference.capacity import boundary, bracket
 from tests.reference.course import Ended, Launcher, due
 from tests.reference.folder import ARCHIVE, CUT, DONE, FAILED, WAITING, Folder, OtherDeviceError
 from tests.reference.naming import device_slug, profile_name
@@ -333,6 +333,23 @@ class TestTheBisection:
     def test_cut_short_says_what_it_knows(self):
         assert bracket(lambda value: True, 100.0, lambda: False) == (100.0, None)
         assert bracket(lambda value: False, 100.0, lambda: False) == (None, 100.0)
+
+    def test_is_told_by_the_loads_that_were_offered(self):
+        def trial(asked_rps, met):
+            return {"asked_rps": asked_rps, "rate_rps": 1.07 * asked_rps, "met": met}
+
+        trials = [trial(100.0, met=True), trial(108.0, met=False), trial(104.0, met=True)]
+        found = boundary(trials)
+        assert found["rate_rps"] == pytest.approx(1.07 * 104)
+        assert found["missed_at_rps"] == pytest.approx(1.07 * 108)
+        assert boundary(trials[:1])["missed_at_rps"] is None
+        assert boundary(trials[1:2])["rate_rps"] is None
+
+    def test_ends_where_loads_become_too_low_to_tell_anything(self):
+        tried = []
+        bracket(tried.append, 20.0, lambda: True, least=5.0)
+        assert len(tried) > 1
+        assert min(tried) >= 5.0
 
 
 def kernel(ts, dur, name="void gemm<float>(int*)", cat="kernel"):

@@ -39,7 +39,7 @@ from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Request, read_request
 from bench.tuning.sharing import team_on
 from bench.tuning.simulated import SimulatedSearch, Watch
-from bench.tuning.studies import open_storage, sole_user, without_password
+from bench.tuning.studies import sole_user, storage_in, without_password
 from bench.tuning.verified import Verified
 from results.run import write_text
 
@@ -114,11 +114,10 @@ def carry_out(
         RunFailedError: the model raised.
     """
     question = request.question()
-    with sole_user(folder):
+    with sole_user(folder), storage_in(folder, request.storage) as storage:
         hidden = None if request.storage is None else without_password(request.storage)
         kept = request.model_copy(update={"storage": hidden})
         write_text(folder / REQUEST, kept.model_dump_json(indent=1, exclude_unset=True) + "\n")
-        storage = open_storage(folder, request.storage)
         if isinstance(question.asked, Energy):
             require_energy_counter(request.settings.model)
         budget = Budget(request.budget_s)

@@ -82,13 +82,13 @@ def join(
         RunFailedError: the storage failed in the middle.
     """
     storage = open_database(url)
-    team = team_on(storage, name)
-    if team is None:
-        raise InputError(
-            "storage must be on PostgreSQL or in an SQLite file to be joined, "
-            f"but got {without_password(url)}"
-        )
     try:
+        team = team_on(storage, name)
+        if team is None:
+            raise InputError(
+                "storage must be on PostgreSQL or in an SQLite file to be joined, "
+                f"but got {without_password(url)}"
+            )
         with storage_failures_told():
             begun = find_tuning(storage, name)
             source = _source(begun.record, clock, force=force)

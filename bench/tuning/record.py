@@ -172,18 +172,18 @@ def open_to_others(
         yield
         return
     record = Record.of(request, search, engines, folder)
-    with storage_failures_told(), announced(search.storage, search.name, record):
-        shown = without_password(request.storage or "")
-        console.print(
-            f"to take part from another process: dynbatch tune --join {search.name} "
-            f"--storage {shlex.quote(shown)}",
-            markup=False,
-            soft_wrap=True,
-        )
-        try:
+    try:
+        with storage_failures_told(), announced(search.storage, search.name, record):
+            shown = without_password(request.storage or "")
+            console.print(
+                f"to take part from another process: dynbatch tune --join {search.name} "
+                f"--storage {shlex.quote(shown)}",
+                markup=False,
+                soft_wrap=True,
+            )
             yield
-        finally:
-            let_go(search.storage)
+    finally:  # what comes next, on the device, may take long and needs it rarely or never
+        let_go(search.storage)
 
 
 class Begun:

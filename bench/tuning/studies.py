@@ -68,6 +68,20 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
         raise InputError(f"{path} must be a journal of Optuna, but {error}") from None
 
 
+@contextlib.contextmanager
+def storage_in(folder: Path, url: str | None) -> Iterator["optuna.storages.BaseStorage"]:
+    """The storage as `open_storage` finds it, let go at the end of the context.
+
+    Raises:
+        InputError: it cannot be reached, or the journal is damaged.
+    """
+    storage = open_storage(folder, url)
+    try:
+        yield storage
+    finally:
+        let_go(storage)
+
+
 def open_database(url: str) -> "optuna.storages.RDBStorage":
     """The storage at a URL.
 

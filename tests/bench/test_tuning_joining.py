@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import optuna
+import psutil
 import pytest
 from rich.console import Console
 
@@ -117,6 +118,16 @@ def test_what_is_asked_needs_to_be_said_once(tmp_path, url, storage):
     assert known.goals == ("cheapest", "fastest", "most capacity")
     assert known.request.question() == asked(url, **wanted).question()
     assert known.how_long == QUICK
+
+
+def test_neither_who_begins_nor_who_joins_leaves_the_database_open(tmp_path, url):
+    cut_off(tmp_path, url)
+    joined(url)
+    begin(tmp_path, read_request(tmp_path / "begun"))
+    with pytest.raises(InputError):
+        joined(url, "other")
+    opened = [file.path for file in psutil.Process().open_files()]
+    assert str(tmp_path / "trials.db") not in opened
 
 
 def test_a_name_that_is_not_there_tells_those_that_are(tmp_path, url):

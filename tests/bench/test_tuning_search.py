@@ -22,6 +22,7 @@ from bench.tuning.studies import (
     open_storage,
     open_study,
     sole_user,
+    storage_in,
     without_password,
 )
 
@@ -204,9 +205,10 @@ def test_a_study_that_somebody_else_made_is_refused(tmp_path):
 def test_trials_can_be_kept_in_a_database(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
     for most in (4, 8):
-        study = open_study(open_storage(tmp_path, url), "kept", maximise=False, identity={})
-        played(tuner(study=study), most=most)
-    assert len(tuner(study=study).finished) == 8
+        with storage_in(tmp_path, url) as storage:
+            study = open_study(storage, "kept", maximise=False, identity={})
+            played(tuner(study=study), most=most)
+            assert len(tuner(study=study).finished) == most
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/trials.db"])

@@ -152,7 +152,7 @@ def test_another_study_of_that_name_is_not_taken_for_a_tuning(tmp_path, url, sto
 
 def test_another_version_is_refused(tmp_path, url, monkeypatch):
     cut_off(tmp_path, url)
-    monkeypatch.setattr(record, "version", lambda _: "99.0")
+    monkeypatch.setattr(record, "own_version", lambda: "99.0")
     with pytest.raises(InputError, match=r"must be with the version that began .* this is 99\.0"):
         joined(url)
 

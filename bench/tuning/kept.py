@@ -12,6 +12,8 @@ from bench.tuning.studies import open_study
 if TYPE_CHECKING:
     import optuna
 
+_CUT_OFF = "cut_off"
+
 
 class KeptCandidates:
     """A study whose trials are settings, each finished when it is added.
@@ -47,6 +49,17 @@ class KeptCandidates:
                     attrs["facts"],
                 )
             )
+
+    def cut_off(self, trials: int) -> bool:
+        """Whether time ran out while these were looked at, in a search of so many trials."""
+        return bool(self._study.user_attrs.get(_CUT_OFF) == trials)
+
+    def cut(self, trials: int) -> None:
+        """Keep that time ran out, so that it is not gone on with when resumed.
+
+        What was found by then has been raced, perhaps, and might not be what is found later.
+        """
+        self._study.set_user_attr(_CUT_OFF, trials)
 
     def get(self, settings: BatcherSettings) -> Candidate | None:
         """What was found of these settings; None if they were not looked at yet."""

@@ -24,7 +24,9 @@ def look_around(
     space: Space,
     objective: "Objective",
     judge: "Callable[[BatcherSettings], Candidate]",
+    *,
     most: int,
+    may_judge: "Callable[[BatcherSettings], bool]" = lambda _: True,
 ) -> "list[Candidate]":
     """Judge neighbours of the best candidate, and of whatever turns out to be better.
 
@@ -34,6 +36,8 @@ def look_around(
         objective: for its direction.
         judge: looks closely at a setting.
         most: how many to judge at most.
+        may_judge: whether there is time for a setting; it ends with the first for which there is
+            none.
 
     Returns:
         The candidates, with those that were judged.
@@ -49,7 +53,7 @@ def look_around(
             break
         around = map(space.settings, neighbours(space, knobs, SHORT))
         settings = next((one for one in around if one not in known), None)
-        if settings is None:
+        if settings is None or not may_judge(settings):
             break
         known.append(settings)
         judged.append(judge(settings))

@@ -47,6 +47,8 @@ _FINALISTS = 8
 # Neighbours of the best of those, looked at as closely.
 _AROUND = 8
 _MOST_FINALISTS = 48
+# Looked at closely whatever time is left.
+_LEAST = 2
 
 
 Watch = Callable[[str, int, int, Finished | None], None]
@@ -261,7 +263,13 @@ class SimulatedSearch:
         ranking = ranked(trials, objective, space)
         others = [settings for settings in others if space.knobs_of(settings) is not None]
         candidates: list[Candidate] = []
+
+        def may_look(settings: BatcherSettings) -> bool:
+            return len(candidates) < _LEAST or self._may_look(settings, kept)
+
         for number, settings in zip(count(1), _unique([*ranking, *others]), strict=False):
+            if not may_look(settings):
+                break
             candidates.append(self._candidate(closely, objective, settings, kept))
             self.watch(f"{name}, closely", number, min(len(ranking), _FINALISTS), None)
             found = any(candidate.score.feasible for candidate in candidates)
@@ -280,8 +288,12 @@ class SimulatedSearch:
             space,
             objective,
             lambda settings: self._candidate(closely, objective, settings, kept),
-            _AROUND,
+            most=_AROUND,
+            may_judge=may_look,
         )
+        if kept.cut_off(self.question.trials):
+            looked = f"{len(candidates)} settings"
+            self._remarks.append(f"the closer look for {name} ended after {looked}, out of time")
         sign = -1.0 if objective.maximise else 1.0
         chosen = choose(candidates, objective)
         nearest = min(
@@ -292,6 +304,14 @@ class SimulatedSearch:
         feasible = [trial.score.value for trial in trials if trial.score.feasible]
         flat = flatness(feasible, maximise=objective.maximise)
         return Goal(objective, trials, candidates, chosen, nearest, flat)
+
+    def _may_look(self, settings: BatcherSettings, kept: KeptCandidates) -> bool:
+        """Whether there is time for a closer look, or there was; once there was none, none is."""
+        if kept.get(settings) is not None:
+            return True
+        if not kept.cut_off(self.question.trials) and self.left() <= 0.0:
+            kept.cut(self.question.trials)
+        return not kept.cut_off(self.question.trials)
 
     def _kept(self, name: str, objective: Objective, closely: Simulator) -> KeptCandidates:
         identity = {**self.identity, **self.question.describe()}

@@ -340,3 +340,18 @@ def test_a_search_that_time_has_ended_stays_so_when_resumed_unless_for_more_tria
     assert len(again.asked.trials) == len(first.asked.trials)
     more = searched(storage=storage, trials=41)
     assert len(more.asked.trials) > len(first.asked.trials)
+
+
+def test_a_closer_look_that_time_has_ended_looks_at_a_few_and_stays_so_when_resumed():
+    storage = optuna.storages.InMemoryStorage()
+    shares = [1.0] * 18  # the search and the first of the closer look
+    first = searched(storage=storage, trials=12, left=lambda: shares.pop() if shares else 0.0)
+    whole = searched(trials=12)
+    assert any("the closer look for fastest ended after" in said for said in first.remarks)
+    assert 2 <= len(first.asked.candidates) < len(whole.asked.candidates)
+    assert first.asked.chosen is not None
+    again = searched(storage=storage, trials=12)
+    assert [c.settings for c in again.asked.candidates] == [
+        c.settings for c in first.asked.candidates
+    ]
+    assert any("out of time" in said for said in again.remarks)

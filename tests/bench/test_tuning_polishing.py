@@ -54,7 +54,7 @@ def candidate(settings, feasible=True):
 
 def test_a_closer_look_around_finds_the_dip_beside_a_plateau():
     first = [candidate(SPACE.settings({**PLATEAU, "batch_timeout_ms": 14.0}))]
-    found = look_around(first, SPACE, Latency(), candidate, 20)
+    found = look_around(first, SPACE, Latency(), candidate, most=20)
     best = min(found, key=lambda one: one.score.value)
     assert best.settings.max_batch_size == 11
     assert best.settings.batch_timeout_ms == pytest.approx(5.0, abs=1.0)
@@ -63,7 +63,7 @@ def test_a_closer_look_around_finds_the_dip_beside_a_plateau():
 
 def test_nothing_is_looked_at_around_what_is_of_no_use():
     first = [candidate(SPACE.settings(PLATEAU), feasible=False)]
-    assert look_around(first, SPACE, Latency(), candidate, 20) == first
+    assert look_around(first, SPACE, Latency(), candidate, most=20) == first
 
 
 def search(polish):

@@ -45,6 +45,11 @@ from results.run import write_text
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
 
+# What was found and the default: without a race of two, nothing is shown.
+_FEWEST_ARMS = 2
+# Of the budget, for what is worked out of the findings once the searches have ended.
+_WIND_UP_SHARE = 0.05
+
 
 @dataclass(frozen=True)
 class Result:
@@ -150,7 +155,11 @@ def carry_out(
             make_runner=make_runner,
         )
         if request.simulate:
-            part = budget.part(SIMULATION_SHARE * budget.total_s if request.race else inf)
+            part = budget.part(inf)
+            if request.race:
+                race_s = device.least_race_s(_FEWEST_ARMS) + _WIND_UP_SHARE * budget.total_s
+                share_s = SIMULATION_SHARE * budget.total_s
+                part = budget.part(min(share_s, budget.left_s - race_s))
             name = folder.resolve().name
             search = SimulatedSearch(
                 question,

@@ -94,7 +94,7 @@ class OnDevice:
             RunFailedError: the model raised.
         """
         objective = self.question.asked
-        reserve_s = self._least_race_s()
+        reserve_s = self.least_race_s(_ARMS_PLANNED)
         part = self.budget.part(
             min(SEARCH_SHARE * self.budget.left_s, self.budget.left_s - reserve_s)
         )
@@ -313,10 +313,10 @@ class OnDevice:
 
         return Plan(**settled(self.folder / SEARCH / PLAN, dict(self.identity), make))
 
-    def _least_race_s(self) -> float:
-        """What the shortest race and confirmation of a few arms take."""
+    def least_race_s(self, arms: int) -> float:
+        """What the shortest race and confirmation of so many settings take."""
         each_s = TAIL * SHORTEST_S + overhead_s(self.loaded.source)
-        return runs_planned(_ARMS_PLANNED) * each_s
+        return runs_planned(arms) * each_s
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

@@ -65,7 +65,7 @@ class Gamma:
         shape = 1 / self.cv**2
 
         def log_transform(s: Complex) -> Complex:
-            logs: Complex = -shape * np.log1p(s / shape)
-            return logs
+            logs: Complex = np.log1p(s / shape)
+            return logs * -shape
 
         return renewal_dispersion(log_transform, rate_rps * span_s, self.cv)

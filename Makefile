@@ -1,4 +1,5 @@
-# Everything runs in .venv; PYTHON picks the interpreter it is made from (3.11 or later).
+# Everything runs in .venv; PYTHON picks the interpreter it is made from (3.11 or later). For a
+# second one beside it: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,12 +9,20 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality gpu-reference gpu-reference-summary clean
+.PHONY: same-python help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality gpu-reference gpu-reference-summary clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.runs: pyproject.toml constraints.txt
+# A PYTHON that is named is the one used, or there is nothing done.
+same-python:
+ifneq ($(origin PYTHON),file)
+	@test ! -x $(BIN)/python || test "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" || { \
+	  echo "PYTHON must be the $$($(BIN)/python -V) that $(VENV) was made from, but got $(PYTHON):" \
+	    "make clean, or name a second environment: VENV=.venv-NAME" >&2; exit 2; }
+endif
+
+$(VENV)/.runs: pyproject.toml constraints.txt | same-python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@

@@ -43,8 +43,9 @@ Explore = Callable[[RunArm, float], Sequence[BatcherSettings]]
 
 
 def runs_planned(arms: int) -> int:
-    """Three draws of all arms, three more of three at most, and a confirmation of three."""
-    return _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * 3 + CONFIRM_DRAWS[0] * 3
+    """Three draws of all arms, three more of three at most, and a confirmation of those."""
+    late = min(arms, 3)
+    return _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * late + CONFIRM_DRAWS[0] * late
 
 
 def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD_S) -> float:

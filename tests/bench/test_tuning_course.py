@@ -19,7 +19,7 @@ from bench.config import (
 from bench.errors import InputError
 from bench.recommendation import read_recommendation
 from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification, affordable_window_s
+from bench.tuning.device import Verification, affordable_window_s, runs_planned
 from bench.tuning.objectives import DeviceTime, Latency, Statistic
 from bench.tuning.question import Question
 from bench.tuning.recommending import write_config
@@ -355,3 +355,7 @@ def test_a_closer_look_that_time_has_ended_looks_at_a_few_and_stays_so_when_resu
         c.settings for c in first.asked.candidates
     ]
     assert any("out of time" in said for said in again.remarks)
+
+
+def test_a_race_of_two_is_planned_for_two_and_not_for_three():
+    assert [runs_planned(arms) for arms in (2, 3, 4)] == [20, 30, 33]

@@ -123,7 +123,6 @@ class _Engine:
         self._free_since_s = [0.0] * replicas
         self._device_free_s = [0.0] * replicas
         self._idle = list(range(replicas * in_flight))
-        self._busy = [False] * (replicas * in_flight)
         self._lead = 0 if self._idle else -1
         self._lead_ahead = False
         self._due_s = 0.0 if len(arrival_s) else inf
@@ -153,13 +152,20 @@ class _Engine:
                     self._to_decide.append(self._lead)
             if now_s == inf:
                 return
-            while running and running[0][0] <= now_s:
-                self._free(now_s)
+            if running and running[0][0] <= now_s:
+                self._free_all(now_s)
             self._arrive(now_s)
             if self._due_s <= now_s and self._lead >= 0:
                 heapq.heappush(self._to_decide, self._lead)
             while self._to_decide:
                 self._decide(heapq.heappop(self._to_decide), now_s)
+
+    def _free_all(self, now_s: float) -> None:
+        """All that has ended by now has; only then is it known who is wholly free."""
+        running = self._running
+        while running and running[0][0] <= now_s:
+            self._free(now_s)
+        self._elect(-1)
 
     def _free(self, now_s: float) -> None:
         """The batch that ends first has ended."""
@@ -179,8 +185,7 @@ class _Engine:
         self._held[worker] -= 1
         if not self._held[worker]:
             self._free_since_s[worker] = now_s
-        self._busy[slot] = False
-        heapq.heappush(self._to_decide, slot)
+        self._idle.append(slot)
 
     def _arrive(self, now_s: float) -> None:
         """Let in all that have come by now."""
@@ -218,13 +223,8 @@ class _Engine:
 
     def _decide(self, slot: int, now_s: float) -> None:
         """A slot that became free or was woken looks what there is to do."""
-        if self._busy[slot]:
-            return  # woken for two reasons, and the first made it take a batch
-        if slot not in self._idle:
-            self._idle.append(slot)
-            self._elect(slot)
         if self._lead != slot:
-            return
+            return  # woken for two reasons, and the first made it take a batch
         self._due_s = inf
         self._expire(now_s)
         worker = slot // self._in_flight
@@ -305,6 +305,5 @@ class _Engine:
         done.delivered_s.append(delivered_s)
         done.freed_s.append(freed_s)
         self._head += count
-        self._busy[slot] = True
         self._held[worker] += 1
         heapq.heappush(self._running, (freed_s, started_s, slot, batch))

@@ -19,6 +19,7 @@ from batching.errors import (
     RequestError,
     RequestExpiredError,
     WorkerDiedError,
+    WrongThreadError,
 )
 from batching.models import Model, Placement, load_model
 from batching.options import FaultTolerance
@@ -55,5 +56,6 @@ __all__ = [
     "Statistics",
     "VirtualClock",
     "WorkerDiedError",
+    "WrongThreadError",
     "load_model",
 ]

@@ -4,33 +4,28 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
 from pathlib import Path
-from threading import Thread
 from typing import Any, Self
 
+from batching import own_threads, user_code
 from batching.clock import Clock, RealClock
 from batching.core import BatchObserver, Core
 from batching.delivery import hand_over
 from batching.errors import (
-    BatcherClosedError,
-    BatchExecutionError,
-    BatchingError,
     QueueFullError,
-    describe,
+    WrongThreadError,
 )
 from batching.execution import Executor
-from batching.lanes import NEVER, LaneQueue
+from batching.lanes import NEVER
+from batching.lifecycle import Lifecycle
 from batching.models.contract import Model
-from batching.options import Admission, ArrivalRecorder, FaultTolerance
+from batching.options import Admission, ArrivalRecorder, FaultTolerance, check_ms
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.replicas import Copies, executors_for, lane_key_of
-from batching.request import BatchRecord, Request
+from batching.request import Request
 from batching.statistics import Statistics, snapshot
-from batching.switching import quick_switching
-from batching.warm_up import ColdStart, warm_up
-from batching.watchdog import Watchdog
-from batching.worker import Slot, Worker
+from batching.warm_up import ColdStart
+from batching.worker import Worker
 
 
 class DynamicBatcher:
@@ -56,8 +51,8 @@ class DynamicBatcher:
             object, whose own limits then count.
         max_queue_size: most requests that may wait; a further one raises `QueueFullError` at once.
         deadline_ms: how long a request may wait before it expires, unless it says so itself.
-        max_starvation_ms: a request of low priority that has waited this long is treated as one
-            of the highest.
+        max_starvation_ms: once a request has waited this long, of low priority or of a shape that
+            is rare, the next batch is taken from where it waits.
         faults: retries, isolation of a culprit, the limit on a batch's execution.
         replicas: workers, each with the model on a device of its own or sharing one.
         in_flight: batches that one worker may hold, 1 or 2; with 2 a full batch is collated and
@@ -109,6 +104,9 @@ class DynamicBatcher:
         recorder: ArrivalRecorder | None = None,
         clock: Clock | None = None,
     ) -> None:
+        check_ms("batch_timeout_ms", batch_timeout_ms, least=0.0)
+        check_ms("min_wait_ms", min_wait_ms, least=0.0)
+        check_ms("slo_ms", slo_ms)
         options = PolicyOptions(
             max_batch_size=max_batch_size,
             batch_timeout_s=batch_timeout_ms / 1e3,
@@ -129,7 +127,7 @@ class DynamicBatcher:
         )
         # The hot path's own references.
         self._now = self._clock.now
-        self._lane = self._core.default_lane
+        self._lane = self._core.waiting.default_lane
         self._enter = self._put if recorder is None else partial(self._put_on_record, recorder)
         groups = executors_for(
             run,
@@ -143,17 +141,17 @@ class DynamicBatcher:
             captured_sizes=captured_batch_sizes,
             channels_last=channels_last,
         )
-        # An executor that was handed in goes on to be its maker's.
-        self._closes = not hasattr(run, "execute")
         self._workers = [Worker(i, self._core, faults, group) for i, group in enumerate(groups)]
-        timeout_s = faults.execute_timeout_s
-        self._watchdog = Watchdog(self._core, self._workers, timeout_s) if timeout_s < inf else None
-        self._warm_up_budget_s = warm_up_budget_s
-        self._switching = quick_switching(switch_interval_s)
-        self._threads: list[tuple[Slot, Thread]] = []
-        self._watching: Thread
-        self._cold_starts: list[ColdStart] = []
-        self._started = False
+        self._life = Lifecycle(
+            self._core,
+            self._workers,
+            warm_up_budget_s=warm_up_budget_s,
+            switch_interval_s=switch_interval_s,
+            execute_timeout_s=faults.execute_timeout_s,
+            # An executor that was handed in goes on to be its maker's.
+            closes=not hasattr(run, "execute"),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def from_config(
@@ -188,75 +186,26 @@ class DynamicBatcher:
         """Load and warm up the model, then accept requests; blocks until ready.
 
         Raises:
-            BatcherClosedError: it was started before.
+            BatcherClosedError: it was started or stopped before, or is stopped meanwhile.
             ModelError: the model cannot be loaded.
             BatchExecutionError: the model raised while it was warmed up.
         """
-        if self._started:
-            raise BatcherClosedError("a batcher is started once, but this one was started before")
-        self._started = True
-        core, clock = self._core, self._clock
-        ready = clock.waiter()
-        missing = [slot for worker in self._workers for slot in worker.slots]
-        failures: list[BaseException] = []
-
-        def serve(slot: Slot) -> None:
-            try:
-                slot.executor.prepare()
-                if slot is slot.worker.slots[0]:
-                    cold = warm_up(slot.executor, core, slot.worker.index, self._warm_up_budget_s)
-                    self._cold_starts.append(cold)
-            except BaseException as error:  # noqa: BLE001 - carried into the starting thread
-                failures.append(error)
-            with core.guard:
-                slot.ended = bool(failures)
-                missing.remove(slot)
-                if not missing:
-                    ready.wake()
-            slot.run_until_drained()
-
-        slots = list(missing)
-        for slot in slots:
-            name = f"dynbatch-worker-{slot.index}"
-            self._threads.append((slot, clock.spawn(partial(serve, slot), name=name)))
-        while missing:
-            ready.wait(None)
-        if failures:
-            self._refuse_to_start(failures[0])
-        self._switching.__enter__()
-        if self._watchdog is not None:
-            self._watching = clock.spawn(self._watchdog.run, name="dynbatch-watchdog")
-        core.accepting = True
+        self._life.start()
 
     def stop(self, *, drain: bool = True) -> None:
-        """Refuse new requests and return once every request has ended.
+        """Refuse new requests and return once every request has ended; for good.
 
         A worker that hangs is waited for only as long as its batch has not been given up
-        (`execute_timeout_ms`).
+        (`execute_timeout_ms`). It may be called again, and while another thread stops.
 
         Args:
             drain: run what still waits; otherwise it ends as cancelled.
+
+        Raises:
+            WrongThreadError: called from one of the batcher's own threads (by the model, a
+                callback or an observer), which it would have to wait for.
         """
-        core = self._core
-        was_accepting, core.accepting = core.accepting, False
-        waiter = self._clock.waiter()
-        with core.guard:
-            core.stoppers.append(waiter)
-            core.abandoned = core.abandoned or not drain
-            core.draining = True
-            core.wake_all()
-        while not (core.finished and all(slot.ended for slot, _ in self._serving())):
-            waiter.wait(None)
-        for _, thread in self._serving():
-            self._clock.join(thread)
-        if self._watchdog is not None and was_accepting:
-            self._watchdog.stop()
-            self._clock.join(self._watching)
-        if was_accepting:
-            self._switching.__exit__(None, None, None)
-        if self._closes:
-            for slot, _ in self._serving():
-                slot.executor.close()
+        self._life.stop(drain=drain)
 
     def submit(
         self,
@@ -275,8 +224,9 @@ class DynamicBatcher:
             deadline_ms: how long it may wait before it expires, in place of the batcher's.
 
         Raises:
-            BatcherClosedError: before `start` or after `stop`.
-            QueueFullError: `max_queue_size` requests wait already.
+            BatcherClosedError: before `start`, after `stop`, or in a process forked meanwhile.
+            QueueFullError: `max_queue_size` requests wait already, or no replica answers.
+            ConfigError: the deadline is not a time, or the priority not an integer.
         """
         return self._enter(payload, loop, priority, deadline_ms)
 
@@ -299,8 +249,8 @@ class DynamicBatcher:
             lane.wake_at = NEVER
             core.lead_waiter.wake()
         # Asked after the append: a request that saw it open is in the queue that stop() drains.
-        if not core.accepting:
-            self._withdraw(request, lane)
+        if not core.open:
+            core.withdraw(request)
         return request
 
     def _put_on_record(
@@ -315,9 +265,10 @@ class DynamicBatcher:
             request = self._put(payload, loop, priority, deadline_ms)
         except QueueFullError as error:
             if error.request is not None:
-                recorder.record(error.request.enqueued_s, payload)
+                at_s = error.request.enqueued_s
+                user_code.call("the recorder", recorder.record, at_s, payload)
             raise
-        recorder.record(request.enqueued_s, payload)
+        user_code.call("the recorder", recorder.record, request.enqueued_s, payload)
         return request
 
     async def add_request(
@@ -331,22 +282,38 @@ class DynamicBatcher:
             deadline_ms: how long it may wait before it expires, in place of the batcher's.
 
         Raises:
-            BatcherClosedError: before `start` or after `stop`.
-            QueueFullError: `max_queue_size` requests wait already.
+            BatcherClosedError: before `start`, after `stop`, or in a process forked meanwhile.
+            QueueFullError: `max_queue_size` requests wait already, or no replica answers.
+            ConfigError: the deadline is not a time, or the priority not an integer.
+            WrongThreadError: called by the model, whose own thread would have to run it.
+            WorkerDiedError: two workers died with it in hand, or none is left.
             BatchExecutionError: the model raised on it.
             ExecuteTimeoutError: the model did not return in time.
             RequestExpiredError: its deadline passed while it waited, or the policy gave it up.
             RequestCancelledError: the batcher was stopped without draining.
         """
-        request = self._enter(payload, asyncio.get_running_loop(), priority, deadline_ms)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._meet(loop)
+        request = self._enter(payload, loop, priority, deadline_ms)
         try:
             return await request.future  # type: ignore[misc]
         except asyncio.CancelledError:
             self.cancel(request)
             raise
 
+    def _meet(self, loop: asyncio.AbstractEventLoop) -> None:
+        if own_threads.is_of(self._core.holds):
+            raise WrongThreadError(
+                "add_request must be awaited outside the batcher's own threads, but got a call "
+                "from within (the model, say), which would wait for itself"
+            )
+        self._loop = loop
+
     def cancel(self, request: Request) -> bool:
         """End a request as cancelled; its batch, if it is in one, is not disturbed.
+
+        Whoever waits for it gets a `RequestCancelledError`.
 
         Returns:
             Whether it was cancelled; False if it had ended before.
@@ -360,16 +327,19 @@ class DynamicBatcher:
     def add_observer(self, observer: BatchObserver) -> None:
         """Have `observer` called, after those added before, with every batch finished from now on.
 
-        It is called in a worker thread, which waits for it: it has to be quick and must not raise.
+        It is called in a worker thread, which waits for it: it has to be quick. What it
+        raises is logged.
         """
-        core = self._core
-        with core.guard:
-            earlier = core.observer
-            core.observer = observer if earlier is None else partial(_in_turn, earlier, observer)
+        with self._core.guard:
+            self._core.observers = [*self._core.observers, observer]
 
     async def __aenter__(self) -> Self:
         """Start, without blocking the event loop."""
-        await asyncio.to_thread(self.start)
+        try:
+            await asyncio.to_thread(self.start)
+        except asyncio.CancelledError:  # nobody will stop what starts now
+            self._life.close(drain=False)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -388,7 +358,7 @@ class DynamicBatcher:
     @property
     def cold_start(self) -> ColdStart:
         """What starting took; times of the slowest replica, memory of all their slots."""
-        slowest = max(self._cold_starts, key=lambda cold: cold.total_s, default=ColdStart())
+        slowest = max(self._life.cold_starts, key=lambda cold: cold.total_s, default=ColdStart())
         executors = [slot.executor for worker in self._workers for slot in worker.slots]
         taken = [one.engine_bytes for one in executors if one.engine_bytes is not None]
         return replace(slowest, engine_bytes=sum(taken) if taken else None)
@@ -405,34 +375,3 @@ class DynamicBatcher:
             [worker.size_limit for worker in self._workers],
             sum(slot.executor.uncaptured for worker in self._workers for slot in worker.slots),
         )
-
-    def _serving(self) -> list[tuple[Slot, Thread]]:
-        """The slots whose threads return from their batches."""
-        return [(slot, thread) for slot, thread in self._threads if slot.worker.healthy]
-
-    def _refuse_to_start(self, error: BaseException) -> None:
-        self.stop(drain=False)
-        if isinstance(error, (BatchingError, KeyboardInterrupt)):
-            raise error
-        name = self._workers[0].slots[0].executor.model.name
-        raise BatchExecutionError(
-            f"{name} raised while it was warmed up: {describe(error)}"
-        ) from error
-
-    def _withdraw(self, request: Request, lane: LaneQueue) -> None:
-        with self._core.guard:
-            try:
-                lane.queue.remove(request)
-            except ValueError:
-                return  # the last drain has taken it, so it will be answered
-            if request.status != "pending":
-                lane.dead -= 1  # the last drain has ended it
-                return
-        raise BatcherClosedError("the batcher accepts requests between start and stop only")
-
-
-def _in_turn(
-    first: BatchObserver, second: BatchObserver, record: BatchRecord, requests: Sequence[Request]
-) -> None:
-    first(record, requests)
-    second(record, requests)

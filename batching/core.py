@@ -1,33 +1,36 @@
 """What callers and workers share: who waits, who is free, what has ended. Kept bare: it is hot.
 
-Adding a request to a lane takes no lock: `deque.append` is atomic, and the order "append, then
-read `wake_at`" on one side, "write `wake_at`, then read the length" on the other, makes it
-impossible for both to miss each other. A needless wake-up is possible and harmless. Everything
-else happens under `guard`, which a worker takes twice a batch; in particular every request ends
-under it, which is why it ends once.
+Adding a request to the default lane takes no lock: `deque.append` is atomic, and the order
+"append, then read `wake_at`" on one side, "write `wake_at`, then read the length" on the other,
+makes it impossible for both to miss each other. A needless wake-up is possible and harmless.
+Likewise "append, then read `open`" and "close, then end what waits": whoever comes late sees that
+it is closed. Everything else happens under `guard`, which a worker takes twice a batch; in
+particular every request ends under it, which is why it ends once.
 """
 
-import heapq
-import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
-from math import inf
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from math import inf, isnan
 from typing import Any, Protocol
 
 from batching.clock import Clock, Waiter
 from batching.errors import (
+    BatcherClosedError,
     QueueFullError,
     RequestCancelledError,
     RequestError,
     RequestExpiredError,
 )
 from batching.lanes import NEVER, LaneQueue
-from batching.options import Admission, RetryBudget, check_ms
-from batching.policies import BatchingPolicy, Lane, Wait
+from batching.options import Admission, RetryBudget, check_count, check_ms
+from batching.policies import BatchingPolicy, Dispatch, Lane, Wait, Waiting
+from batching.policies.contract import Decision
 from batching.request import BatchRecord, Request, Status
+from batching.waiting import WaitingRequests
 
 BatchObserver = Callable[[BatchRecord, Sequence[Request]], None]
+MakeError = Callable[[], RequestError]
 
 # The rate behind `retry_after_s` is taken over this many of the latest batches.
 _RECENT_BATCHES = 32
@@ -38,6 +41,7 @@ class Asker(Protocol):
 
     index: int
     waiter: Waiter
+    in_hand: list[Request]
 
     @property
     def ahead(self) -> bool:
@@ -46,7 +50,16 @@ class Asker(Protocol):
 
 
 class Core:
-    """Waiting, free and ended; see the module's docstring for who may touch what."""
+    """Waiting, free and ended; see the module's docstring for who may touch what.
+
+    Attributes:
+        accepting: between start and stop.
+        open: accepting, and somebody serves.
+        draining: nothing further is let in, and workers end once all has ended.
+        abandoned: what waits is ended, not run.
+        healthy: of each worker, whether it returns from its batches.
+        in_hand: requests that workers have taken and that have not ended.
+    """
 
     def __init__(
         self,
@@ -64,16 +77,17 @@ class Core:
         self.max_batch_size = max_batch_size
         self.admission = admission
         self.lane_key = lane_key
-        self.observer = observer
-        self.guard = threading.Lock()
-        self.default_lane = LaneQueue()
-        self.lanes: list[LaneQueue] = [self.default_lane]
-        self.delayed: list[tuple[float, int, Request]] = []
+        self.observers: list[BatchObserver] = [] if observer is None else [observer]
+        # It can be taken again by the thread that has it: a policy is asked under it, and a
+        # payload's or a result's last reference may go there, and what either does is a user's.
+        self.guard = threading.RLock()
+        self.waiting = WaitingRequests()
         self.retry_budget = RetryBudget(retry_share)
         self.accepting = False
-        self.deadlines = False
+        self.open = False
         self.draining = False
         self.abandoned = False
+        self.closed_because = "the batcher accepts requests between start and stop only"
         self.healthy: list[bool] = []
         self.stoppers: list[Waiter] = []
         self.in_hand = 0
@@ -86,53 +100,75 @@ class Core:
         self._lead_ahead = False
         self._idle: list[Asker] = []
         self._all: list[Asker] = []
-        self._by_key: dict[tuple[Hashable, int], LaneQueue] = {(None, 0): self.default_lane}
         self._armed_weight = NEVER
         self._armed_priority = 0
         self._armed_until_s = -inf
-        self._tickets = itertools.count()
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT_BATCHES)
         self.plain = False
 
     # Admission: any thread.
 
-    def refresh_plain(self) -> None:
-        """Decide whether a request without wishes of its own may be appended without a lock."""
+    def refresh(self) -> None:
+        """Decide anew who is let in, and who without a lock: those without wishes of their own."""
+        serving = any(self.healthy)
+        self.open = self.accepting and serving
         self.plain = (
             self.admission.max_queue_size is None
             and self.admission.deadline_ms is None
             and self.lane_key is None
-            and any(self.healthy)
+            and serving
         )
 
     def admit(self, request: Request, priority: int, deadline_ms: float | None) -> LaneQueue:
         """Put a request in its lane, under the limits.
 
         Raises:
+            BatcherClosedError: the batcher does not serve.
             QueueFullError: `max_queue_size` requests wait already, or no replica answers.
-            ConfigError: the deadline is not a time.
+            ConfigError: the deadline is not a time, or the priority not an integer.
         """
         key = None if self.lane_key is None else self.lane_key(request.payload)
+        hash(key)  # what cannot be one is the caller's error, and raised here
+        priority = check_count("priority", priority, least=None)
         check_ms("deadline_ms", deadline_ms)
         if deadline_ms is None:
             deadline_ms = self.admission.deadline_ms
         with self.guard:
-            if not any(self.healthy):
-                self._refuse(request, "no replica answers", inf)
+            if not self.open:
+                self._refuse_closed(request)
             limit = self.admission.max_queue_size
-            if limit is not None and (waiting := self.waiting()) >= limit:
-                after_s = self.backlog_s(waiting)
-                self._refuse(request, f"{waiting} requests wait already", after_s)
+            if limit is not None and (count := len(self.waiting)) >= limit:
+                after_s = self.backlog_s(count)
+                self._refuse(request, f"{count} requests wait already", after_s)
             lane = self._lane(key, priority)
             request.lane = lane
             if deadline_ms is not None:
-                self.deadlines = True
-                deadline_s = request.enqueued_s + deadline_ms / 1e3
-                lane.add_deadline(deadline_s, next(self._tickets), request)
-                if deadline_s < self._armed_until_s:
+                request.deadline_s = request.enqueued_s + deadline_ms / 1e3
+                self.waiting.expires(request, lane)
+                if request.deadline_s < self._armed_until_s:
                     self.lead_waiter.wake()  # it would sleep through this request's end
             lane.queue.append(request)
         return lane
+
+    def withdraw(self, request: Request) -> None:
+        """Refuse a request that was added while the batcher closed; if it was taken it stays.
+
+        Raises:
+            BatcherClosedError: the batcher does not serve.
+            QueueFullError: no replica answers.
+        """
+        with self.guard:
+            if request.status != "pending" or request.batch is not None or self.open:
+                return  # the last drain has ended it, or is about to
+            if self.waiting.lane_of(request).withdraw(request):
+                self._refuse_closed(request)
+
+    def _refuse_closed(self, request: Request) -> None:
+        if self.accepting:
+            self._refuse(request, "no replica answers", inf)
+        request.payload = None
+        request.status = "rejected"
+        raise BatcherClosedError(self.closed_because)
 
     def _refuse(self, request: Request, why: str, retry_after_s: float) -> None:
         request.payload = None
@@ -142,20 +178,11 @@ class Core:
         raise QueueFullError(f"refused: {why}", retry_after_s, request)
 
     def _lane(self, key: Hashable, priority: int) -> LaneQueue:
-        lane = self._by_key.get((key, priority))
+        lane = self.waiting.find(key, priority)
         if lane is None:
-            lane = self._by_key[key, priority] = LaneQueue(key, priority)
+            lane = self.waiting.open(key, priority)
             lane.wake_at = self._wake_at(lane)
-            self.lanes.append(lane)
         return lane
-
-    def _lane_of(self, request: Request) -> LaneQueue:
-        lane: LaneQueue | None = request.lane
-        return self.default_lane if lane is None else lane  # an empty lane is falsy
-
-    def waiting(self) -> int:
-        """How many requests wait in lanes or for a retry."""
-        return sum(map(len, self.lanes)) + len(self.delayed)
 
     def backlog_s(self, waiting: int) -> float:
         """How long the backlog lasts at the rate of the latest batches; 0 if none is known."""
@@ -171,7 +198,7 @@ class Core:
         """Make a worker's slots known, so that a drain can wake them."""
         self._all.extend(slots)
         self.healthy.append(True)
-        self.refresh_plain()
+        self.refresh()
 
     def become_free(self, slot: Asker) -> None:
         """Let a slot ask again."""
@@ -215,28 +242,37 @@ class Core:
 
     # Questions: the lead, under the guard.
 
-    def views(self, now_s: float) -> tuple[list[LaneQueue], list[Lane]]:
-        """The lanes in which something waits, and what the policy sees of each."""
-        starvation_s = self.admission.max_starvation_ms / 1e3
-        if len(self.lanes) == 1:
-            view = self.default_lane.view(now_s, starvation_s, 0)
-            return ([], []) if view is None else (self.lanes, [view])
-        top = max((lane.priority for lane in self.lanes if len(lane)), default=0)
-        queues: list[LaneQueue] = []
-        views: list[Lane] = []
-        for lane in self.lanes:
-            view = lane.view(now_s, starvation_s, top)
-            if view is not None:
-                queues.append(lane)
-                views.append(view)
-        return queues, views
+    def decide(self, now_s: float, waiting: Waiting) -> Decision:
+        """What the policy says, but that no lane is passed over once it starves.
 
-    def next_event_s(self) -> float:
-        """When a deadline passes or a retry is due, whichever comes first; infinite if neither."""
-        first_s = inf
-        if self.deadlines:
-            first_s = min(lane.earliest_deadline_s() for lane in self.lanes)
-        return min(first_s, self.delayed[0][0]) if self.delayed else first_s
+        A lane starves when its oldest request has waited `max_starvation_ms`. The next batch is
+        then of the lane that starves longest, whichever the policy would take. The policy still
+        says how many go, and a partial batch still does not go ahead of a running one: then
+        nothing does, until the worker is free.
+        """
+        decision = self.policy.decide(now_s, waiting)
+        if len(waiting.lanes) == 1 or not isinstance(decision, Dispatch):
+            return decision
+        starving = self._starving(now_s, waiting.lanes)
+        if starving is None or starving == decision.lane:
+            return decision
+        alone = Waiting(
+            [waiting.lanes[starving]],
+            waiting.free_since_s,
+            waiting.worker,
+            waiting.slot,
+            draining=waiting.slot == "now",  # it has waited long enough for company
+        )
+        answer = self.policy.decide(now_s, alone)
+        if isinstance(answer, Wait):
+            return Wait(answer.until_s)  # other lanes may have its weight already
+        answer.lane = starving
+        return answer
+
+    def _starving(self, now_s: float, lanes: Sequence[Lane]) -> int | None:
+        oldest = min(range(len(lanes)), key=lambda i: lanes[i].oldest_s)
+        starved_s = lanes[oldest].oldest_s + self.admission.max_starvation_ms / 1e3
+        return oldest if now_s >= starved_s else None
 
     def arm(self, answer: Wait, until_s: float, priority: int) -> bool:
         """Say when the lead wants to be woken; False if that is the case already."""
@@ -244,7 +280,7 @@ class Core:
         self._armed_priority = priority
         self._armed_until_s = until_s
         quiet = True
-        for lane in self.lanes:
+        for lane in self.waiting.lanes:
             lane.wake_at = self._wake_at(lane)
             quiet = quiet and len(lane.queue) < lane.wake_at
         return quiet
@@ -253,90 +289,81 @@ class Core:
         """Let nobody wake the lead: it is about to look by itself."""
         self._armed_weight, self._armed_priority = NEVER, 0
         self._armed_until_s = -inf
-        for lane in self.lanes:
+        for lane in self.waiting.lanes:
             lane.wake_at = NEVER
 
     def _wake_at(self, lane: LaneQueue) -> int:
-        # An arrival in a lane more urgent than all that wait changes the answer at once.
         if self._lead is None:
             return NEVER
-        if lane.priority > self._armed_priority and not len(lane):
-            return 1 + lane.dead
+        # An arrival in a lane more urgent than all that wait changes the answer at once.
+        if lane.priority > self._armed_priority and not lane.queue:
+            return 1
         return self._armed_weight + lane.dead
 
     # Retries: under the guard.
 
     def delay(self, request: Request, until_s: float) -> None:
         """Let a request that was in hand wait for its next attempt."""
-        request.batch = None
-        request.more().delayed = True
         self.in_hand -= 1
-        heapq.heappush(self.delayed, (until_s, next(self._tickets), request))
+        self.waiting.delay(request, until_s)
         # Whoever asks may sleep past that time.
         self.lead_waiter.wake()
-
-    def release_due(self, now_s: float) -> None:
-        """Put requests whose backoff is over back at the head of their lanes."""
-        due: list[Request] = []
-        while self.delayed and self.delayed[0][0] <= now_s:
-            due.append(heapq.heappop(self.delayed)[2])
-        for request in reversed(due):  # the first of them is to be the head
-            request.more().delayed = False
-            self._lane_of(request).queue.appendleft(request)
 
     # Endings: under the guard; the caller hands the requests over once it has let go of it.
 
     def end(self, request: Request, status: Status, value: Any) -> None:
-        """End a request that is in hand; `end_waiting` is for one that waits."""
+        """End a request wherever it is; a batch that succeeds ends its own, in the same way."""
+        batch = request.batch
+        if batch is None:
+            self.waiting.leave(request)
+        else:
+            self.in_hand -= 1
+        if batch is None or isnan(batch.delivered_s):
+            request.more().ended_s = self.clock.now()
+        request.payload = None
         request.value = value
         request.status = status
         self.ended[status] += 1
-        self.in_hand -= 1
 
-    def end_waiting(self, request: Request, status: Status, error: RequestError) -> None:
-        """End a request that waits in a lane or for a retry."""
-        extra = request.more()
-        extra.ended_s = self.clock.now()
-        if extra.delayed:
-            self.delayed = [entry for entry in self.delayed if entry[2] is not request]
-            heapq.heapify(self.delayed)
-        else:
-            self._lane_of(request).dead += 1
-        request.payload = None
-        self.in_hand += 1  # `end` takes it out of hand again
-        self.end(request, status, error)
+    def end_all(
+        self, requests: Iterable[Request], status: Status, make_error: MakeError
+    ) -> list[Request]:
+        """End each with an error of its own; returns them."""
+        ended: list[Request] = []
+        for request in requests:
+            self.end(request, status, make_error())
+            ended.append(request)
+        return ended
 
     def expire(self, now_s: float) -> list[Request]:
         """End what waits past its deadline; returns what has ended."""
-        expired: list[Request] = []
-        if not self.deadlines:
-            return expired
-        for lane in self.lanes:
-            for request in lane.overdue(now_s):
-                error = RequestExpiredError("its deadline passed while it waited")
-                self.end_waiting(request, "expired", error)
-                expired.append(request)
-        return expired
+        return self.end_all(
+            self.waiting.overdue(now_s),
+            "expired",
+            lambda: RequestExpiredError("its deadline passed while it waited"),
+        )
 
-    def end_all_waiting(self, status: Status, error: RequestError) -> list[Request]:
-        """End everything that waits; returns what has ended."""
-        requests = [entry[2] for entry in self.delayed]
-        requests += [r for lane in self.lanes for r in lane.queue if r.status == "pending"]
-        for request in requests:
-            self.end_waiting(request, status, error)
-        return requests
+    def abandon(self) -> list[Request]:
+        """End what waits as cancelled, now that it will not be run; returns what has ended."""
+        return self.end_all(
+            self.waiting,
+            "cancelled",
+            lambda: RequestCancelledError("the batcher was stopped before it ran this"),
+        )
 
     def cancel(self, request: Request) -> bool:
         """End a request as cancelled wherever it is; False if it has ended already."""
         if request.status != "pending":
             return False
-        error = RequestCancelledError("cancelled by its caller")
-        if request.batch is None:
-            self.end_waiting(request, "cancelled", error)
-        else:
-            request.more().ended_s = self.clock.now()
-            self.end(request, "cancelled", error)
+        self.end(request, "cancelled", RequestCancelledError("cancelled by its caller"))
         return True
+
+    def holds(self, request: Request) -> bool:
+        """Whether a request waits here or is in a worker's hands. Takes the guard."""
+        with self.guard:
+            return any(one is request for one in self.waiting) or any(
+                one is request for slot in self._all for one in slot.in_hand
+            )
 
     def note_batch(self, record: BatchRecord) -> None:
         """Remember a finished batch for the rate behind `retry_after_s`."""
@@ -345,4 +372,4 @@ class Core:
     @property
     def finished(self) -> bool:
         """Whether a drain has nothing left to do."""
-        return self.draining and not self.in_hand and not self.waiting()
+        return self.draining and not self.in_hand and not len(self.waiting)

@@ -30,7 +30,7 @@ class _Mailbox:
             try:
                 loop.call_soon_threadsafe(self._deliver, loop)
             except RuntimeError:  # it was closed: nobody is left to resume
-                self._posted.clear()
+                _close_mailbox(loop)
 
     def _deliver(self, loop: AbstractEventLoop) -> None:
         # Before looking: what is posted from here on calls anew.
@@ -41,8 +41,7 @@ class _Mailbox:
 
 def hand_over(requests: Sequence[Request]) -> None:
     """Resume whoever waits for these requests, all of which have ended."""
-    # The caller of a cancelled request has gone, and so may its loop.
-    for loop in {request.loop for request in requests if request.status != "cancelled"}:
+    for loop in {request.loop for request in requests}:
         if loop is not None:
             (_mailboxes.get(loop) or _open_mailbox(loop)).post(loop, requests)
     for request in requests:
@@ -50,11 +49,23 @@ def hand_over(requests: Sequence[Request]) -> None:
             request.run_callbacks()
 
 
+def reset() -> None:
+    """In a forked child: forget the parent's loops, and whoever held the lock."""
+    global _mailboxes_guard  # noqa: PLW0603 - a lock that was held at the fork stays held
+    _mailboxes_guard = threading.Lock()
+    _mailboxes.clear()
+
+
 def _open_mailbox(loop: AbstractEventLoop) -> _Mailbox:
     with _mailboxes_guard:
         for other in [other for other in _mailboxes if other.is_closed()]:
             del _mailboxes[other]
         return _mailboxes.setdefault(loop, _Mailbox())
+
+
+def _close_mailbox(loop: AbstractEventLoop) -> None:
+    with _mailboxes_guard:
+        _mailboxes.pop(loop, None)
 
 
 def _resume_callers(loop: AbstractEventLoop, requests: Sequence[Request]) -> None:
@@ -69,3 +80,5 @@ def _resume_callers(loop: AbstractEventLoop, requests: Sequence[Request]) -> Non
             future.set_result(request.value)
         else:
             future.set_exception(request.value)
+            if request.status == "cancelled":
+                future.exception()  # whoever cancelled it knows: nothing to warn of if nobody asks

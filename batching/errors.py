@@ -5,7 +5,8 @@ BatchingError
 │   ├── ModelError               no such model, or it could not be built or loaded
 │   ├── DeviceError              no such device here
 │   └── ProfileError             a service profile cannot be read, or does not cover what is asked
-├── BatcherClosedError           submitted before start or after stop
+├── BatcherClosedError           submitted before start or after stop, or in a forked child
+├── WrongThreadError             a batcher's own thread was to wait for that batcher
 ├── WrongOutputCountError        the model returned more or fewer results than it got payloads
 └── RequestError                 what submitting or awaiting one request may raise
     ├── QueueFullError           refused at once: the queue is at its limit
@@ -57,7 +58,11 @@ class ProfileError(ConfigError):
 
 
 class BatcherClosedError(BatchingError):
-    """A request came before the batcher was started or after it was stopped."""
+    """A request came before the batcher was started, after it was stopped, or in a forked child."""
+
+
+class WrongThreadError(BatchingError):
+    """A batcher's own thread was asked to wait for that batcher, which would never end."""
 
 
 class WrongOutputCountError(BatchingError):

@@ -3,6 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Hashable, Iterator
+from itertools import islice
 from math import inf
 
 from batching.policies import Lane
@@ -11,6 +12,8 @@ from batching.request import Request
 # More than can ever wait. A small integer, because comparing a length with it is on the hot path,
 # and the interpreter has a quick way to compare two small integers.
 NEVER = 1 << 29
+# Entries of the heap of deadlines that may be of requests which have ended, before it is cleaned.
+_SLACK = 64
 
 
 class LaneQueue:
@@ -42,9 +45,19 @@ class LaneQueue:
         """How many wait."""
         return len(self.queue) - self.dead
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept here, so that the lane may go until it is needed again."""
+        return not self.queue and self.earliest_deadline_s() == inf
+
     def add_deadline(self, deadline_s: float, ticket: int, request: Request) -> None:
         """Remember when a request expires; increasing deadlines cost next to nothing."""
-        heapq.heappush(self._deadlines, (deadline_s, ticket, request))
+        deadlines = self._deadlines
+        # Those that ended in time are dropped at the latest when they outnumber those that wait.
+        if len(deadlines) > _SLACK + 2 * len(self.queue):
+            deadlines[:] = [entry for entry in deadlines if _waits(entry[2])]
+            heapq.heapify(deadlines)
+        heapq.heappush(deadlines, (deadline_s, ticket, request))
 
     def earliest_deadline_s(self) -> float:
         """The first deadline of a request that waits here; infinite if none has one."""
@@ -58,12 +71,24 @@ class LaneQueue:
         while self.earliest_deadline_s() <= now_s:
             yield self._deadlines[0][2]
 
-    def view(self, now_s: float, starvation_s: float, top_priority: int) -> Lane | None:
-        """What a policy sees of this lane; None if nobody waits in it.
+    def withdraw(self, request: Request) -> bool:
+        """Take out a request as if it had never come; False if it no longer waits in the queue."""
+        try:
+            self.queue.remove(request)
+        except ValueError:
+            return False
+        self._deadlines = [entry for entry in self._deadlines if entry[2] is not request]
+        heapq.heapify(self._deadlines)
+        return True
 
-        A lane whose oldest request has waited `starvation_s` counts as of `top_priority`, so that
-        low priority means later, never not at all.
-        """
+    def clear(self) -> None:
+        """Forget all; every request that was here has ended."""
+        self.queue.clear()
+        self._deadlines.clear()
+        self.dead = 0
+
+    def view(self) -> Lane | None:
+        """What a policy sees of this lane; None if nobody waits in it."""
         queue = self.queue
         if self.dead:
             while queue and queue[0].status != "pending":
@@ -72,16 +97,19 @@ class LaneQueue:
         count = len(queue) - self.dead
         if count <= 0:
             return None
-        oldest_s = queue[0].enqueued_s
-        priority = self.priority
-        if priority < top_priority and now_s >= oldest_s + starvation_s:
-            priority = top_priority
         deadline_s = self.earliest_deadline_s() if self._deadlines else inf
-        return Lane(count, count, oldest_s, deadline_s, priority)
+        return Lane(count, count, queue[0].enqueued_s, deadline_s, self.priority)
+
+    def oldest(self, count: int) -> list[Request]:
+        """The `count` oldest that wait, or as many as there are; they stay where they are."""
+        # By index: others append meanwhile, which an iterator of a deque does not survive.
+        waiting = (self.queue[i] for i in range(len(self.queue)))
+        return list(islice((r for r in waiting if r.status == "pending"), count))
 
     def take(self, count: int) -> list[Request]:
-        """Take the `count` oldest out."""
+        """Take the `count` oldest out, or as many as there are."""
         popleft = self.queue.popleft
+        count = min(count, len(self))
         if not self.dead:
             return [popleft() for _ in range(count)]
         taken: list[Request] = []

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from operator import index
 from typing import Any, Protocol
 
+from batching import user_code
 from batching.errors import ConfigError
 
 
@@ -25,8 +27,8 @@ class Admission:
     max_starvation_ms: float = 1000.0
 
     def __post_init__(self) -> None:
-        if self.max_queue_size is not None and self.max_queue_size < 1:
-            raise ConfigError(f"max_queue_size must be >= 1, but got {self.max_queue_size}")
+        if self.max_queue_size is not None:
+            check_count("max_queue_size", self.max_queue_size)
         check_ms("deadline_ms", self.deadline_ms)
         check_ms("max_starvation_ms", self.max_starvation_ms)
 
@@ -54,18 +56,32 @@ class FaultTolerance:
     execute_timeout_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_retries < 0:
-            raise ConfigError(f"max_retries must be >= 0, but got {self.max_retries}")
+        check_count("max_retries", self.max_retries, least=0)
         if not 0 <= self.retry_budget <= 1:
             raise ConfigError(f"retry_budget must be from 0 to 1, but got {self.retry_budget:g}")
+        self._check_retry_on()
         check_ms("retry_backoff_ms", self.retry_backoff_ms, least=0.0)
         check_ms("execute_timeout_ms", self.execute_timeout_ms)
 
+    def _check_retry_on(self) -> None:
+        wanted: Any = self.retry_on
+        if isinstance(wanted, (type, list, set, frozenset)):  # one type, or types in another form
+            wanted = (wanted,) if isinstance(wanted, type) else tuple(wanted)
+            object.__setattr__(self, "retry_on", wanted)
+        types = wanted if isinstance(wanted, tuple) else ()
+        wrong = [one for one in types if not _is_error_type(one)]
+        if wrong or not (isinstance(wanted, tuple) or callable(wanted)):
+            raise ConfigError(
+                f"retry_on must be types of errors or a test for one, "
+                f"but got {wrong[0] if wrong else wanted!r}"
+            )
+
     def is_transient(self, error: BaseException) -> bool:
-        """Whether running the request again may help."""
+        """Whether running the request again may help; not so, if the test for it raises."""
         if isinstance(self.retry_on, tuple):
             return isinstance(error, self.retry_on)
-        return bool(self.retry_on(error))
+        test = self.retry_on
+        return bool(user_code.call("retry_on", lambda: bool(test(error)), otherwise=False))
 
     @property
     def execute_timeout_s(self) -> float:
@@ -104,6 +120,23 @@ class RetryBudget:
         return True
 
 
+def check_count(name: str, value: Any, *, least: int | None = 1) -> int:
+    """The integer that `value` is: a plain one, or one of numpy, but no float and no truth value.
+
+    Raises:
+        ConfigError: it is none, or less than `least`.
+    """
+    try:
+        count = index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
+        raise ConfigError(f"{name} must be an integer, but got {value!r}")
+    if least is not None and count < least:
+        raise ConfigError(f"{name} must be >= {least}, but got {value}")
+    return count
+
+
 def check_ms(name: str, value: float | None, *, least: float | None = None) -> None:
     """Check a time: finite, and above 0 or at least `least`.
 
@@ -112,7 +145,18 @@ def check_ms(name: str, value: float | None, *, least: float | None = None) -> N
     """
     if value is None:
         return
-    if least is not None and not (isfinite(value) and value >= least):
-        raise ConfigError(f"{name} must be >= {least:g}, but got {value:g}")
-    if least is None and not (isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be > 0, but got {value:g}")
+    try:
+        right = isfinite(value) and (value > 0 if least is None else value >= least)
+    except TypeError:
+        right = False
+    if not right:
+        bound = "> 0" if least is None else f">= {least:g}"
+        raise ConfigError(f"{name} must be {bound}, but got {_shown(value)}")
+
+
+def _is_error_type(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else repr(value)

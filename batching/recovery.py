@@ -18,9 +18,10 @@ log = logging.getLogger("batching")
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What a batch raised."""
+    """What a batch raised, and whether running it again may help."""
 
     error: BaseException
+    transient: bool
 
     @property
     def hopeless(self) -> bool:
@@ -109,7 +110,7 @@ def _next_step(
             )
             slot.worker.size_limit = middle
         return [group[:middle], group[middle:]]
-    if not failed.out_of_memory and faults.is_transient(failed.error):
+    if failed.transient and not failed.out_of_memory:
         group = [request for request in group if not _retried(slot, request)]
         _fail(slot, group, failed, ended)
         return []
@@ -133,7 +134,6 @@ def _fail(slot: "Slot", group: list[Request], failed: Failed, ended: list[Reques
     for request in group:
         error = BatchExecutionError(f"the model raised: {describe(failed.error)}")
         error.__cause__ = failed.error
-        request.payload = None
         slot.worker.core.end(request, "failed", error)
     ended += group
 

@@ -9,6 +9,7 @@ from batching.devices import resolve_placements
 from batching.errors import ConfigError
 from batching.execution import Executor, make_executor
 from batching.models.contract import Placement
+from batching.options import check_count
 
 
 def lane_key_of(run: Any) -> Callable[[Any], Hashable] | None:
@@ -61,10 +62,10 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
         ConfigError: `replicas` or `in_flight` is out of its range, or the model cannot be run so.
         DeviceError: no such device here, or one named twice.
     """
-    if in_flight not in (1, 2):
+    if check_count("in_flight", in_flight, least=None) not in (1, 2):
         raise ConfigError(f"in_flight must be 1 or 2, but got {in_flight}")
-    if replicas is not None and replicas < 1:
-        raise ConfigError(f"replicas must be >= 1, but got {replicas}")
+    if replicas is not None:
+        check_count("replicas", replicas)
     if hasattr(run, "execute"):
         if (replicas or 1) > 1:
             raise ConfigError("replicas need a model, but got an executor, which is one replica")

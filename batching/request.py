@@ -3,14 +3,22 @@
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from typing import Any, Literal
 
+from batching.own_threads import refuse_to_wait_for_itself
 from batching.policies.contract import FinishedBatch
+from batching.user_code import call_each
 
 Status = Literal["pending", "ok", "rejected", "expired", "failed", "cancelled"]
 
 _guard = threading.Lock()
+
+
+def reset() -> None:
+    """In a forked child: a lock that was held at the fork would stay held."""
+    global _guard  # noqa: PLW0603 - it is one lock for all requests
+    _guard = threading.Lock()
 
 
 class Extra:
@@ -47,12 +55,14 @@ class Request:
         status: "pending", then exactly one ending, never changed again.
         batch: the batch of its last attempt; None while it waits for its first or next one.
         lane: the lane it belongs to; None means the batcher's default lane.
+        deadline_s: while it waits past this it expires; infinite if it may wait for ever.
         loop, future: where an awaiting caller is to be resumed; None for `submit`.
         value: its result, or the error that ended it.
     """
 
     __slots__ = (
         "batch",
+        "deadline_s",
         "enqueued_s",
         "extra",
         "future",
@@ -78,6 +88,7 @@ class Request:
         self.value: Any = None
         self.batch: BatchRecord | None = None
         self.lane: Any = None
+        self.deadline_s = inf
         self.extra: Extra | None = None
 
     @property
@@ -111,20 +122,26 @@ class Request:
         """Block the calling thread for the result; raise the error that ended it, if one did.
 
         Raises:
-            TimeoutError: it has not ended within `timeout_s`.
+            TimeoutError: it has not ended within `timeout_s` (None or infinity: no limit).
             RequestError: it ended in some other way than ok.
+            WrongThreadError: the calling thread is one of those that would have to run it.
         """
         if self.status == "pending":
+            refuse_to_wait_for_itself(self)
             ended = threading.Event()
             self.add_done_callback(lambda _: ended.set())
-            if not ended.wait(timeout_s):
+            unlimited = timeout_s is None or timeout_s > threading.TIMEOUT_MAX
+            if not ended.wait(None if unlimited else timeout_s):
                 raise TimeoutError(f"the request has not ended within {timeout_s} s")
         if self.status != "ok":
             raise self.value
         return self.value
 
     def add_done_callback(self, callback: Callable[["Request"], object]) -> None:
-        """Call `callback(self)` once it has ended, in the thread that ends it; now if it has."""
+        """Call `callback(self)` once it has ended, in the thread that ends it; now if it has.
+
+        What the callback raises is logged and harms nobody else.
+        """
         extra = self.more()
         with _guard:
             extra.callbacks.append(callback)
@@ -138,8 +155,7 @@ class Request:
             return
         with _guard:
             callbacks, self.extra.callbacks = self.extra.callbacks, []
-        for callback in callbacks:
-            callback(self)
+        call_each("a done-callback", callbacks, self)
 
 
 class BatchRecord:

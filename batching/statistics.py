@@ -39,7 +39,7 @@ class Statistics:
 def snapshot(core: Core, size_limits: Sequence[int], uncaptured_batches: int) -> Statistics:
     """The counts as they stand."""
     with core.guard:
-        ended, waiting, in_hand = dict(core.ended), core.waiting(), core.in_hand
+        ended, waiting, in_hand = dict(core.ended), len(core.waiting), core.in_hand
         return Statistics(
             submitted=sum(ended.values()) + waiting + in_hand,
             **ended,

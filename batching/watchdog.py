@@ -1,7 +1,10 @@
 """Gives up on workers that do not return."""
 
+from collections.abc import Sequence
+from functools import partial
 from math import isnan
 
+from batching import own_threads
 from batching.clock import Waiter
 from batching.core import Core
 from batching.delivery import hand_over
@@ -17,7 +20,7 @@ class Watchdog:
     it serves again.
     """
 
-    def __init__(self, core: Core, workers: list[Worker], timeout_s: float) -> None:
+    def __init__(self, core: Core, workers: Sequence[Worker], timeout_s: float) -> None:
         self._core = core
         self._workers = workers
         self._timeout_s = timeout_s
@@ -28,9 +31,11 @@ class Watchdog:
     def run(self) -> None:
         """Watch until stopped."""
         clock = self._core.clock
+        own_threads.enter(self._core.holds)
         while not self._stopped:
             self._waiter.wait(clock.now() + self._timeout_s / 4)
             self._look()
+        own_threads.leave()
 
     def stop(self) -> None:
         """End `run`."""
@@ -39,7 +44,9 @@ class Watchdog:
 
     def _look(self) -> None:
         core = self._core
-        error = ExecuteTimeoutError(f"the model did not return within {self._timeout_s:g} s")
+        make_error = partial(
+            ExecuteTimeoutError, f"the model did not return within {self._timeout_s:g} s"
+        )
         with core.guard:
             overdue_s = core.clock.now() - self._timeout_s
             late = [
@@ -52,7 +59,7 @@ class Watchdog:
                 for worker in late
                 for slot in worker.slots
                 if not isnan(slot.busy_since_s)
-                for request in slot.give_up(error)
+                for request in slot.give_up(make_error)
             ]
             if ended and core.draining:
                 core.wake_all()

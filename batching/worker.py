@@ -2,21 +2,21 @@
 
 import logging
 from collections.abc import Sequence
-from itertools import islice
+from functools import partial
 from math import inf, isnan, nan
 from typing import Any
 
+from batching import own_threads, user_code
 from batching.clock import Waiter
-from batching.core import Core
+from batching.core import Core, MakeError
 from batching.delivery import hand_over
 from batching.errors import (
-    RequestCancelledError,
+    BatchingError,
     RequestExpiredError,
     WorkerDiedError,
     describe,
 )
 from batching.execution import Executor
-from batching.lanes import LaneQueue
 from batching.options import FaultTolerance
 from batching.policies import Shed, Wait, Waiting
 from batching.recovery import Failed, recover
@@ -63,7 +63,21 @@ class Worker:
     def set_healthy(self, healthy: bool) -> None:
         """Under the guard: count it among those that serve, or not."""
         self.core.healthy[self.index] = healthy
-        self.core.refresh_plain()
+        self.core.refresh()
+
+    def step_back(self) -> None:
+        """Under the guard: none of its slots asks any more."""
+        self.set_healthy(False)
+        for slot in self.slots:
+            self.core.leave(slot)
+
+    def come_back(self) -> None:
+        """Under the guard: it was given up, but here it is again."""
+        self.free_since_s = self.core.clock.now()
+        self.set_healthy(True)
+        for slot in self.slots:
+            if isnan(slot.busy_since_s) and not slot.ended:
+                self.core.become_free(slot)
 
     def put_down(self) -> None:
         """Under the guard: one of its slots no longer holds a batch."""
@@ -130,6 +144,8 @@ class Slot:
     def serve(self) -> None:
         """Take and run batches until drained."""
         core = self._core
+        with core.guard:
+            core.become_free(self)
         while True:
             # A poll: clears a stale wake-up, and in virtual time lets the instant's arrivals in.
             self.waiter.wait(core.clock.now())
@@ -141,14 +157,14 @@ class Slot:
     def _next_batch(self) -> Taken | None:
         """Wait until it is this slot's turn and the policy says go; None once drained."""
         core = self._core
-        with core.guard:
-            core.become_free(self)
         while True:
             ended: list[Request] = []
-            with core.guard:
-                until_s, answer = self._look(ended)
-            if ended:
-                hand_over(ended)
+            try:
+                with core.guard:
+                    until_s, answer = self._look(ended)
+            finally:  # a policy may raise after something has ended
+                if ended:
+                    hand_over(ended)
             if not isinstance(answer, Wait):
                 return answer
             if ended:
@@ -170,23 +186,20 @@ class Slot:
         core.disarm()
         now_s = core.clock.now()
         if core.abandoned:
-            error = RequestCancelledError("the batcher was stopped before it ran this")
-            ended += core.end_all_waiting("cancelled", error)
+            ended += core.abandon()
         ended += core.expire(now_s)
-        core.release_due(now_s)
+        core.waiting.release_due(now_s)
         answer, priority = self._ask(now_s, ended)
         if not isinstance(answer, Wait):
             return -inf, answer
-        until_s = min(answer.until_s, core.next_event_s())
-        if core.draining and answer is _NOTHING_WAITS and not core.delayed:
-            until_s = inf  # others still have requests in hand, which may come back
+        until_s = min(answer.until_s, core.waiting.next_event_s())
         return (until_s if core.arm(answer, until_s, priority) else -inf), answer
 
     def _ask(self, now_s: float, ended: list[Request]) -> tuple[Taken | Wait, int]:
         """Put the question to the policy and carry out its answer."""
         core = self._core
         while True:
-            queues, lanes = core.views(now_s)
+            queues, lanes = core.waiting.views()
             if not lanes:
                 return _NOTHING_WAITS, 0
             waiting = Waiting(
@@ -196,21 +209,21 @@ class Slot:
                 "ahead" if self.ahead else "now",
                 core.draining,
             )
-            decision = core.policy.decide(now_s, waiting)
-            if isinstance(decision, Shed):
-                ended += self._shed(queues[decision.lane], decision.count)
-                continue
+            decision = core.decide(now_s, waiting)
             if isinstance(decision, Wait):
                 return decision, max(lane.priority for lane in lanes)
+            lane = queues[decision.lane]
+            if not decision.count >= 1:
+                raise BatchingError(f"a policy must take or shed at least 1, but got {decision}")
+            if isinstance(decision, Shed):
+                ended += core.end_all(
+                    lane.oldest(decision.count),
+                    "expired",
+                    lambda: RequestExpiredError("given up: too late to be answered in time"),
+                )
+                continue
             count = min(decision.count, self.worker.size_limit)
-            return self._take(queues[decision.lane].take(count), decision.reason, now_s), 0
-
-    def _shed(self, lane: LaneQueue, count: int) -> list[Request]:
-        error = RequestExpiredError("given up: it could no longer be answered in time")
-        shed = [r for r in islice(lane.queue, count + lane.dead) if r.status == "pending"][:count]
-        for request in shed:
-            self._core.end_waiting(request, "expired", error)
-        return shed
+            return self._take(lane.take(count), decision.reason, now_s), 0
 
     def _take(self, requests: list[Request], reason: str, now_s: float) -> Taken:
         core = self._core
@@ -250,9 +263,10 @@ class Slot:
             self.busy_since_s = nan
             if self.epoch == epoch:
                 self.worker.put_down()
+                # Before the instant's other slots decide: the one that is wholly free goes first.
+                core.become_free(self)
             else:
-                self.worker.free_since_s = core.clock.now()
-                self.worker.set_healthy(True)  # given up, but here it is again
+                self.worker.come_back()
             if core.finished:
                 core.wake_all()
 
@@ -268,7 +282,7 @@ class Slot:
             if isnan(record.completed_s):
                 record.completed_s = core.clock.now()
             self._finish(record, requests)
-            failed = Failed(error)
+            failed = Failed(error, self.worker.faults.is_transient(error))
             if failed.out_of_memory:
                 failed.let_go()
             return failed
@@ -303,48 +317,50 @@ class Slot:
         finally:
             if turn is not None:
                 turn.release(self)
-        return executor.split(executor.finish(running, record), len(payloads))
+        # By the record: a function may have emptied the list of payloads.
+        return executor.split(executor.finish(running, record), record.size)
 
     def _finish(self, record: BatchRecord, requests: Sequence[Request]) -> None:
         core = self._core
         record.delivered_s = record.freed_s = core.clock.now()
         with core.guard:
-            core.policy.observe(record.feedback())
-        if core.observer is not None:
-            try:
-                core.observer(record, requests)
-            except Exception:  # an observer that fails is no reason for the model to stop
-                log.exception("the observer of batch %d raised", record.batch)
+            user_code.call("the policy's observe", core.policy.observe, record.feedback())
+        if core.observers:
+            user_code.call_each(
+                f"the observer of batch {record.batch}", core.observers, record, requests
+            )
 
     # Death and absence.
 
     def run_until_drained(self) -> None:
         """Serve; whatever ends the loop early counts as a death, after which it starts anew."""
+        own_threads.enter(self._core.holds)
         while not self.ended:
             try:
                 self.serve()
                 self.ended = True
             except BaseException as error:  # noqa: BLE001 - a dead worker is replaced
                 self.ended = not self._rise(error)
+        own_threads.leave()
         with self._core.guard:
             self._core.wake_all()
 
     def _rise(self, error: BaseException) -> bool:
         """Put what was in hand back, once; False if this worker dies too often to go on."""
-        core = self._core
-        log.warning("worker %d died and is replaced: %s", self.worker.index, describe(error))
+        core, why = self._core, describe(error)
+        log.warning("worker %d died and is replaced: %s", self.worker.index, why)
         with core.guard:
             self.deaths += 1
-            ended = self.give_back(WorkerDiedError(f"the worker died: {describe(error)}"))
-            hopeless = self.deaths > _MAX_DEATHS
+            hopeless = self.deaths >= _MAX_DEATHS
             if hopeless:
                 self.worker.set_healthy(False)
                 core.leave(self)
-                ended += self._if_none_is_healthy()
+            ended = self.give_back(partial(WorkerDiedError, f"the worker died: {why}"))
+            ended += self._if_none_is_healthy()
         hand_over(ended)
         return not hopeless
 
-    def give_back(self, error: Exception) -> list[Request]:
+    def give_back(self, make_error: MakeError) -> list[Request]:
         """Under the guard: return what is in hand to its lanes, or end what had its chance."""
         core = self._core
         ended: list[Request] = []
@@ -357,8 +373,7 @@ class Slot:
             if isnan(extra.first_failed_s):
                 extra.first_failed_s = core.clock.now()
             if extra.crashes > 1 or not any(core.healthy):
-                core.end(request, "failed", error)
-                ended.append(request)
+                ended += core.end_all([request], "failed", make_error)
             else:
                 core.delay(request, core.clock.now())
         if not isnan(self.busy_since_s):
@@ -368,14 +383,13 @@ class Slot:
         self.epoch += 1
         return ended
 
-    def give_up(self, error: Exception) -> list[Request]:
+    def give_up(self, make_error: MakeError) -> list[Request]:
         """Under the guard: its thread does not return; what it holds is taken away from it."""
-        self.worker.set_healthy(False)
-        self._core.leave(self)
-        return self.give_back(error) + self._if_none_is_healthy()
+        self.worker.step_back()
+        return self.give_back(make_error) + self._if_none_is_healthy()
 
     def _if_none_is_healthy(self) -> list[Request]:
         core = self._core
         if any(core.healthy):
             return []
-        return core.end_all_waiting("failed", WorkerDiedError("no replica answers"))
+        return core.end_all(core.waiting, "failed", partial(WorkerDiedError, "no replica answers"))

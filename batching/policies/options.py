@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from batching.errors import ConfigError
+from batching.options import check_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,7 @@ class PolicyOptions:
     slo_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_batch_size < 1:
-            raise ConfigError(f"max_batch_size must be >= 1, but got {self.max_batch_size}")
+        check_count("max_batch_size", self.max_batch_size)
         if not (isfinite(self.batch_timeout_s) and self.batch_timeout_s >= 0):
             raise ConfigError(f"batch_timeout_ms must be >= 0, but got {_ms(self.batch_timeout_s)}")
         if not 0 <= self.min_wait_s <= self.batch_timeout_s:
@@ -47,6 +47,7 @@ class PolicyOptions:
     def _check_preferred(self) -> None:
         below = 0
         for size in self.preferred_batch_sizes:
+            check_count("preferred_batch_sizes", size, least=None)
             if not below < size <= self.max_batch_size:
                 raise ConfigError(
                     f"preferred_batch_sizes must be strictly increasing, each between 1 and "

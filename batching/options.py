@@ -18,8 +18,8 @@ class Admission:
         max_queue_size: most requests that may wait; a further one is refused. None: no limit.
         deadline_ms: how long a request may wait before it expires, unless it says so itself.
             None: for ever.
-        max_starvation_ms: a request of low priority that has waited this long is treated as one of
-            the highest.
+        max_starvation_ms: once a request has waited this long, the next batch is taken from where
+            it waits.
     """
 
     max_queue_size: int | None = None

@@ -22,6 +22,10 @@ worker need not idle for it (`window`, which has one window for all, does wait).
 `timeout` and `adaptive` take a full lane first, then the one whose head is the oldest; `deadline`
 takes the one that has to start first, and `window` the one whose head is the oldest.
 
+No policy has to see to it that nobody starves: once the oldest request of a lane has waited
+`max_starvation_ms`, and the policy would take another lane, whoever asks takes the next batch from
+the lane that starves longest, and asks the policy only how many of it go.
+
 Nobody changes a question or an answer. They are not frozen all the same: several are made for
 every batch, and a frozen dataclass takes several times as long to make.
 """
@@ -42,7 +46,7 @@ class Lane:
         weight: the sum of their weights; a request weighs 1, or its tokens under a token budget.
         oldest_s: when the oldest was enqueued.
         earliest_deadline_s: the first deadline among them; infinity where none has one.
-        priority: the effective one, ageing included; higher goes first.
+        priority: higher goes first.
     """
 
     count: int

@@ -1,0 +1,225 @@
+"""What must be so at the end of any life."""
+
+import threading
+from collections import Counter, deque
+from math import inf
+
+from batching import (
+    BatchExecutionError,
+    ExecuteTimeoutError,
+    RequestCancelledError,
+    WorkerDiedError,
+)
+from batching.errors import WrongOutputCountError
+from batching.lanes import LaneQueue
+from batching.request import Request
+from tests.batching.life.scenarios import RAISING
+
+# Deaths without a good batch in between after which a worker is given up.
+MOST_DEATHS = 5
+# Lanes that may outlive their requests: the default one, and what an implementation keeps warm.
+MOST_LANES = 4
+
+
+def judge(life):
+    """Add to the life's problems what is seen once it is over."""
+    callers = life.callers.asked
+    for asked in callers:
+        judge_ending(life, asked)
+    errors = Counter(
+        id(value) for status, value in (a.ending() for a in callers) if status != "ok" and value
+    )
+    if shared := sum(many for many in errors.values() if many > 1):
+        life.problem(f"{shared} requests were ended with an exception object that others have too")
+    judge_batches(life)
+    judge_recorder(life)
+    if not life.live:
+        judge_starvation(life)
+    judge_deaths(life)
+    for remains in what_remains(life.batcher):
+        life.problem(f"after its end the batcher still holds {remains}")
+    judge_threads(life)
+
+
+def judge_ending(life, asked):
+    """One request: ended once, told once, with its own result or with the right error."""
+    status, value = asked.ending()
+    if status == "nowhere" or asked.refusal is not None:
+        if asked.calls:
+            life.problem(f"{asked} was refused, and yet called back")
+        return
+    if status == "pending":
+        life.problem(f"{asked} never ended")
+        return
+    if asked.request is not None:
+        judge_handle(life, asked, status, value)
+    runs = [run for run in life.mischief.runs if asked.payload in run.members]
+    if status == "ok":
+        if value != asked.payload.answer:
+            life.problem(f"{asked} was answered with {value!r}")
+        if not any(run.error is None and not run.is_wrong for run in runs):
+            life.problem(f"{asked} was answered though no batch of its ended well")
+    elif status == "expired":
+        has_deadline = asked.step.deadline_ms or life.scenario.setup.deadline_ms
+        if not has_deadline and life.scenario.setup.policy != "deadline":
+            life.problem(f"{asked} expired without a deadline")
+        if runs and not any(run.error for run in runs) and not life.live:
+            life.problem(f"{asked} expired after it was run")
+    elif status == "cancelled":
+        if not (asked.cancels or asked.caller_cancelled or life.is_cut):
+            life.problem(f"{asked} was cancelled by nobody")
+        if value is not None and not isinstance(value, RequestCancelledError):
+            life.problem(f"{asked} was cancelled, but ended with {value!r}")
+    elif (why := wrong_failure(life, asked, value, runs)) is not None:
+        life.problem(f"{asked} failed with {value!r} (cause: {value.__cause__!r}): {why}")
+    if asked.cancels > 1 or (asked.cancels and status != "cancelled"):
+        life.problem(f"{asked} ended as {status}, but {asked.cancels} cancels were told they did")
+
+
+def judge_handle(life, asked, status, value):
+    """What its handle says, and what it has said before, are one thing."""
+    if asked.calls != [status]:
+        life.problem(f"{asked} ended as {status}, but its callback saw {asked.calls}")
+    if asked.request.payload is not None:
+        life.problem(f"{asked} ended as {status}, but its payload is kept")
+    future = asked.request.future
+    if future is None:
+        return
+    if not future.done():
+        life.problem(f"{asked} ended as {status}, but whoever awaits its future waits on")
+    elif (future.exception() or future.result()) != value:
+        life.problem(f"the future of {asked} ended with {future!r}, but its request with {value!r}")
+
+
+def wrong_failure(life, asked, error, runs):
+    """Why it should not have failed so; None if it should."""
+    setup = life.scenario.setup
+    hung = bool(setup.execute_timeout_ms) and (
+        life.live or any(p.act in ("hangs", "slow") for run in life.mischief.runs for p in run.members)
+    )
+    if isinstance(error, ExecuteTimeoutError):
+        return None if hung else "nothing hung"
+    if isinstance(error, WorkerDiedError):
+        dead = life.policy.deaths >= MOST_DEATHS
+        return None if dead or hung else f"with {life.policy.deaths} deaths no worker is given up"
+    if not isinstance(error, BatchExecutionError):
+        return "that is no way to fail"
+    cause = error.__cause__
+    if isinstance(cause, WrongOutputCountError):
+        return None if any(run.is_wrong for run in runs) else "its results were right"
+    if not any(run.error is cause for run in runs):
+        return "no batch of its raised that"
+    culprits = [a for a in life.callers.asked if a.payload.act != "fine"]
+    lone = setup.isolate and len(culprits) == 1 and culprits[0].payload.act in RAISING
+    if lone and asked is not culprits[0]:
+        return f"only {culprits[0]} should have"
+    return None
+
+
+def judge_batches(life):
+    """Every batch is within its limit and of one shape, and every observer saw it."""
+    setup = life.scenario.setup
+    for run in life.mischief.runs:
+        if not 0 < len(run.members) <= setup.max_batch_size:
+            life.problem(f"a batch of {len(run.members)} was run")
+        if len({id(payload) for payload in run.members}) < len(run.members):
+            life.problem("a request was twice in one batch")
+        if setup.has_shapes and len({payload.shape for payload in run.members}) > 1:
+            life.problem("a batch of several shapes was run")
+    seen = {id(request) for _, requests in life.batches for request in requests}
+    for asked in life.callers.asked:
+        if asked.request is not None and asked.status == "ok" and id(asked.request) not in seen:
+            life.problem(f"the second observer never saw the batch of {asked}")
+
+
+def judge_recorder(life):
+    """Arrivals are what was accepted and what found the queue full."""
+    arrivals = sum(asked.status != "nowhere" for asked in life.callers.asked)
+    if life.recorder.recorded != arrivals:
+        life.problem(f"{arrivals} requests arrived, but {life.recorder.recorded} were recorded")
+
+
+def judge_starvation(life):
+    """A request that has waited long enough sees no batch go that is younger as a whole.
+
+    From `max_starvation_ms`, and what the policy may hold any batch for, after its arrival on, as
+    many may pass it as the workers can have in hand. One that is tried again is not looked at.
+    """
+    setup = life.scenario.setup
+    hold_ms = setup.batch_timeout_ms
+    if setup.policy in ("adaptive", "deadline"):
+        hold_ms = max(hold_ms, life.slo_ms)
+    bound_s = (setup.max_starvation_ms + hold_ms) / 1e3
+    taken_s = {}
+    for record, requests in life.batches:
+        for request in requests:
+            taken_s[request] = min(record.taken_s, taken_s.get(request, inf))
+    records = [record for record, _ in life.batches if record.reason != "isolate"]
+    for asked in life.callers.asked:
+        request = asked.request
+        if request is None or request not in taken_s or request.first_failed_s < taken_s[request]:
+            continue
+        passed = [
+            record
+            for record in records
+            if request.enqueued_s + bound_s < record.taken_s < taken_s[request]
+            and record.oldest_s > request.enqueued_s
+        ]
+        if len(passed) > setup.replicas * setup.in_flight:
+            waited_ms = (taken_s[request] - request.enqueued_s) * 1e3
+            life.problem(
+                f"{asked} waited {waited_ms:.0f} ms: {len(passed)} batches of younger ones passed "
+                f"it after {bound_s * 1e3:.0f} ms"
+            )
+
+
+def judge_deaths(life):
+    """A worker that only dies is given up in time; with one slot it is known which dies."""
+    setup = life.scenario.setup
+    one_slot = setup.replicas * setup.in_flight == 1
+    if one_slot and setup.decision == "raises" and life.policy.deaths > MOST_DEATHS:
+        life.problem(f"the worker died {life.policy.deaths} times before it was given up")
+
+
+def judge_threads(life):
+    """None of the batcher's threads is left; those of a hung model have come back by now."""
+    for thread in set(threading.enumerate()) - life.threads_before:
+        if thread.name.startswith("dynbatch"):
+            thread.join(2.0)
+            if thread.is_alive():
+                life.problem(f"{thread.name} still runs")
+
+
+def what_remains(batcher):
+    """Requests, and lanes without one, that can be reached from a batcher: a line each.
+
+    White-box, but it knows no names: everything of the package's own that hangs on the batcher
+    is walked through.
+    """
+    seen, lanes, remains = set(), 0, []
+    todo = deque([("batcher", batcher)])
+    while todo:
+        path, thing = todo.popleft()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Request):
+            remains.append(f"a request that is {thing.status}, at {path}")
+            continue
+        lanes += isinstance(thing, LaneQueue)
+        todo.extend((f"{path}{step}", part) for step, part in _parts(thing))
+    if lanes > MOST_LANES:
+        remains.append(f"{lanes} lanes")
+    return remains
+
+
+def _parts(thing):
+    if isinstance(thing, dict):
+        return [(f"[{key!r}]", value) for key, value in list(thing.items())]
+    if isinstance(thing, list | tuple | set | frozenset | deque):
+        return [("[]", value) for value in list(thing)]
+    if not type(thing).__module__.startswith("batching"):
+        return []
+    names = list(getattr(thing, "__dict__", ()))
+    names += [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [(f".{name}", getattr(thing, name, None)) for name in names]

@@ -140,6 +140,7 @@ class Callers:
 
     def flood(self, step):
         for i in range(step.count):
+            self._life.sleep(0.25)
             priority = step.priority + 10 * (i + 1) * step.distinct
             self.submit(Submit(priority=priority, shape=step.shape))
 

@@ -155,22 +155,24 @@ def judge_starvation(life):
         for request in requests:
             taken_s[request] = min(record.taken_s, taken_s.get(request, inf))
     records = [record for record, _ in life.batches if record.reason != "isolate"]
-    for asked in life.callers.asked:
-        request = asked.request
-        if request is None or request not in taken_s or request.first_failed_s < taken_s[request]:
-            continue
+    names = {id(asked.request): asked for asked in life.callers.asked}
+    starved = []
+    for request, first_s in taken_s.items():
         passed = [
             record
             for record in records
-            if request.enqueued_s + bound_s < record.taken_s < taken_s[request]
+            if request.enqueued_s + bound_s < record.taken_s < first_s
             and record.oldest_s > request.enqueued_s
         ]
-        if len(passed) > setup.replicas * setup.in_flight:
-            waited_ms = (taken_s[request] - request.enqueued_s) * 1e3
-            life.problem(
-                f"{asked} waited {waited_ms:.0f} ms: {len(passed)} batches of younger ones passed "
-                f"it after {bound_s * 1e3:.0f} ms"
-            )
+        if len(passed) > setup.replicas * setup.in_flight and not request.first_failed_s < first_s:
+            starved.append((len(passed), first_s - request.enqueued_s, id(request)))
+    if starved:
+        passed, waited_s, request = max(starved)
+        life.problem(
+            f"{len(starved)} starved: {names.get(request, 'one that is awaited')} waited "
+            f"{waited_s * 1e3:.0f} ms, and {passed} batches of younger ones passed it after "
+            f"{bound_s * 1e3:.0f} ms"
+        )
 
 
 def judge_deaths(life):

@@ -144,7 +144,7 @@ class Submit:
 
 @dataclass(frozen=True)
 class Flood:
-    """Many harmless requests, one straight after the other, from a thread of its own."""
+    """Many harmless requests, faster than most setups serve them, from a thread of its own."""
 
     count: int
     priority: int = 0
@@ -221,7 +221,7 @@ def setups(draw, trouble):
         ),
         isolate=draw(_or(True, False)),
         execute_timeout_ms=draw(_or(None, 50.0, when="hangs" in trouble)),
-        batch_ms=draw(_or(5.0, 0.0, 1.0)),
+        batch_ms=draw(_or(5.0, 0.0, 1.0, when="floods" not in trouble)),
         has_shapes=shapes,
         is_function=not shapes and not loads and draw(st.booleans()),
         load_ms=draw(_or(0.0, 6.0, when=loads)),
@@ -274,9 +274,8 @@ def _phrases(trouble, has_shapes, is_function):
         kinds.append(st.builds(Stop, st.booleans(), st.booleans()))
         kinds.append(st.builds(Start))
     if "floods" in trouble:
-        flood = st.builds(
-            Flood, st.sampled_from([8, 24, 40]), st.sampled_from([1, 0, 2]), shapes, st.booleans()
-        )
+        distinct = st.sampled_from([False, False, False, True])
+        flood = st.builds(Flood, st.sampled_from([10, 80]), priorities, shapes, distinct)
         kinds += [flood, flood]
     return st.lists(st.lists(st.one_of(kinds), min_size=1, max_size=6), max_size=6)
 

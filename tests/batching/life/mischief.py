@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
 
+import pandas as pd
+import torch
+
 from batching.models.contract import Collated
 from batching.policies import Dispatch, PolicyOptions, Wait, make_policy
 from tests.batching.life.scenarios import WRONG, WRONG_OF_FUNCTIONS, Setup
@@ -113,9 +116,6 @@ class BrokenSequence(Sequence):
 
 def wrong_results(kind, answers):
     """Results of a batch that are none."""
-    import pandas as pd
-    import torch
-
     count = len(answers)
     if kind.startswith("iterator"):
         return BrokenSequence(answers, kind)

@@ -20,6 +20,7 @@ from batching import (
 )
 from tests.batching.life.callers import Callers
 from tests.batching.life.mischief import (
+    HANG_MS,
     Mischief,
     SplittingModel,
     TroubledPolicy,
@@ -175,8 +176,9 @@ class Life:
         self.stop(drain=self.scenario.ending != "cut")
         for thread in self._asides:
             self.clock.join(thread)
-        self.sleep(160)  # past the end of what hangs
         self._wait_until(lambda: not callers.pending())
+        if any(asked.payload.act == "hangs" for asked in callers.asked):
+            self.sleep(HANG_MS)  # its thread comes back
         callers.check_counts(finally_=True)
 
     def _wait_until(self, is_so):

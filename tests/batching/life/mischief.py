@@ -12,6 +12,8 @@ from batching.models.contract import Collated
 from batching.policies import Dispatch, PolicyOptions, Wait, make_policy
 from tests.batching.life.scenarios import WRONG, WRONG_OF_FUNCTIONS, Setup
 
+HANG_MS = 150.0
+
 
 class Payload:
     """What a request asks for, and what the model does to its batch."""
@@ -69,7 +71,7 @@ class Mischief:
         if act == "slow":
             life.sleep(20)
         elif act == "hangs":
-            life.sleep(150)
+            life.sleep(HANG_MS)
         elif act == "poison":
             raise ValueError("poison")
         elif act == "exit":
@@ -184,7 +186,7 @@ class TroubledPolicy:
     """A sound policy, some of whose decisions are not.
 
     Attributes:
-        deaths: decisions that no worker can carry out.
+        deaths: unsound decisions; a worker that is given one dies.
     """
 
     def __init__(self, life, setup):
@@ -209,10 +211,9 @@ class TroubledPolicy:
         first, end = self._bad
         if self._kind == "sound" or not first <= self._asked - 1 < end:
             return self._sound.decide(now_s, waiting)
-        if self._kind == "stops":
-            self._life.stop(drain=True)
-            return self._sound.decide(now_s, waiting)
         self.deaths += 1
+        if self._kind == "stops":
+            self._life.stop(drain=True)  # which raises
         if self._kind == "raises":
             raise RuntimeError("undecided")
         lanes = waiting.lanes

@@ -95,7 +95,8 @@ def wrong_failure(life, asked, error, runs):
     """Why it should not have failed so; None if it should."""
     setup = life.scenario.setup
     hung = bool(setup.execute_timeout_ms) and (
-        life.live or any(p.act in ("hangs", "slow") for run in life.mischief.runs for p in run.members)
+        life.live
+        or any(p.act in ("hangs", "slow") for run in life.mischief.runs for p in run.members)
     )
     if isinstance(error, ExecuteTimeoutError):
         return None if hung else "nothing hung"

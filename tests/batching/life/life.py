@@ -177,8 +177,9 @@ class Life:
         for thread in self._asides:
             self.clock.join(thread)
         self._wait_until(lambda: not callers.pending())
-        if any(asked.payload.act == "hangs" for asked in callers.asked):
-            self.sleep(HANG_MS)  # its thread comes back
+        # The threads of what was given up come back, and are not waited for.
+        hung = any(asked.payload.act == "hangs" for asked in callers.asked)
+        self.sleep(HANG_MS if hung else 1.0)
         callers.check_counts(finally_=True)
 
     def _wait_until(self, is_so):

@@ -13,7 +13,7 @@ from batching import (
 from batching.errors import WrongOutputCountError
 from batching.lanes import LaneQueue
 from batching.request import Request
-from tests.batching.life.scenarios import RAISING
+from tests.batching.life.scenarios import RAISING, SLOW
 
 # Deaths without a good batch in between after which a worker is given up.
 MOST_DEATHS = 5
@@ -54,24 +54,14 @@ def judge_ending(life, asked):
     if asked.request is not None:
         judge_handle(life, asked, status, value)
     runs = [run for run in life.mischief.runs if asked.payload in run.members]
-    if status == "ok":
-        if value != asked.payload.answer:
-            life.problem(f"{asked} was answered with {value!r}")
-        if not any(run.error is None and not run.is_wrong for run in runs):
-            life.problem(f"{asked} was answered though no batch of its ended well")
-    elif status == "expired":
-        has_deadline = asked.step.deadline_ms or life.scenario.setup.deadline_ms
-        if not has_deadline and life.scenario.setup.policy != "deadline":
-            life.problem(f"{asked} expired without a deadline")
-        if runs and not any(run.error for run in runs) and not life.live:
-            life.problem(f"{asked} expired after it was run")
-    elif status == "cancelled":
-        if not (asked.cancels or asked.caller_cancelled or life.is_cut):
-            life.problem(f"{asked} was cancelled by nobody")
-        if value is not None and not isinstance(value, RequestCancelledError):
-            life.problem(f"{asked} was cancelled, but ended with {value!r}")
-    elif (why := wrong_failure(life, asked, value, runs)) is not None:
-        life.problem(f"{asked} failed with {value!r} (cause: {value.__cause__!r}): {why}")
+    why = {
+        "ok": wrong_result,
+        "expired": wrong_expiry,
+        "cancelled": wrong_cancel,
+    }.get(status, wrong_failure)(life, asked, value, runs)
+    if why is not None:
+        cause = "" if getattr(value, "__cause__", None) is None else f" from {value.__cause__!r}"
+        life.problem(f"{asked} ended as {status} with {value!r}{cause}: {why}")
     if asked.cancels > 1 or (asked.cancels and status != "cancelled"):
         life.problem(f"{asked} ended as {status}, but {asked.cancels} cancels were told they did")
 
@@ -91,18 +81,38 @@ def judge_handle(life, asked, status, value):
         life.problem(f"the future of {asked} ended with {future!r}, but its request with {value!r}")
 
 
+def wrong_result(life, asked, value, runs):
+    """Why it should not have ended so; None if it should. So are those that follow."""
+    if value != asked.payload.answer:
+        return "that is not its result"
+    if not any(run.error is None and not run.is_wrong for run in runs):
+        return "no batch of its ended well"
+    return None
+
+
+def wrong_expiry(life, asked, error, runs):
+    has_deadline = asked.step.deadline_ms or life.scenario.setup.deadline_ms
+    if not has_deadline and life.scenario.setup.policy != "deadline":
+        return "it has no deadline"
+    if runs and not any(run.error for run in runs) and not may_time_out(life):
+        return "it was run before"
+    return None
+
+
+def wrong_cancel(life, asked, error, runs):
+    if not (asked.cancels or asked.caller_cancelled or life.is_cut):
+        return "nobody cancelled it"
+    if error is not None and not isinstance(error, RequestCancelledError):
+        return "that is another error"
+    return None
+
+
 def wrong_failure(life, asked, error, runs):
-    """Why it should not have failed so; None if it should."""
-    setup = life.scenario.setup
-    hung = bool(setup.execute_timeout_ms) and (
-        life.live
-        or any(p.act in ("hangs", "slow") for run in life.mischief.runs for p in run.members)
-    )
     if isinstance(error, ExecuteTimeoutError):
-        return None if hung else "nothing hung"
+        return None if may_time_out(life) else "nothing hung"
     if isinstance(error, WorkerDiedError):
-        dead = life.policy.deaths >= MOST_DEATHS
-        return None if dead or hung else f"with {life.policy.deaths} deaths no worker is given up"
+        dead = life.policy.deaths >= MOST_DEATHS or may_time_out(life)
+        return None if dead else f"with {life.policy.deaths} deaths no worker is given up"
     if not isinstance(error, BatchExecutionError):
         return "that is no way to fail"
     cause = error.__cause__
@@ -111,10 +121,18 @@ def wrong_failure(life, asked, error, runs):
     if not any(run.error is cause for run in runs):
         return "no batch of its raised that"
     culprits = [a for a in life.callers.asked if a.payload.act != "fine"]
-    lone = setup.isolate and len(culprits) == 1 and culprits[0].payload.act in RAISING
-    if lone and asked is not culprits[0]:
+    lone = life.scenario.setup.isolate and len(culprits) == 1
+    if lone and culprits[0].payload.act in RAISING and asked is not culprits[0]:
         return f"only {culprits[0]} should have"
     return None
+
+
+def may_time_out(life):
+    """Whether a batch ran for longer than it may; live, any batch may have."""
+    if not life.scenario.setup.execute_timeout_ms:
+        return False
+    acts = {payload.act for run in life.mischief.runs for payload in run.members}
+    return life.live or not acts.isdisjoint(SLOW)
 
 
 def judge_batches(life):

@@ -154,6 +154,33 @@ def test_the_simulator_does_what_the_live_batcher_does(arrival_s, model, policy,
     assert simulated(arrival_s, model, *policy, **knobs) == expected
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    gaps=st.lists(st.integers(0, 3), min_size=4, max_size=40),
+    batch_ms=st.integers(2, 4),
+    limit=st.integers(1, 2),
+    replicas=st.integers(2, 3),
+)
+def test_no_batch_goes_ahead_of_a_running_one_while_another_worker_is_wholly_free(
+    gaps, batch_ms, limit, replicas
+):
+    # On one coarse grid, so that batches of several workers end at the instants of arrivals.
+    rows, _ = simulated(
+        [float(at_ms) for at_ms in np.cumsum(gaps)],
+        lambda clock: AffineModel(batch_ms, 0.0, clock),
+        "timeout",
+        PolicyOptions(max_batch_size=limit, batch_timeout_s=0.0),
+        replicas=replicas,
+        in_flight=2,
+        max_queue_size=None,
+        deadline_ms=None,
+    )
+    held = [(worker, taken_s, completed_s) for worker, _, _, taken_s, _, completed_s in rows]
+    for b, (worker, taken_s, _) in enumerate(held):
+        holds = {w for w, since_s, until_s in held[:b] if since_s <= taken_s < until_s}
+        assert worker not in holds or holds == set(range(replicas))
+
+
 EXAMPLE = {
     "arrival_s": np.cumsum(np.random.default_rng(3).exponential(1 / 900.0, 4000)),
     "window_s": 4.0,

@@ -361,9 +361,11 @@ class TestTwoInFlight:
     def test_of_two_that_end_at_one_instant_the_one_that_is_wholly_free_goes_first(self):
         virtual = Virtual(max_batch_size=1, in_flight=2, replicas=2, batch_timeout_ms=0)
         began_s = virtual.clock.now()
-        virtual.submit(0, 1, 2)  # to worker 0, to worker 1, and ahead to worker 0
-        virtual.clock.sleep_until(began_s + 0.005)  # both end; worker 0 has one more
-        [request] = virtual.submit(3)
+        virtual.submit(0)  # to worker 0, from 0 to 5 ms
+        virtual.clock.sleep_until(began_s + 0.0025)
+        virtual.submit(1, 2)  # to worker 1, from 2.5 to 7.5 ms, and ahead to worker 0, to 10 ms
+        virtual.clock.sleep_until(began_s + 0.0075)
+        [request] = virtual.submit(3)  # worker 1 is free from this instant on
         virtual.stop()
         assert request.batch.worker == 1
         assert request.batch.taken_s == request.batch.started_s

@@ -16,7 +16,7 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
         TroubledModel(0.0, clock, trouble) if seed % 2 else trouble.in_the_model,
         policy=TroubledPolicy(trouble, 32, 0.0005),
         max_batch_size=32,
-        max_queue_size=400,
+        max_queue_size=150,
         deadline_ms=50,
         replicas=2,
         in_flight=2,

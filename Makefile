@@ -72,7 +72,7 @@ perf-faults: $(PEERS)/.peers ## what happens when things go wrong, in dynbatch a
 check-exports: $(SERVERS)/.servers ## what dynbatch export writes, against the servers' own packages
 	$(SERVERS)/bin/python -m pytest -W ignore -v tests/check_exports/accepted.py tests/check_exports/behaviour.py
 
-soak: $(VENV)/.tests ## a million requests with everything going wrong at once
+soak: $(VENV)/.tests ## a million requests with everything going wrong at once, and 11,000 generated lives of a batcher
 	$(BIN)/python -m tests.soak
 
 calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on simulated queues whose truth is known

@@ -1,36 +1,30 @@
 """The same in real time: threads, event loops, failures, cancellations and replicas at once."""
 
 import asyncio
-import random
 import threading
 from collections import Counter
 
-from batching import DynamicBatcher, FaultTolerance, QueueFullError, RequestError
+from batching import DynamicBatcher, FaultTolerance, QueueFullError, RealClock, RequestError
+from tests.soak.trouble import Trouble, TroubledModel, TroubledPolicy
 
 
 def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wrong, at once
     """Send `count` requests from two event loops and two threads; returns the batcher's counts."""
-    dice = random.Random(seed)  # noqa: S311 - chance, not secrecy
-
-    def model(payloads):
-        chance = dice.random()
-        if chance < 0.005:
-            raise ConnectionError("transient")
-        if chance < 0.007:
-            raise SystemExit(1)
-        if any(p % 997 == 0 for p in payloads):
-            raise ValueError("poison")
-        return [2 * p for p in payloads]
-
-    batcher = DynamicBatcher(
-        model,
+    trouble = Trouble(seed)
+    clock = RealClock()
+    batcher = trouble.batcher = DynamicBatcher(
+        TroubledModel(0.0, clock, trouble) if seed % 2 else trouble.in_the_model,
+        policy=TroubledPolicy(trouble, 32, 0.0005),
         max_batch_size=32,
-        batch_timeout_ms=0.5,
-        max_queue_size=400,
+        max_queue_size=150,
         deadline_ms=50,
         replicas=2,
         in_flight=2,
-        faults=FaultTolerance(max_retries=1, retry_on=(ConnectionError,), retry_backoff_ms=1),
+        faults=FaultTolerance(max_retries=1, retry_on=trouble.is_transient, retry_backoff_ms=1),
+        warm_up_budget_s=0,
+        observer=trouble.observe,
+        recorder=trouble,
+        clock=clock,
     )
     seen = Counter()
     failures = []
@@ -58,6 +52,8 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
                     failures.append((i, answer))
 
     def on_loop(first, total):
+        trouble.own_threads.add(threading.get_ident())
+
         async def main():
             callers, each = 100, total // 100
             await asyncio.gather(*(caller(first + k * each, each) for k in range(callers)))
@@ -65,6 +61,7 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
         asyncio.run(main())
 
     def on_thread(first, total):
+        trouble.own_threads.add(threading.get_ident())
         for start in range(first, first + total, 50):
             requests = []
             for i in range(start, start + 50):
@@ -72,6 +69,8 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
                     requests.append((i, batcher.submit(i, priority=i % 2)))
                 except QueueFullError:
                     note("rejected")
+            for _, request in requests[::5]:
+                request.add_done_callback(trouble.call_back)
             if requests and start % 500 == 0:
                 batcher.cancel(requests[-1][1])
             for i, request in requests:
@@ -85,6 +84,7 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
                         failures.append((i, answer))
 
     share = count // 4 // 100 * 100
+    trouble.check_closed()
     with batcher:
         threads = [
             threading.Thread(target=target, args=(1 + k * share, share))
@@ -94,11 +94,16 @@ def mixture_in_real_time(seed, count):  # noqa: C901 - everything that can go wr
             thread.start()
         for thread in threads:
             thread.join()
+    trouble.check_closed()
+    trouble.check_more()
     counts = batcher.statistics()
+    more = len(trouble.more) + trouble.refused
     assert not failures, failures[:5]
-    assert sum(seen.values()) == counts.submitted == 4 * share, (seen, counts)
+    assert sum(seen.values()) == 4 * share, seen
+    assert counts.submitted == trouble.recorded == 4 * share + more, (seen, counts)
     assert counts.queue_depth == counts.in_flight == 0, counts
-    assert seen["rejected"] == counts.rejected
+    assert seen["rejected"] + trouble.refused == counts.rejected
     # A caller that timed out may have been answered in the same instant.
-    assert 0 <= counts.ok - seen["ok"] <= seen["timed out"]
+    answered = seen["ok"] + sum(request.status == "ok" for _, request in trouble.more)
+    assert 0 <= counts.ok - answered <= seen["timed out"]
     return counts

@@ -33,7 +33,7 @@ from tests.batching.life.scenarios import Cancel, Flood, Sleep, Start, Stop, Sub
 
 # Lives are over in a second or two of their time; whatever is not by then never will be.
 VIRTUAL_LIMIT_S = 100.0
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 # Real seconds at one place after which threads are stuck outside of the virtual clock.
 STUCK_S = 5.0
 
@@ -183,7 +183,7 @@ class Life:
         callers.check_counts(finally_=True)
 
     def _wait_until(self, is_so):
-        until_s = self.clock.now() + 5.0
+        until_s = self.clock.now() + 15.0
         self.pump()
         while not is_so() and self.clock.now() < until_s:
             self.sleep(5 if self.live else 500)

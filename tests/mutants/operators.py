@@ -1,6 +1,6 @@
-"""Small changes to the code, each of which a test should notice.
+"""Small changes to the code, each of which some test should notice.
 
-Cosmic Ray's operators find and make most of them; two more are ours. Left alone are annotations,
+Cosmic Ray's operators find and make most; two more are ours. Left alone are annotations,
 decorators, what is only for type checkers, what is logged, and the `strict` of `zip`, which no
 input reaches.
 """
@@ -8,93 +8,31 @@ input reaches.
 import ast
 import difflib
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import parso
 from cosmic_ray import plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
-from cosmic_ray.operators.operator import Operator
 
-# Of two operators that trade places, by Cosmic Ray's names. It knows all pairs, but most of the
-# others raise a TypeError at once, and say nothing of the tests.
-_SWAPS = {
-    "Add": "Sub", "Sub": "Add", "Mul": "Div", "Div": "Mul", "FloorDiv": "Mul", "Mod": "FloorDiv",
-    "Pow": "Mul", "BitAnd": "BitOr", "BitOr": "BitAnd", "LShift": "RShift", "RShift": "LShift",
-}  # fmt: skip
-_COMPARISONS = {
-    "Eq": ["NotEq"], "NotEq": ["Eq"], "Is": ["IsNot"], "IsNot": ["Is"],
-    "Lt": ["LtE", "GtE"], "LtE": ["Lt", "Gt"], "Gt": ["GtE", "LtE"], "GtE": ["Gt", "Lt"],
-}  # fmt: skip
-_NAMES = [
-    *(f"ReplaceBinaryOperator_{old}_{new}" for old, new in _SWAPS.items()),
-    *(f"ReplaceComparisonOperator_{a}_{b}" for a, new in _COMPARISONS.items() for b in new),
-    *(f"ReplaceUnaryOperator_{name}" for name in ("USub_UAdd", "Delete_USub", "Delete_Not")),
-    *("AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr"),
-    *("ReplaceOrWithAnd", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak"),
-    *("ExceptionReplacer", "NumberReplacer", "ZeroIterationForLoop"),
-]
+# Of Cosmic Ray's pairs of operators those that trade places. Most others raise a TypeError at once,
+# whatever is tested.
+_PAIRS = {
+    "Binary": "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Mul Mod_FloorDiv Pow_Mul BitAnd_BitOr "
+    "BitOr_BitAnd",
+    "Comparison": "Eq_NotEq NotEq_Eq Is_IsNot IsNot_Is Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE "
+    "GtE_Gt GtE_Lt",
+    "Unary": "USub_UAdd Delete_USub Delete_Not",
+}
+_OTHERS = (
+    "AddNot ReplaceTrueWithFalse ReplaceFalseWithTrue ReplaceAndWithOr ReplaceOrWithAnd "
+    "ReplaceBreakWithContinue ReplaceContinueWithBreak ExceptionReplacer NumberReplacer "
+    "ZeroIterationForLoop"
+)
 
 
-class RemoveStatement(Operator):
-    """Leave out a call, or what is assigned to an attribute or an item or added to a name."""
-
-    def mutation_positions(self, node):
-        """Say where."""
-        if node.type == "simple_stmt" and self._may_go(node.children[0]):
-            yield node.start_pos, node.end_pos
-
-    def mutate(self, node, index):
-        """Put `pass` in its place."""
-        return parso.parse(f"{node.get_first_leaf().prefix}pass\n").children[0]
-
-    @staticmethod
-    def _may_go(what):
-        if what.type in {"atom_expr", "await"}:
-            return not what.get_code().strip().startswith("log.")
-        return what.type == "expr_stmt" and (
-            what.children[0].type == "atom_expr" or what.children[1].type == "augassign"
-        )
-
-    @classmethod
-    def examples(cls):
-        """None: these are for Cosmic Ray's own tests."""
-        return ()
-
-
-class KeepOne(Operator):
-    """Of a sum, of `and` and `or`, and of the smallest or largest, keep one of two operands."""
-
-    def mutation_positions(self, node):
-        """Say where, twice each: for the first and for the last."""
-        if self._operands(node):
-            yield from [(node.start_pos, node.end_pos)] * 2
-
-    def mutate(self, node, index):
-        """Put the operand in the place of all."""
-        kept = self._operands(node)[index].get_code(include_prefix=False)
-        return parso.parse(f"{node.get_first_leaf().prefix}({kept})").children[0]
-
-    @staticmethod
-    def _operands(node):
-        if node.type in {"arith_expr", "or_test", "and_test"} and len(node.children) == 3:
-            return node.children[0], node.children[2]
-        if node.type == "atom_expr" and node.children[0].get_code().strip() in {"min", "max"}:
-            inside = node.children[1].children[1]
-            if inside.type == "arglist" and len(inside.children) == 3:
-                last = inside.children[2]
-                return None if last.type == "argument" else (inside.children[0], last)
-        return None
-
-    @classmethod
-    def examples(cls):
-        """None: these are for Cosmic Ray's own tests."""
-        return ()
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One changed line, or a few; `key` tells it from all others of the same code."""
+class Mutant(NamedTuple):
+    """A file's code with one change, at these lines; the key is all that tells it from others."""
 
     file: str
     first: int
@@ -104,57 +42,84 @@ class Mutant:
     diff: str
 
 
+class RemoveStatement:
+    """Leave out a call, or what is set in an object or added to a name."""
+
+    def mutation_positions(self, node):
+        if node.type == "simple_stmt":
+            what = node.children[0]
+            target = what.children[0] if what.type == "expr_stmt" else what
+            if target.type == "atom_expr" or "+= " in what.get_code() or "-= " in what.get_code():
+                yield node.start_pos, node.end_pos
+
+    def mutate(self, node, index):
+        return parso.parse(f"{node.get_first_leaf().prefix}pass\n").children[0]
+
+
+class KeepOne:
+    """Of a sum, of `and` or `or`, and of the smaller or larger of two, keep one."""
+
+    def mutation_positions(self, node):
+        return [(node.start_pos, node.end_pos)] * len(self._two(node))
+
+    def mutate(self, node, index):
+        kept = self._two(node)[index].get_code(include_prefix=False)
+        return parso.parse(f"{node.get_first_leaf().prefix}({kept})").children[0]
+
+    def _two(self, node):
+        types = {"arith_expr", "or_test", "and_test"}
+        if node.type == "atom_expr" and node.children[0].get_code().strip() in {"min", "max"}:
+            node, types = node.children[1].children[1], {"arglist"}
+        two = node.children[::2] if node.type in types else ()
+        return two if len(two) == 2 and two[1].type != "argument" else ()
+
+
 def sample(tree, files, number, seed):
-    """Return mutants of as many places in the files, drawn at random; the same for a seed."""
-    own = {"RemoveStatement": RemoveStatement, "KeepOne": KeepOne}
-    operators = {name: plugins.get_operator(f"core/{name}")() for name in _NAMES}
-    operators |= {name: made() for name, made in own.items()}
+    """Return mutants of as many places in the files, drawn at random, the same for a seed."""
+    names = [f"Replace{kind}Operator_{p}" for kind, pairs in _PAIRS.items() for p in pairs.split()]
+    operators = {n: plugins.get_operator(f"core/{n}")() for n in names + _OTHERS.split()}
+    operators |= {"RemoveStatement": RemoveStatement(), "KeepOne": KeepOne()}
     found = []
     for file in files:
         code = (tree / file).read_text()
-        parsed, left_alone = get_ast(code), _left_alone(code)
+        nodes, left_alone = list(ast_nodes(get_ast(code))), _left_alone(code)
         for name, operator in operators.items():
-            places = [p for node in ast_nodes(parsed) for p in operator.mutation_positions(node)]
+            places = [start for n in nodes for start, _ in operator.mutation_positions(n)]
             found += [
-                (file, start, name, index)
-                for index, (start, _) in enumerate(places)
+                (file, code, start, name, index)
+                for index, start in enumerate(places)
                 if not any(low <= start < high for low, high in left_alone)
             ]
-    random.Random(seed).shuffle(found)  # noqa: S311 - a sample, no secret
-    drawn, taken = [], set()
-    for file, start, name, index in found:
-        if len(drawn) == number:
-            break
-        if (file, start) not in taken:
-            taken.add((file, start))
-            code = (tree / file).read_text()
+    random.Random(seed).shuffle(found)
+    drawn = {}  # one a place
+    for file, code, start, name, index in found:
+        if len(drawn) < number and (file, start) not in drawn:
             changed = mutate_code(code, operators[name], index)
-            drawn.append(mutant(file, code, changed, f"{name} {index} at {start[0]}:{start[1]}"))
-    return drawn
+            drawn[file, start] = mutant(
+                file, code, changed, f"{name} {index} {start[0]}:{start[1]}"
+            )
+    return list(drawn.values())
 
 
 def mutant(file, code, changed, key):
-    """Return the mutant that turns the code of a file into other code."""
+    """Return the mutant that makes other code of a file's."""
     old, new = code.splitlines(), changed.splitlines()
     blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    spans = [(a, b) for tag, a, b, _, _ in blocks if tag != "equal"]
+    spans = [
+        (first + 1, max(first + 1, last)) for tag, first, last, _, _ in blocks if tag != "equal"
+    ]
     diff = "\n".join(difflib.unified_diff(old, new, file, file, lineterm="", n=1))
-    last = max(max(a + 1, b) for a, b in spans)
-    return Mutant(file, spans[0][0] + 1, last, f"{file} {key}", changed, diff)
+    return Mutant(file, spans[0][0], spans[-1][1], f"{file} {key}", changed, diff)
 
 
 def _left_alone(code):
     """Return the ranges of positions in which nothing is changed."""
     nodes = []
     for node in ast.walk(ast.parse(code)):
-        nodes += [getattr(node, "annotation", None), getattr(node, "returns", None)]
-        nodes += getattr(node, "decorator_list", [])
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            nodes.append(node)
-        if isinstance(node, ast.Expr) and ast.unparse(node).startswith("log."):
-            nodes.append(node)
-        if isinstance(node, ast.keyword) and node.arg == "strict":
-            nodes.append(node)
-    return [
-        ((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes if n is not None
-    ]
+        parts = (getattr(node, "annotation", None), getattr(node, "returns", None))
+        nodes += [*filter(None, parts), *getattr(node, "decorator_list", [])]
+        if isinstance(node, ast.If | ast.Expr | ast.keyword):
+            text = ast.unparse(node)
+            if text.startswith(("if TYPE_CHECKING", "log.", "strict=")):
+                nodes.append(node)
+    return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes]

@@ -1,8 +1,4 @@
-"""What the suite is run with: either every test's lines are noted, or a chosen few tests are run.
-
-Loaded by `-p tests.mutants.plugin`. `MUTANTS_MAP` names a folder to note into, `MUTANTS_TESTS` a
-file with the ids of the tests to run, in that order.
-"""
+"""What pytest is run with: the lines of every test are noted, or only chosen tests are run."""
 
 import json
 import os
@@ -10,68 +6,69 @@ from pathlib import Path
 
 import pytest
 
-NOTES, CHOSEN = "MUTANTS_MAP", "MUTANTS_TESTS"
+NOTES, CHOSEN = "MUTANTS_NOTES", "MUTANTS_CHOSEN"  # the file to note in, the file that names tests
 
 
 def pytest_configure(config):
-    controls_others = getattr(config.option, "numprocesses", None) and not hasattr(
-        config, "workerinput"
-    )
-    if NOTES in os.environ and not controls_others:
+    if NOTES in os.environ:
         config.pluginmanager.register(_Notes(Path(os.environ[NOTES])))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     if CHOSEN in os.environ:
-        chosen = json.loads(Path(os.environ[CHOSEN]).read_text())
         found = {item.nodeid: item for item in items}
-        items[:] = [found[test] for test in chosen if test in found]
+        items[:] = [found[t] for t in json.loads(Path(os.environ[CHOSEN]).read_text())]
 
 
 class _Notes:
-    """Which lines a test runs, as a coverage context, how long it takes, and whether it fails.
+    """Coverage with a context for every test, and for whatever a wider fixture lives for."""
 
-    What a fixture of a wider scope runs is noted under the file, or whatever else, it lives for.
-    """
-
-    def __init__(self, folder):
+    def __init__(self, file):
         import coverage
 
-        self.file = folder / f"tests.{os.getpid()}.json"
-        self.seconds, self.failed = {}, set()
+        self.file, self.context, self.seconds, self.failed = file, "", {}, set()
         self.coverage = coverage.Coverage(
-            data_file=str(folder / f"lines.{os.getpid()}"),
-            source=["batching", "bench", "results"],
-            config_file=False,
+            data_file=None, source=["batching", "bench", "results"], config_file=False
         )
         self.coverage.start()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
+        self.context = item.nodeid
         self.coverage.switch_context(item.nodeid)
-        self.running = item.nodeid
-        try:
-            return (yield)
-        finally:
-            self.coverage.switch_context("")
+        return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
-        if fixturedef.scope == "function":
-            return (yield)
-        self.coverage.switch_context(request.node.nodeid)
+        self.coverage.switch_context(
+            self.context if fixturedef.scope == "function" else request.node.nodeid
+        )
         try:
             return (yield)
         finally:
-            self.coverage.switch_context(self.running)
+            self.coverage.switch_context(self.context)
 
     def pytest_runtest_logreport(self, report):
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self.failed.add(report.nodeid)
 
-    def pytest_sessionfinish(self):
+    def pytest_sessionfinish(self, exitstatus):
         self.coverage.stop()
-        self.coverage.save()
-        self.file.write_text(json.dumps({"seconds": self.seconds, "failed": sorted(self.failed)}))
+        if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return
+        # One that fails on the code as it is would be taken to find every mutant.
+        tests = {test: s for test, s in self.seconds.items() if test not in self.failed}
+        numbers, lines, data = (
+            {test: i for i, test in enumerate(tests)},
+            {},
+            self.coverage.get_data(),
+        )
+        for source in data.measured_files():
+            of_source = lines[os.path.relpath(source)] = {}
+            for line, contexts in data.contexts_by_lineno(source).items():
+                wider = tuple(f"{context}::" for context in contexts if context not in self.seconds)
+                ran = {t for t in tests if t in contexts or (wider and t.startswith(wider))}
+                of_source[line] = sorted(numbers[test] for test in ran)
+        self.file.write_text(json.dumps({"seconds": tests, "lines": lines}))

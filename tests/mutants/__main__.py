@@ -111,7 +111,7 @@ class Trial:
         entry = self.tried.get(of)
         if not tests:
             entry = {"result": "not covered"}
-        elif entry is None:
+        elif entry is None or (entry["result"] == "survives" and entry["ran"] < len(tests)):
             entry = self._tried(each, tree, tests, files, sum(seconds[test] for test in tests))
             if time.monotonic() >= self.stop_s:
                 return

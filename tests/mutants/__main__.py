@@ -30,7 +30,7 @@ FILES = [
     "batching", "bench/simulation/engine.py", "results/metrics.py", "results/paired.py",
     "results/verdict.py", "results/statistics",
 ]  # fmt: skip
-TESTS = ["tests/batching", "tests/bench", "tests/results"]
+TESTS = ["tests/batching", "tests/bench", "tests/results", "tests/workloads"]
 GPU_ONLY = {"cuda.py", "cuda_execution.py", "graphs.py", "flops.py", "memory.py"}
 RESULTS = ("killed", "killed: too slow", "survives", "not covered", "gone", "not tried")
 
@@ -212,9 +212,8 @@ def _tell(mutants, gone, results):
         entry = results.get(each.key, {"result": "not tried"})
         table.setdefault(each.file, Counter())[entry["result"]] += 1
         if entry["result"] in ("survives", "not covered"):
-            print(
-                f"\n{entry['result']}: {entry['ran']} tests, {entry['left']} not run\n{each.diff}"
-            )
+            ran = f": {entry['ran']} tests, {entry['left']} not run" if "ran" in entry else ""
+            print(f"\n{entry['result']}{ran}\n{each.diff}")
     table = dict(sorted(table.items())) | {"all": sum(table.values(), Counter())}
     print("\n| file |", " | ".join(RESULTS), "|\n" + "|---" * (len(RESULTS) + 1) + "|")
     for file, row in table.items():

@@ -28,9 +28,8 @@ class _Notes:
         import coverage
 
         self.file, self.context, self.seconds, self.failed = file, "", {}, set()
-        self.coverage = coverage.Coverage(
-            data_file=None, source=["batching", "bench", "results"], config_file=False
-        )
+        rooms = ["batching", "bench", "results", "workloads"]
+        self.coverage = coverage.Coverage(data_file=None, source=rooms, config_file=False)
         self.coverage.start()
 
     @pytest.hookimpl(wrapper=True)

@@ -53,7 +53,7 @@ class RemoveStatement:
                 yield node.start_pos, node.end_pos
 
     def mutate(self, node, index):
-        return parso.parse(f"{node.get_first_leaf().prefix}pass\n").children[0]
+        return _in_place_of(node, "pass\n")
 
 
 class KeepOne:
@@ -64,7 +64,7 @@ class KeepOne:
 
     def mutate(self, node, index):
         kept = self._two(node)[index].get_code(include_prefix=False)
-        return parso.parse(f"{node.get_first_leaf().prefix}({kept})").children[0]
+        return _in_place_of(node, f"({kept})")
 
     def _two(self, node):
         types = {"arith_expr", "or_test", "and_test"}
@@ -72,6 +72,12 @@ class KeepOne:
             node, types = node.children[1].children[1], {"arglist"}
         two = node.children[::2] if node.type in types else ()
         return two if len(two) == 2 and two[1].type != "argument" else ()
+
+
+def _in_place_of(node, text):
+    made = parso.parse(text).children[0]
+    made.get_first_leaf().prefix = node.get_first_leaf().prefix
+    return made
 
 
 def sample(tree, files, number, seed):
@@ -95,6 +101,10 @@ def sample(tree, files, number, seed):
     for file, code, start, name, index in found:
         if len(drawn) < number and (file, start) not in drawn:
             changed = mutate_code(code, operators[name], index)
+            try:
+                ast.parse(changed)
+            except SyntaxError:  # it would be taken for noticed
+                continue
             drawn[file, start] = mutant(
                 file, code, changed, f"{name} {index} {start[0]}:{start[1]}"
             )

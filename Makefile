@@ -9,7 +9,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: same-python help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality gpu-reference gpu-reference-summary clean
+.PHONY: same-python help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality mutants gpu-reference gpu-reference-summary clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ $(VENV)/.runs: pyproject.toml constraints.txt | same-python
 
 $(VENV)/.tests: $(VENV)/.runs
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.mutants: $(VENV)/.tests
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[mutants]'
 	@touch $@
 
 $(PEERS)/.peers: pyproject.toml tests/perf/constraints-peers.txt tests/perf/install_peers.py
@@ -81,6 +85,9 @@ calibrate: $(VENV)/.tests ## how often verdicts and comparisons are wrong, on si
 
 search-quality: $(VENV)/.tests ## regret of what tune hands over, beside other searches; DYNBATCH_RECORDING=FILE adds a recorded trace
 	$(BIN)/python -m tests.search_quality $(ARGS)
+
+mutants: $(VENV)/.mutants ## small changes to the code that no test notices: ARGS="--number 200 --seed 1", ARGS="--list FILE"
+	nice $(BIN)/python -m tests.mutants $(ARGS)
 
 # An existing environment is used as it is (PYTHON=python3); without PYTHON, .venv is set up.
 DEVICE := cuda

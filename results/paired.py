@@ -272,7 +272,7 @@ def detectable(noise: float, draws: int, level: float, power: float = POWER) -> 
 def draws_needed(effect: Effect, plan: Plan, power: float = POWER) -> int | None:
     """Return how many draws in all would decide, if effect and noise are what they seem to be.
 
-    The smallest K whose detectable difference is no more than the distance to the nearer doubt:
+    The smallest K whose detectable difference is no more than the distance to the farther doubt:
     |effect| for a difference, margin - |effect| for equivalence. A plan for a new comparison, not a
     licence to go on with this one. None if not even 1,000 would.
     """

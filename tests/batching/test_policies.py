@@ -285,6 +285,11 @@ class TestTimeout:
         # The first is due at 5.010 and prefers 4, but 6 wait beside it: that would never end.
         assert policy.decide(5.001, waiting) == Wait(5.0005 + 0.004, 32)
 
+    def test_of_several_lanes_below_a_preferred_size_the_first_to_reach_it_ends_the_wait(self):
+        policy = TimeoutPolicy(PolicyOptions(32, 0.010, 0.004, (4, 8)))
+        waiting = Waiting([Lane(2, 2, 5.0), Lane(3, 3, 5.0005)], 0.0)
+        assert policy.decide(5.001, waiting) == Wait(5.010, 4)
+
 
 class TestWindow:
     @pytest.mark.parametrize(
@@ -363,6 +368,7 @@ class TestDeadline:
             (5.0820, 3, 5.08, Dispatch(0, 3, "deadline")),  # the worker frees up late: go
             (5.0885, 3, 5.08, Shed(0, 1)),  # too late for a batch of 3: the oldest is lost
             (5.0885, 3, 0.0, Dispatch(0, 2, "deadline")),  # but not if nobody is behind it
+            (5.0885, 3, 5.0, Dispatch(0, 2, "deadline")),  # nor if it found the worker free
             (5.0910, 1, 0.0, Shed(0, 1)),  # too late even alone, and even so
         ],
     )

@@ -1,5 +1,6 @@
 """The simulator against the live batcher on the virtual clock: the same to the last bit."""
 
+import contextlib
 import tracemalloc
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from batching import DynamicBatcher, QueueFullError, VirtualClock
 from batching.models import AffineModel, RooflineModel
-from batching.policies import PolicyOptions, make_policy
+from batching.policies import PolicyOptions, TimeoutPolicy, make_policy
 from batching.profiles import BatchSample, ServiceProfile, Subject
 from bench.config import BatcherSettings
 from bench.errors import InputError
@@ -185,6 +186,41 @@ EXAMPLE = {
     "arrival_s": np.cumsum(np.random.default_rng(3).exponential(1 / 900.0, 4000)),
     "window_s": 4.0,
 }
+
+
+def test_a_policy_is_asked_at_the_same_instants_live_and_simulated():
+    """Of a batch of 4 with room for 2 nobody is woken by those who are turned away."""
+
+    def asked_at(serve):
+        at_s = []
+
+        class Noted(TimeoutPolicy):
+            def decide(self, now_s, waiting):
+                at_s.append(now_s)
+                return super().decide(now_s, waiting)
+
+        serve(Noted(PolicyOptions(4, 10 * MS)))
+        return at_s
+
+    arrival_s = [1 * MS, 2 * MS, 3 * MS, 4 * MS, 5 * MS, 100 * MS]
+
+    def live(policy):
+        clock = VirtualClock()
+        model = AffineModel(1 * MS, 0.0, clock)
+        batcher = DynamicBatcher(model, policy=policy, max_batch_size=4, max_queue_size=2,
+                                 warm_up_budget_s=0, clock=clock)  # fmt: skip
+        batcher.start()
+        for at_s in arrival_s:
+            clock.sleep_until(at_s)
+            with contextlib.suppress(QueueFullError):
+                batcher.submit(None)
+        batcher.stop()
+
+    def simulated(policy):
+        service = ExactService.of(AffineModel(1 * MS, 0.0, VirtualClock()))
+        simulate(arrival_s, policy, service, max_queue_size=2)
+
+    assert asked_at(simulated) == asked_at(live)
 
 
 def run_example(source=None, seed=0, **knobs):

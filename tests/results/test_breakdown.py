@@ -158,6 +158,15 @@ def test_without_the_batch_that_failed_a_retried_request_is_said_to_have_waited(
     assert parts["execute"] == 5.0
 
 
+def test_a_batch_that_was_taken_before_a_request_came_did_not_hold_its_first_attempt():
+    row = STAGES | {"enqueued_s": 1.0, "first_failed_s": 2.5, "attempts": 2}
+    earlier = {"worker": 0, "taken_s": 0.5, "completed_s": 2.0, "freed_s": 2.0, "ok": False}
+    logs = made_logs(requests=[row], batches=[earlier])
+    parts = breakdown(logs.requests, logs.batches, replicas=2).iloc[0]
+    assert parts["forming"] == 1.5
+    assert parts["execute"] == 5.0
+
+
 def test_a_request_that_never_ended_has_no_parts():
     logs = made_logs(requests=[{"enqueued_s": 1.0, "taken_s": 2.0, "status": "cancelled"}])
     assert np.isnan(breakdown(logs.requests, logs.batches, 1).sum(axis=1, skipna=False).iloc[0])
@@ -168,4 +177,5 @@ def test_a_single_worker_without_a_timeout_never_lets_a_request_wait_while_it_is
     logs = serve(poisson(0.8 * server.peak_rps, 1.0, np.random.default_rng(1)), server)
     parts = breakdown(logs.requests, logs.batches, replicas=1)
     assert parts["forming"].max() < 1e-9
+    assert parts["forming"].min() >= 0.0  # not below by a rounding either
     assert parts["queued"].mean() > 1e-4

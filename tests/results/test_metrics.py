@@ -182,6 +182,12 @@ def test_goodput_counts_completions_within_the_limit_itself():
     assert metrics.goodput_rps == pytest.approx(0.2)
 
 
+def test_a_batch_is_as_full_as_the_limit_of_its_own_time_allowed():
+    # The limit was 4, then 8: half full, then full.
+    rows = [batch(1.0, 1.0, 2.0, size=2), batch(3.0, 3.0, 4.0, size=8, limit=8)]
+    assert compute_metrics(made_logs(batches=rows), 10.0).batch.efficiency == 0.75
+
+
 def test_overlapping_batches_of_a_worker_are_not_counted_as_busy_twice():
     overlapping = [batch(0.0, 0.0, 4.0, 1), batch(0.0, 2.0, 6.0, 1)]
     logs = made_logs(answered([1.0]), overlapping)

@@ -196,6 +196,10 @@ class TestSignFlip:
         x = np.random.default_rng(5).normal(0.04, 0.1, 30)
         assert sign_flip_p(x) == pytest.approx(stats.ttest_1samp(x, 0.0).pvalue, abs=0.01)
 
+    def test_of_many_pairs_of_one_sign_is_small_but_never_nothing(self):
+        # Of 16,384 random patterns none is like the one that was seen, which is one of all.
+        assert sign_flip_p([0.1] * 40) == 1 / 16385
+
 
 class TestPlan:
     @pytest.mark.parametrize(
@@ -228,13 +232,21 @@ class TestPlan:
         with pytest.raises(InvalidInputError, match=message):
             Plan(**values)
 
-    def test_the_draws_that_are_needed_make_the_seen_effect_detectable(self):
-        effect = effect_of(np.random.default_rng(0).normal(0.06, 0.13, 6), 0.018)
-        plan = Plan()
-        needed = draws_needed(effect, plan)
-        target = max(abs(effect.log_ratio), plan.log_margin - abs(effect.log_ratio))
-        assert detectable(effect.noise, needed, 0.018) <= target
-        assert detectable(effect.noise, needed - 1, 0.018) > target
+    @pytest.mark.parametrize(
+        ("mean", "doubt"),
+        [
+            (0.08, 0.08),  # a difference: that it is none
+            (-0.08, 0.08),
+            (0.01, math.log(1.05) - 0.01),  # near nothing: that it is as large as the margin
+            (-0.01, math.log(1.05) - 0.01),
+            (0.0, math.log(1.05)),
+        ],
+    )
+    def test_the_draws_that_are_needed_reach_to_the_farther_doubt(self, mean, doubt):
+        effect = effect_of([mean - 0.05, mean + 0.05] * 3, 0.018)
+        needed = draws_needed(effect, Plan())
+        assert detectable(effect.noise, needed, 0.018) <= doubt
+        assert detectable(effect.noise, needed - 1, 0.018) > doubt
 
 
 def test_where_a_thousand_draws_would_not_decide_no_number_is_given():

@@ -14,6 +14,7 @@ from results.statistics.correlated import (
     discount,
     effective_number,
     mean_of,
+    mean_of_means,
 )
 from results.statistics.shares import (
     fewest_requests,
@@ -22,6 +23,7 @@ from results.statistics.shares import (
     share_upper,
 )
 from results.statistics.steady import mann_kendall, mser5
+from results.statistics.tail import TailEvidence, companion_of
 
 
 def ar1(number, correlation, rng, runs=1):
@@ -115,10 +117,93 @@ def test_batch_means_cover_the_mean_of_correlated_values_as_often_as_they_say():
     assert naive.mean() < 0.5  # what taking them for independent does
 
 
+def test_the_error_of_a_mean_is_that_of_a_sample_of_batches():
+    # 1, 2 and 6 have the sample variance 7; of three the mean has a third of it.
+    mean = mean_of_means(np.array([1.0, 2.0, 6.0]))
+    assert (mean.value, mean.batches) == (3.0, 3)
+    assert mean.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
+
+
+def test_the_effective_number_is_the_variance_of_one_over_that_of_the_mean():
+    # Batches of 10, two of them with 5 yes and two with none: p = 1/4, and their means have the
+    # sample variance 1/12, the mean of four 1/48: (1/4 * 3/4) / (1/48) = 9.
+    batches = np.repeat([1, 0, 1, 0, 0, 0], [5, 5, 5, 5, 10, 10])
+    assert effective_number(batches, batches=4) == pytest.approx(9.0)
+
+
 def test_batches_are_cut_from_the_end_and_need_a_value_each():
     assert batch_means(np.arange(7.0), 3).tolist() == [1.5, 3.5, 5.5]
     with pytest.raises(InvalidInputError, match="values must be 20 or more, but got 19"):
         mean_of(np.zeros(19))
+
+
+class TestTailEvidence:
+    ENOUGH = float(fewest_requests(0.01, 0.01))  # for a p99 at 99 %, with none over it
+    HARDLY = float(fewest_requests(0.06, 0.01))  # for six times the share, and no less
+
+    @pytest.mark.parametrize(
+        ("changed", "met"),
+        [
+            ({}, True),  # all three numbers suffice
+            ({"worth": ENOUGH - 1}, False),
+            ({"companion": ENOUGH - 1}, False),  # bursts that have not reached the limit count
+            ({"longest": ENOUGH - 1}, False),  # and so does how short the run was
+            # To spare: half the limit was kept as well, and that is believed of a short run ...
+            ({"longest": 0.0, "half_share": 0.0, "half_worth": ENOUGH}, True),
+            ({"longest": 0.0, "half_share": 0.0, "half_worth": ENOUGH - 1}, False),
+            # ... but not of one that has bursts.
+            (
+                {"longest": 0.0, "companion": ENOUGH - 1, "half_share": 0.0, "half_worth": ENOUGH},
+                False,
+            ),
+            # By the tail: of half the limit six times the share is enough, and no more than that.
+            ({"companion": HARDLY, "half_share": 0.0, "half_worth": HARDLY}, True),
+            ({"companion": HARDLY - 1, "half_share": 0.0, "half_worth": HARDLY}, False),
+            ({"companion": HARDLY, "half_share": 0.0, "half_worth": HARDLY - 1}, False),
+            # The limit itself has to be kept by a run that is long enough.
+            (
+                {"companion": HARDLY, "half_share": 0.0, "half_worth": HARDLY, "longest": 458.0},
+                False,
+            ),
+            ({"companion": HARDLY, "half_share": 0.0, "half_worth": HARDLY, "worth": 458.0}, False),
+        ],
+    )
+    def test_there_are_three_ways_to_meet_a_limit(self, changed, met):
+        numbers = dict.fromkeys(("worth", "companion", "longest"), self.ENOUGH)
+        evidence = TailEvidence(allowed=0.01, share=0.0, **numbers | changed)
+        assert evidence.met(0.01) is met
+
+    @pytest.mark.parametrize(
+        ("worth", "companion", "missed"),
+        [
+            (2000.0, 2000.0, True),  # 40 of 2,000 were over the limit, where 20 may
+            (200.0, 2000.0, False),  # 4 of 200 may be chance
+            (2000.0, 200.0, False),  # and so may 40 that are worth no more by their bursts
+        ],
+    )
+    def test_a_limit_is_missed_by_what_the_smaller_number_shows(self, worth, companion, missed):
+        evidence = TailEvidence(0.01, 0.02, worth, companion, longest=0.0)
+        assert evidence.missed(0.01) is missed
+
+    def test_a_longer_run_alike_would_have_as_many_more(self):
+        few = TailEvidence(0.01, 0.02, 200.0, 200.0, longest=200.0)
+        assert few.missed(0.01, scale=10.0)
+        none = TailEvidence(0.01, 0.0, 200.0, 200.0, longest=200.0)
+        assert (none.met(0.01, scale=2.2), none.met(0.01, scale=2.3)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "allowed", "over"),
+    [
+        (np.arange(1000.0), 0.01, 49),  # over the own p95, where 1 % may be over the limit
+        (np.arange(1000.0), 0.05, 249),  # five times what may
+        (np.arange(1000.0), 0.3, 499),  # and never more than half
+        (np.where(np.arange(1000) < 900, 1.0, math.inf), 0.01, 100),  # without an answer instead
+        (np.empty(0), 0.01, 0),
+    ],
+)
+def test_what_is_over_the_runs_own_percentile_tells_of_bursts(values, allowed, over):
+    assert companion_of(values, allowed).sum() == over
 
 
 def test_a_block_bootstrap_covers_mean_and_percentile_of_correlated_values():

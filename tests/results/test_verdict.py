@@ -58,6 +58,24 @@ class TestPercentiles:
         assert verdict.decision is Decision.UNDECIDED
         assert verdict.effective_requests < 100
 
+    def test_what_takes_just_as_long_as_a_limit_is_within_it_unless_it_is_strict(self):
+        latency_s = independent(100_000, 0.0)
+        latency_s[::50] = 0.05
+        within = judge(latency_s, P99, window_s=600.0)
+        assert (within.decision, within.past_limit) == (Decision.MET, 0)
+        strict = judge(latency_s, Slo.parse("p99<50ms"), window_s=600.0)
+        assert (strict.decision, strict.past_limit) == (Decision.MISSED, 2000)
+
+    def test_a_run_of_230_s_is_long_enough_for_a_p99_and_no_shorter_one_is(self):
+        calm, near = independent(20_000, 0.0), Slo.parse("p99<=15ms")
+        assert judge(calm, near, window_s=229.0).decision is Decision.UNDECIDED
+        assert judge(calm, near, window_s=230.0).decision is Decision.MET
+
+    def test_of_requests_none_of_which_is_late_861_are_needed(self):
+        # 0.99^N <= 1 % from N = 458.2 on; each counts for 0.5325, as dependent ones may.
+        assert judge(np.full(860, 0.001), P99, window_s=600.0).decision is Decision.UNDECIDED
+        assert judge(np.full(861, 0.001), P99, window_s=600.0).decision is Decision.MET
+
     @pytest.mark.parametrize("number", [0, 1, 19, 458])
     def test_a_handful_of_requests_decides_nothing(self, number):
         verdict = judge(np.full(number, 0.001), P99, window_s=10.0)
@@ -100,6 +118,12 @@ class TestOtherMetrics:
         short = judge(latency_s, Slo.parse("mean<=10.5ms"), window_s=60.0)
         assert short.decision is Decision.UNDECIDED
         assert judge(latency_s, Slo.parse("mean<=25ms"), window_s=60.0).decision is Decision.MET
+
+    def test_a_mean_near_its_limit_is_believed_of_a_run_of_460_s_and_of_none_shorter(self):
+        latency_s = np.random.default_rng(5).exponential(0.01, 60_000)
+        slo = Slo.parse("mean<=10.5ms")
+        assert judge(latency_s, slo, window_s=459.0).decision is Decision.UNDECIDED
+        assert judge(latency_s, slo, window_s=460.0).decision is Decision.MET
 
     def test_one_request_without_an_answer_makes_the_mean_infinite(self):
         latency_s = np.append(np.full(1000, 0.01), math.inf)

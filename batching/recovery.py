@@ -86,8 +86,12 @@ def recover(
             with core.guard:
                 if slot.epoch != epoch:
                     return
+                half = [request for request in half if request.status == "pending"]  # noqa: PLW2901
+                if not half:
+                    continue
                 record = slot.record_for(half, "isolate", core.clock.now())
-            again = slot.attempt(record, half, epoch)
+                payloads = [request.payload for request in half]
+            again = slot.attempt(record, half, payloads, epoch)
             if again is not None:
                 groups.append((record, half, again))
 

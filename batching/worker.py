@@ -24,7 +24,8 @@ from batching.request import BatchRecord, Request
 
 log = logging.getLogger("batching")
 
-Taken = tuple[BatchRecord, list[Request]]
+# A batch, its members, and their payloads: one that is cancelled from here on drops its own.
+Taken = tuple[BatchRecord, list[Request], list[Any]]
 _NOTHING_WAITS = Wait(inf, until_weight=1)
 _FINISHED = Wait(-inf)
 # A worker that dies this often without running a batch in between is given up.
@@ -233,7 +234,7 @@ class Slot:
         self.busy_since_s = now_s
         self.worker.held += 1
         core.leave(self)
-        return record, requests
+        return record, requests, [request.payload for request in requests]
 
     def record_for(self, requests: list[Request], reason: str, now_s: float) -> BatchRecord:
         """Under the guard: the record of a batch about to run, noted in its requests."""
@@ -253,9 +254,9 @@ class Slot:
             request.batch = record
         return record
 
-    def _run_batch(self, record: BatchRecord, requests: list[Request]) -> None:
+    def _run_batch(self, record: BatchRecord, requests: list[Request], payloads: list[Any]) -> None:
         core, epoch = self._core, self.epoch
-        failure = self.attempt(record, requests, epoch)
+        failure = self.attempt(record, requests, payloads, epoch)
         if failure is not None:
             recover(self, record, requests, failure, epoch)
         with core.guard:
@@ -270,11 +271,13 @@ class Slot:
             if core.finished:
                 core.wake_all()
 
-    def attempt(self, record: BatchRecord, requests: list[Request], epoch: int) -> Failed | None:
+    def attempt(
+        self, record: BatchRecord, requests: list[Request], payloads: list[Any], epoch: int
+    ) -> Failed | None:
         """Run one batch and hand its results back; the failure, if it raised."""
         core = self._core
         try:
-            results = self._execute(record, [r.payload for r in requests])
+            results = self._execute(record, payloads)
         except BaseException as error:  # noqa: BLE001 - nothing a model raises may end the worker
             if self.epoch != epoch:
                 return None  # given up meanwhile: nobody waits for its failure

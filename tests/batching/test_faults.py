@@ -354,6 +354,23 @@ class TestCancelling:
         assert [x for batch in virtual.model.batches for x in batch] == list(range(0, 1500, 3))
 
 
+    def test_one_cancelled_while_its_batch_is_taken_apart_is_not_run_again(self):
+        batches = []
+
+        def misbehave(payloads):
+            batches.append(list(payloads))
+            if len(payloads) == 4:
+                raise ValueError("one of them is bad")
+            if payloads == [0, 1]:
+                assert virtual.batcher.cancel(requests[2])
+
+        virtual = Virtual(misbehave, max_batch_size=4)
+        requests = virtual.submit(*range(4))
+        counts = virtual.stop()
+        assert batches == [[0, 1, 2, 3], [0, 1], [3]]
+        assert (counts.ok, counts.cancelled) == (3, 1)
+
+
 class TestWorkers:
     def test_a_worker_that_dies_is_replaced_and_its_requests_are_run_again(self):
         class Frail(TimeoutPolicy):

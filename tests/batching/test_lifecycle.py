@@ -150,7 +150,8 @@ class TestStopping:
         virtual.sleep(1.0)
         assert len(core.waiting.lanes) <= 2
         virtual.stop()
-        assert core.waiting.lanes == [core.waiting.default_lane]
+        assert len(core.waiting.lanes) <= 2
+        assert not any(lane.queue for lane in core.waiting.lanes)
         assert not core.waiting._delayed
         assert not core.waiting.default_lane._deadlines
 

@@ -161,7 +161,8 @@ class Callers:
         step, setup, error = asked.step, self._setup, asked.refusal
         limit = setup.max_queue_size
         if isinstance(error, BatcherClosedError):
-            is_right = state != "open"
+            # It may have closed meanwhile, in another thread.
+            is_right = state != "open" or self._life.state != "open"
         elif isinstance(error, QueueFullError):
             is_full = limit is not None and (before is None or before.queue_depth >= limit)
             is_dead = (

@@ -321,6 +321,7 @@ FORKING = textwrap.dedent("""
         problems = []
         for name, act, wanted in [
             ("submit", lambda: batcher.submit(1), BatcherClosedError),
+            ("with a deadline", lambda: batcher.submit(1, deadline_ms=50), BatcherClosedError),
             ("add_request", lambda: asyncio.run(batcher.add_request(1)), BatcherClosedError),
             ("in hand", lambda: pending[0].result(5), RequestCancelledError),
             ("waiting", lambda: pending[2].result(5), RequestCancelledError),

@@ -56,7 +56,7 @@ def load(
     try:
         with _opened(path) as raw:
             try:
-                stream = Stream(raw, path if path.is_file() else None, reading.unpacked_gib)
+                stream = Stream(raw, path if path.is_file() else None, reading.max_unpacked_gb)
                 importer = choose(stream.head, reading, path.suffixes)
                 return importer.load(stream, reading, name=name, path=_text(path))
             except WorkloadError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
-from workloads.importers.stream import UNPACKED_GIB, Head, Stream
+from workloads.importers.stream import UNPACKED_GB, Head, Stream
 from workloads.importers.units import TimeUnit
 from workloads.specs import DescribedTrace, ListedTrace
 
@@ -43,7 +43,7 @@ class Reading:
         where: "COLUMN=VALUE": only the rows with that value there.
         columns: Names for the columns of a CSV file without a header.
         skip_bad: At most this many bad lines are left out; one more is an error.
-        unpacked_gib: The most that a compressed file may hold, GiB.
+        max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
 
     Raises:
         TraceFileError: A unit or a stamp that does not exist, or a number out of range.
@@ -59,7 +59,7 @@ class Reading:
     where: str | None = None
     columns: tuple[str, ...] = ()
     skip_bad: int = 0
-    unpacked_gib: float = UNPACKED_GIB
+    max_unpacked_gb: float = UNPACKED_GB
 
     def __post_init__(self) -> None:
         for name, kind in (("time_unit", TimeUnit), ("duration_unit", TimeUnit), ("stamp", Stamp)):
@@ -69,8 +69,8 @@ class Reading:
                 raise TraceFileError(f"{name} must be one of {known}, but got {value}")
         if self.skip_bad < 0:
             raise TraceFileError(f"skip_bad must be >= 0, but got {self.skip_bad}")
-        if not self.unpacked_gib > 0:
-            raise TraceFileError(f"max_unpacked_gb must be > 0, but got {self.unpacked_gib:g}")
+        if not self.max_unpacked_gb > 0:
+            raise TraceFileError(f"max_unpacked_gb must be > 0, but got {self.max_unpacked_gb:g}")
         if self.where is not None and not self.where.partition("=")[0]:
             raise TraceFileError(f"where must be COLUMN=VALUE, but got {self.where}")
         if self.stamp == "start" and (self.duration_unit or self.duration_column):

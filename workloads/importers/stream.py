@@ -19,7 +19,7 @@ BLOCK_BYTES = 1 << 24
 LONGEST_LINE_BYTES = 1 << 26
 # A compressed file may hold a thousand times its size, so there is a limit; 10 million requests
 # take about a third of this.
-UNPACKED_GIB = 1.0
+UNPACKED_GB = 1.0
 
 # A log that was rotated may begin with the rest of a line.
 _LINES_TRIED = 10
@@ -121,7 +121,7 @@ class Stream:
     Args:
         raw: The bytes as stored.
         path: Where they are, if they are a file that can be opened again.
-        unpacked_gib: The most that a compressed file may hold, GiB.
+        max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
 
     Raises:
         TraceFileError: The bytes cannot be read or decompressed, here and while reading; they are
@@ -129,13 +129,13 @@ class Stream:
     """
 
     def __init__(
-        self, raw: BinaryIO, path: Path | None = None, unpacked_gib: float = UNPACKED_GIB
+        self, raw: BinaryIO, path: Path | None = None, max_unpacked_gb: float = UNPACKED_GB
     ) -> None:
         start = _at_most(raw, packing.MAGIC_BYTES)
         packed = io.BufferedReader(_Chained(start, raw), 1 << 20)
         self._codec = packing.codec_of(start)
-        self._unpacked_gib = unpacked_gib
-        self._left_bytes = unpacked_gib * 2**30 if self._codec else float("inf")
+        self._max_unpacked_gb = max_unpacked_gb
+        self._left_bytes = max_unpacked_gb * 1e9 if self._codec else float("inf")
         try:
             self._bytes: Any = packing.unpacked(self._codec, packed)
         except packing.ERRORS as error:
@@ -186,7 +186,7 @@ class Stream:
         self._left_bytes -= len(content)
         if self._left_bytes < 0:
             raise TraceFileError(
-                f"must hold at most {self._unpacked_gib:g} GiB when unpacked from {self._codec}, "
+                f"must hold at most {self._max_unpacked_gb:g} GB when unpacked from {self._codec}, "
                 "but holds more: raise --max-unpacked-gib if it is meant to"
             )
         return content

@@ -20,7 +20,7 @@ from workloads.importers.units import DIGITS, NAMES, TimeUnit, contradicts, unit
 from workloads.trace import MOST_TOKENS
 
 Nanoseconds: TypeAlias = NDArray[np.int64]
-Kind: TypeAlias = Literal["number", "local", "zoned", "log", "log_local", "mail", "span"]
+Kind: TypeAlias = Literal["number", "local", "zoned", "log", "log_local", "mail", "span", "clock"]
 
 # Below this many, values are converted one by one.
 _FEW = 32
@@ -28,7 +28,7 @@ _FEW = 32
 _PLAIN_NUMBER = r"^[+-]?[0-9]{1,19}(\.[0-9]{0,18})?$"
 # A time may also be a span since the start of the recording.
 ANY_TIME: tuple[Kind, ...] = ("number", "local", "zoned", "log", "log_local", "mail", "span")
-DURATION: tuple[Kind, ...] = ("number", "span")
+DURATION: tuple[Kind, ...] = ("number", "span", "clock")
 # How each kind is read, one at a time; numbers have a unit besides.
 _READ: dict[Kind, Callable[[str], int]] = {
     "log": dates.log_time,
@@ -37,6 +37,7 @@ _READ: dict[Kind, Callable[[str], int]] = {
     "zoned": partial(dates.stamp, zoned=True),
     "mail": dates.mail_time,
     "span": dates.span,
+    "clock": dates.clock_span,
 }
 _EXPECTED: dict[Kind, str] = {
     "local": "a date and time",
@@ -45,6 +46,7 @@ _EXPECTED: dict[Kind, str] = {
     "log_local": "a date and time such as 16/Nov/2023:18:15:46.680",
     "mail": "a date and time such as Mon, 02 Mar 2026 09:00:00 GMT",
     "span": "a duration such as 500ms or 1.2s",
+    "clock": "a duration such as 0:00:01.5",
 }
 
 

@@ -107,15 +107,11 @@ def stamp(text: str, *, zoned: bool) -> int:
 
 
 def span(text: str) -> int:
-    """Nanoseconds of a duration with its units: 500ms, 1.2s, 1m2.5s, 0:00:01.5.
+    """Nanoseconds of a duration with its units: 500ms, 1.2s, 1m2.5s.
 
     Raises:
         ValueError: Anything else.
     """
-    clock = _CLOCK_SPAN.fullmatch(text)
-    if clock is not None:
-        seconds = Decimal(clock[3]) + 60 * (int(clock[2]) + 60 * int(clock[1]))
-        return number(str(seconds), 9)
     end, total = 0, Decimal(0)
     for match in _SPAN.finditer(text):
         if match.start() != end:
@@ -127,9 +123,22 @@ def span(text: str) -> int:
     return number(str(total), 0)
 
 
+def clock_span(text: str) -> int:
+    """Nanoseconds of a duration in hours, minutes and seconds: 0:00:01.5.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    clock = _CLOCK_SPAN.fullmatch(text)
+    if clock is None:
+        raise ValueError(text)
+    seconds = Decimal(clock[3]) + 60 * (int(clock[2]) + 60 * int(clock[1]))
+    return number(str(seconds), 9)
+
+
 def is_span(text: str) -> bool:
-    """Whether a text is a duration with its units."""
-    return _understands(span, text)
+    """Whether a text is a duration that says its units."""
+    return _understands(span, text) or _understands(clock_span, text)
 
 
 def is_number(text: str) -> bool:

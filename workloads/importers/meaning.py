@@ -172,6 +172,12 @@ def choose_time(sample: Sample, asked: str | None) -> str:
             f"must have one column of arrival times, but could be {' or '.join(likely)}: "
             f"name it with --time-column"
         )
+    clocks = [n for n in sample.names if dates.TIME_OF_DAY.fullmatch(sample.first(n))]
+    if clocks:
+        raise TraceFileError(
+            f"must have a column of arrival times, but {shortened(clocks)} says no date: put the "
+            "day into it, or into a column called date"
+        )
     raise TraceFileError(
         f"must have a column of arrival times, but has {listed}: name it with --time-column"
     )

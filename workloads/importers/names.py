@@ -30,7 +30,7 @@ UNIT_WORDS: Final[dict[str, TimeUnit]] = {
     word: unit for unit, spellings in _SPELLINGS.items() for word in spellings.split()
 }
 # Units that are not read: passing over them would be wrong by a factor.
-LARGE_UNITS = _set("minute minutes mins hour hours hrs day days")
+LARGE_UNITS = _set("minutes mins hours hrs days")
 
 # Words that say how a time is written, not what happened then.
 _MANNER = _set("at epoch in iso iso8601 8601 local unix utc gmt")
@@ -128,7 +128,8 @@ def is_time_name(name: str) -> bool:
 def time_stem(name: str) -> str | None:
     """What a name of a time is without its unit; "epoch" for one that is nothing else."""
     given = _split_unit(words(name))
-    left = [word for word in given if word not in UNIT_WORDS and word not in _MANNER]
+    passed_over = UNIT_WORDS.keys() | _MANNER | LARGE_UNITS
+    left = [word for word in given if word not in passed_over]
     stem = "_".join(left)
     if stem in TIME_STEMS:
         return stem

@@ -69,15 +69,13 @@ def _is_value(text: str) -> bool:
 
 
 def _is_header(names: list[str]) -> bool:
-    """Names, not values: each begins like a name, and is one line of text; some may be empty."""
+    """Names, not values: the first begins like a name, and none is a number or a date.
+
+    One may be empty, as that of the index that pandas writes.
+    """
+    named = [name for name in names if name]
     return (
-        bool(names)
-        and all(
-            (name[:1].isalpha() or name[:1] in "_@%") and name.isprintable()
-            for name in names
-            if name
-        )
-        and bool(names[0])
-        and not any(_is_value(name) for name in names)
-        and not names[0].lstrip().startswith(("{", "["))
+        bool(named)
+        and (named[0][0].isalpha() or named[0][0] in "_@")
+        and all(name.isprintable() and not _is_value(name) for name in named)
     )

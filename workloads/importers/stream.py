@@ -187,7 +187,7 @@ class Stream:
         if self._left_bytes < 0:
             raise TraceFileError(
                 f"must hold at most {self._max_unpacked_gb:g} GB when unpacked from {self._codec}, "
-                "but holds more: raise --max-unpacked-gib if it is meant to"
+                "but holds more: raise --max-unpacked-gb if it is meant to"
             )
         return content
 

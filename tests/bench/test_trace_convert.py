@@ -21,7 +21,8 @@ def dynbatch(dynbatch, tmp_path):
 
 def test_it_says_what_it_read_and_what_it_wrote(dynbatch):
     code, out, err = dynbatch("trace", "convert", "day.csv", "day.parquet")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith("day.csv: 3 rows, each taken as one request at its TIMESTAMP, tokens")
     assert out.splitlines() == [
         "read day.csv as azure-llm: 3 requests in 4.54188 s, 0.661 req/s",
         "tokens: 549.7 in a request, 69.33 out a request",
@@ -36,16 +37,20 @@ def test_json_is_one_object_and_what_was_skipped_is_in_it(dynbatch):
     )
     said = json.loads(out)
     trace = load("day.json.gz").trace
+    taken = (
+        "3 rows, each taken as one request at its TIMESTAMP, tokens ContextTokens in and "
+        "GeneratedTokens out"
+    )
     note = (
         '1 bad line of 4 skipped; the first: line 3: TIMESTAMP must be a date and time, but got "x"'
     )
     assert code == 0
-    assert err == f"spoilt.csv: {note}\n"
+    assert err == f"spoilt.csv: {taken}\nspoilt.csv: {note}\n"
     assert said == {
         "source": "spoilt.csv",
         "target": "day.json.gz",
         "format": "azure-llm",
-        "notes": [note],
+        "notes": [taken, note],
         "name": "spoilt",
         "requests": 3,
         "duration_s": 4.541877,
@@ -54,7 +59,7 @@ def test_json_is_one_object_and_what_was_skipped_is_in_it(dynbatch):
         "output_tokens": 208,
         "sha256": trace.fingerprint(),
     }
-    assert load("day.json.gz").notes == (note,)
+    assert load("day.json.gz").notes == (taken, note)
 
 
 def test_quiet_prints_nothing(dynbatch):
@@ -122,7 +127,7 @@ def test_a_recording_is_benched_as_it_is_and_the_run_says_how_it_was_read(dynbat
     assert code == 0
     assert (trace["format"], trace["requests"]) == ("azure-llm", 3)
     assert err.count("spoilt.csv: 1 bad line of 4 skipped") == 1
-    assert trace["notes"][0].startswith("1 bad line of 4 skipped")
+    assert trace["notes"][1].startswith("1 bad line of 4 skipped")
 
 
 def test_another_trace_on_the_command_line_is_not_read_by_the_rules_of_the_file(tmp_path):

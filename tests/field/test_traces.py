@@ -392,7 +392,9 @@ def test_a_column_called_as_counts_are_is_one_at_equal_steps(read, name):
 
 
 def test_the_counts_of_groups_in_a_step_add_up_and_a_stamp_may_be_the_steps_end(read):
-    content = lines("time_s,path,requests", "60,/a,3", "60,/b,2", "120,/a,1", "180,/a,4", "240,/b,0")
+    content = lines(
+        "time_s,path,requests", "60,/a,3", "60,/b,2", "120,/a,1", "180,/a,4", "240,/b,0"
+    )
     begin, end = read(content), read(content, stamp="end")
     for spec in (begin, end):
         counted = pd.cut(spec.trace.arrival_s, [0, 60, 120, 180, 240], right=False).value_counts()

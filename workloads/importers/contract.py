@@ -120,6 +120,8 @@ class Findings:
         # Set by an importer that knows them better than its requests tell.
         self.window_ns: tuple[int, int] | None = None
         self.entries: int | None = None
+        # How many entries there were, those of no interest too.
+        self.read = 0
         self._limit = skip_bad
         self._first = ""
 

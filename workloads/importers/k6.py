@@ -41,11 +41,12 @@ class K6(RecordingImporter):
             columns = Columns(time=_CSV[1], where=Where(column, frozenset({metric})))
             rows = read_rows(stream.blocks(), header, columns.names)
             requests = chunks(rows, columns, Times(columns.time), findings, names=header.names)
-        return _some(requests, metric)
+        return _some(requests, metric, findings)
 
 
 def _points(stream: Stream, metric: str, findings: Findings) -> Iterator[Chunk]:
     def requests(entry: Object) -> Sequence[Object]:
+        findings.read += 1
         return [entry] if (entry.get("type"), entry.get("metric")) == ("Point", metric) else []
 
     columns = Columns(time="data.time")
@@ -55,12 +56,12 @@ def _points(stream: Stream, metric: str, findings: Findings) -> Iterator[Chunk]:
     return chunks(rows, columns, Times(columns.time), findings, names=names)
 
 
-def _some(requests: Iterator[Chunk], metric: str) -> Iterator[Chunk]:
+def _some(requests: Iterator[Chunk], metric: str, findings: Findings) -> Iterator[Chunk]:
     found = 0
     for chunk in requests:
         found += len(chunk.time_ns)
         yield chunk
-    if not found:
+    if not found and findings.read > findings.bad:
         raise TraceFileError(
             f"must have rows of the metric {metric}, but has none: name one that has a row for "
             "each request, as in --where metric_name=grpc_req_duration"

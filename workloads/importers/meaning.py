@@ -18,6 +18,7 @@ cannot tell is an error that names the option which does:
    monitors sample and requests hardly ever come), the user is asked.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -69,6 +70,10 @@ class Sample:
         """The first value of a column, or nothing."""
         return next(iter(self.values(name)), "")
 
+    def has(self, name: str, pattern: re.Pattern[str]) -> bool:
+        """Whether one of the first values is like this; others may be bad."""
+        return any(pattern.fullmatch(value) for value in self.values(name)[:10])
+
     def chosen(self, where: Where) -> "Sample":
         """The rows that are meant."""
         kept = [row for row in self.rows if row.get(where.column) in where.values]
@@ -91,6 +96,7 @@ def meaning_of(
     findings: Findings,
     *,
     choose: Callable[[Sample], str | None] = lambda _: None,
+    day: str | None = None,
 ) -> Meaning:
     """What the columns mean, by the rules above and by what the user said; the rest is noted.
 
@@ -99,6 +105,7 @@ def meaning_of(
         reading: What the user said.
         findings: Is told what was assumed.
         choose: The time column that the format prescribes, where it does.
+        day: The column with the day of that time, where the format has one.
 
     Raises:
         TraceFileError: The rows are no requests, or the columns may mean this or that.
@@ -112,7 +119,7 @@ def meaning_of(
             _refuse_metrics(sample)
     time = reading.time_column or choose(sample)
     time = choose_time(sample, time)
-    day = _day_of(sample, time)
+    day = day or _day_of(sample, time)
     count = _count_column(sample, time, day, reading)
     took = None if count is not None else _took(sample, time, reading, findings)
     columns = Columns(
@@ -172,7 +179,7 @@ def choose_time(sample: Sample, asked: str | None) -> str:
             f"must have one column of arrival times, but could be {' or '.join(likely)}: "
             f"name it with --time-column"
         )
-    clocks = [n for n in sample.names if dates.TIME_OF_DAY.fullmatch(sample.first(n))]
+    clocks = [name for name in sample.names if sample.has(name, dates.TIME_OF_DAY)]
     if clocks:
         raise TraceFileError(
             f"must have a column of arrival times, but {shortened(clocks)} says no date: put the "
@@ -212,8 +219,8 @@ def _is_dated(value: str) -> bool:
 def _day_and_time(sample: Sample) -> tuple[str, str] | None:
     """The columns of a day and of a time of day, if there are just these two."""
     timed = [name for name in sample.names if names.is_time_name(name) and sample.first(name)]
-    days = [name for name in timed if dates.DAY.fullmatch(sample.first(name))]
-    clocks = [name for name in timed if dates.TIME_OF_DAY.fullmatch(sample.first(name))]
+    days = [name for name in timed if sample.has(name, dates.DAY)]
+    clocks = [name for name in timed if sample.has(name, dates.TIME_OF_DAY)]
     if len(days) == 1 and len(clocks) == 1 and len(timed) == 2:
         return days[0], clocks[0]
     return None
@@ -221,12 +228,10 @@ def _day_and_time(sample: Sample) -> tuple[str, str] | None:
 
 def _day_of(sample: Sample, time: str) -> str | None:
     """The column with the day of a time of day."""
-    if not dates.TIME_OF_DAY.fullmatch(sample.first(time)):
+    if not sample.has(time, dates.TIME_OF_DAY):
         return None
     days = [
-        name
-        for name in sample.names
-        if names.is_time_name(name) and dates.DAY.fullmatch(sample.first(name))
+        name for name in sample.names if names.is_time_name(name) and sample.has(name, dates.DAY)
     ]
     return days[0] if len(days) == 1 else None
 

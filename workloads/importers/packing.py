@@ -4,8 +4,6 @@ import bz2
 import gzip
 import io
 import lzma
-import shutil
-import tempfile
 import zipfile
 import zlib
 from typing import Any, BinaryIO
@@ -23,8 +21,6 @@ _UNREAD = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x
            b"\xff\x06\x00\x00sN": "snappy", b"\x1f\x9d": "compress"}  # fmt: skip
 # What a damaged file raises.
 ERRORS = (EOFError, zlib.error, OSError, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
-# A zip's directory is at its end, so one from a pipe is kept until then, above this on disk.
-_IN_MEMORY_BYTES = 1 << 26
 
 
 def codec_of(start: bytes) -> str:
@@ -72,10 +68,8 @@ def check_no_archive(start: bytes) -> None:
 
 
 def _only_member(packed: BinaryIO) -> Any:
-    kept = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - read by the caller
-    shutil.copyfileobj(packed, kept)
-    kept.seek(0)
-    archive = zipfile.ZipFile(kept)
+    # Its directory is at its end, and a pipe cannot be wound back.
+    archive = zipfile.ZipFile(io.BytesIO(packed.read()))
     members = [
         member
         for member in archive.infolist()

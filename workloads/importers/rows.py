@@ -101,9 +101,8 @@ def chunks(
     Raises:
         TraceFileError: More bad rows than may be left out.
     """
-    read = 0
     for part in rows:
-        read += len(part.numbers) + len(part.complaints)
+        findings.read += len(part.numbers) + len(part.complaints)
         checked = _Checked(_chosen(part, columns.where), findings.bad_left)
         time_ns = checked.times(columns, time)
         if took is not None and columns.took is not None:
@@ -129,10 +128,10 @@ def chunks(
     if counts is not None:
         yield Chunk(counts.spread(findings))
     elif names:
-        _note_assumed(columns, names, read, findings)
+        _note_assumed(columns, names, findings)
 
 
-def _note_assumed(columns: Columns, names: Sequence[str], read: int, findings: Findings) -> None:
+def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) -> None:
     used = set(columns.names)
     others = [name for name in dict.fromkeys(names) if name not in used and name]
     tokens_of = [
@@ -142,7 +141,7 @@ def _note_assumed(columns: Columns, names: Sequence[str], read: int, findings: F
     ]
     findings.assumed = f"taken as one request at its {columns.arrival}"
     if columns.where is not None:
-        findings.chosen = f" of {read:,}, those with {columns.where}"
+        findings.chosen = f" of {findings.read:,}, those with {columns.where}"
     if tokens_of:
         findings.assumed += f", tokens {' and '.join(tokens_of)}"
     if others:

@@ -44,7 +44,11 @@ class W3cLog(RecordingImporter):
             # CloudFront writes seconds with decimals, IIS whole milliseconds.
             unit = "s" if "." in sample.first(_TOOK) else "ms"
             reading = replace(reading, duration_unit=unit)  # type: ignore[arg-type] # a TimeUnit
-        meaning = meaning_of(sample, replace(reading, count_column=NO_COUNT), findings)
+        reading = replace(reading, count_column=NO_COUNT)
+        if {"date", "time"} <= set(names) and reading.time_column is None:
+            meaning = meaning_of(sample, reading, findings, choose=lambda _: "time", day="date")
+        else:
+            meaning = meaning_of(sample, reading, findings)
         return chunks(
             read_rows(_without_remarks(stream.blocks(), names), header, meaning.columns.names),
             meaning.columns,

@@ -62,8 +62,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     from bench.exits import OK
     from workloads import WindowRule, check_writable, pick_windows, window_at
 
-    given = {"--pick": pick, "--percentile": percentile, "--start": start}
-    named = [name for name, value in given.items() if value is not None]
+    ways = {"--pick": pick, "--percentile": percentile, "--start": start}
+    named = [name for name, value in ways.items() if value is not None]
     if len(named) > 1:
         raise InputError(f"a window must be chosen in one way, but got {' and '.join(named)}")
     if start is not None and count != 1:

@@ -20,6 +20,8 @@ LONGEST_LINE_BYTES = 1 << 26
 # A compressed file may hold a thousand times its size, so there is a limit; 10 million requests
 # take about a third of this.
 UNPACKED_GB = 1.0
+# Logs hardly shrink by more; gzip reaches 1,032.
+_HONEST_RATIO = 50
 
 # A log that was rotated may begin with the rest of a line.
 _LINES_TRIED = 10
@@ -141,6 +143,8 @@ class Stream:
         except packing.ERRORS as error:
             raise self._damaged(error) from None
         self.path = None if self._codec else path
+        if self._codec and path is not None:
+            self._check_unpacked(path)
         self._ahead = self._read(HEAD_BYTES)
         if self._ahead.startswith(_UTF16):
             raise TraceFileError("must be UTF-8 text, but begins with the mark of UTF-16")
@@ -185,11 +189,29 @@ class Stream:
             raise self._damaged(error) from None
         self._left_bytes -= len(content)
         if self._left_bytes < 0:
-            raise TraceFileError(
-                f"must hold at most {self._max_unpacked_gb:g} GB when unpacked from {self._codec}, "
-                "but holds more: raise --max-unpacked-gb if it is meant to"
-            )
+            raise self._too_large()
         return content
+
+    def _check_unpacked(self, path: Path) -> None:
+        """Refuse a small file that holds too much before its rows are read, which takes longer."""
+        if path.stat().st_size * _HONEST_RATIO > self._left_bytes:
+            return
+        left_bytes = self._left_bytes
+        with path.open("rb") as packed:
+            try:
+                content = packing.unpacked(self._codec, packed)
+                while left_bytes >= 0 and (part := content.read(BLOCK_BYTES)):
+                    left_bytes -= len(part)
+            except packing.ERRORS as error:
+                raise self._damaged(error) from None
+        if left_bytes < 0:
+            raise self._too_large()
+
+    def _too_large(self) -> TraceFileError:
+        return TraceFileError(
+            f"must hold at most {self._max_unpacked_gb:g} GB when unpacked from {self._codec}, "
+            "but holds more: raise --max-unpacked-gb if it is meant to"
+        )
 
     def _damaged(self, error: Exception) -> TraceFileError:
         if self._codec:

@@ -152,18 +152,18 @@ ENVOY_LOG = lines(
 )
 _ASKED = '"GET https://a.example:443/ HTTP/1.1" "curl" E TLSv1.2 arn "Root=1" "a" "arn" 1'
 ELB_LOG = lines(
-    f"https 2026-03-01T09:00:01.9Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.8 0.0 200 200 0 57 {_ASKED} "
-    '2026-03-01T09:00:01.1Z "forward" "-" "-"',
-    f"https 2026-03-01T09:00:02.5Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.9 0.0 200 200 0 57 {_ASKED} "
-    '2026-03-01T09:00:01.6Z "forward" "-" "-"',
+    f"https 2026-03-01T09:00:01.9Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.8 0.0 200 200 0 57 "
+    f'{_ASKED} 2026-03-01T09:00:01.1Z "forward" "-" "-"',
+    f"https 2026-03-01T09:00:02.5Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.9 0.0 200 200 0 57 "
+    f'{_ASKED} 2026-03-01T09:00:01.6Z "forward" "-" "-"',
 )
 SQUID_LOG = lines(
-    "1772355600.680    180 10.0.0.1 TCP_MISS/200 1024 GET http://a.example/ - HIER_DIRECT/1 text/html",
+    "1772355600.680    180 10.0.0.1 TCP_MISS/200 1024 GET http://a.example/ - HIER_DIRECT/1 -",
     "1772355602.000   1000 10.0.0.1 TCP_TUNNEL/200 39 CONNECT a.example:443 - HIER_DIRECT/1 -",
 )
 HAPROXY_LOG = lines(*(
-    f"lb haproxy[14]: 10.0.0.1:33317 [01/Mar/2026:09:00:0{s}.655] in static/srv1 10/0/30/69/109 200 "
-    '2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1"'
+    f"lb haproxy[14]: 10.0.0.1:33317 [01/Mar/2026:09:00:0{s}.655] in static/srv1 10/0/30/69/109 "
+    '200 2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1"'
     for s in (1, 4)
 ))  # fmt: skip
 W3C_LOG = lines(

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
 from workloads.importers.json_records import Entries
-from workloads.importers.meaning import Sample, meaning_of
+from workloads.importers.meaning import meaning_of
 from workloads.importers.plain_jsonl import sample_of
 from workloads.importers.rows import chunks
+from workloads.importers.sample import Sample
 from workloads.importers.stream import Head, Stream
 
 # The start before the end, and the finest first: one log often has its time in several forms.

@@ -11,8 +11,8 @@ import numpy as np
 
 from workloads import schema
 from workloads.errors import TraceFileError
-from workloads.importers.meaning import Sample
 from workloads.importers.rows import Rows
+from workloads.importers.sample import Sample
 from workloads.importers.stream import Block, Head
 
 _DELIMITERS = ",;\t"

@@ -18,9 +18,8 @@ cannot tell is an error that names the option which does:
    monitors sample and requests hardly ever come), the user is asked.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 from workloads import schema
@@ -30,6 +29,7 @@ from workloads.importers.contract import Findings, Reading
 from workloads.importers.convert import DURATION, Times
 from workloads.importers.counts import Counts, equal_step_s
 from workloads.importers.rows import Columns, Where, shortened
+from workloads.importers.sample import Sample
 from workloads.importers.units import TimeUnit, unit_of_date, unit_of_epoch
 
 NO_COUNT = "none"
@@ -47,37 +47,6 @@ _NGINX = frozenset({
     "http_user_agent", "http_referer", "request_uri", "request_method", "request_length",
     "upstream_response_time", "upstream_addr", "server_name",
 })  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The first rows of a file, as text.
-
-    Attributes:
-        names: The columns, in their order.
-        rows: By name; what a row lacks is empty or not there.
-    """
-
-    names: Sequence[str]
-    rows: Sequence[Mapping[str, str]] = field(default_factory=list)
-
-    def values(self, name: str) -> list[str]:
-        """What is in a column, without what is empty."""
-        found = (row.get(name, "").strip() for row in self.rows)
-        return [value for value in found if value]
-
-    def first(self, name: str) -> str:
-        """The first value of a column, or nothing."""
-        return next(iter(self.values(name)), "")
-
-    def has(self, name: str, pattern: re.Pattern[str]) -> bool:
-        """Whether one of the first values is like this; others may be bad."""
-        return any(pattern.fullmatch(value) for value in self.values(name)[:10])
-
-    def chosen(self, where: Where) -> "Sample":
-        """The rows that are meant."""
-        kept = [row for row in self.rows if row.get(where.column) in where.values]
-        return Sample(self.names, kept)
 
 
 @dataclass(frozen=True)
@@ -365,10 +334,16 @@ def _count_column(sample: Sample, time: str, day: str | None, reading: Reading) 
     ]
     sure = [name for name in others if names.is_count_name(name)]
     likely = sure or [name for name in others if names.may_be_count_name(name)]
+    if not likely and not any(_is_of_request(name) for name in sample.names):
+        likely = [name for name in others if names.is_gauge_name(name)]
     step_s = _equal_step_s(sample, time, day, reading)
     if step_s is not None and len(sure) == 1:
         return sure[0]
-    if sure or (step_s is not None and likely):
+    # Of a metric that was chosen, a value of 1 is a request; another is a count.
+    is_metric = reading.where is not None and any(
+        float(value) != 1.0 for name in likely for value in sample.values(name)
+    )
+    if sure or (likely and (step_s is not None or is_metric)):
         raise _ask(likely, step_s)
     if step_s is not None and _only_samples(sample, time, others) and step_s >= _LEAST_SAMPLED_S:
         raise _ask(others, step_s)
@@ -382,11 +357,13 @@ def _only_samples(sample: Sample, time: str, others: list[str]) -> bool:
         bool(others)
         and filled == {time, *others}
         and _is_dated(sample.first(time))
-        and not any(
-            _REQUEST_WORDS & set(names.words(name)) or names.is_duration_name(name)
-            for name in others
-        )
+        and not any(_is_of_request(name) for name in others)
     )
+
+
+def _is_of_request(name: str) -> bool:
+    """Whether a column is called as the properties of single requests are."""
+    return bool(_REQUEST_WORDS & set(names.words(name))) or names.is_duration_name(name)
 
 
 def _equal_step_s(sample: Sample, time: str, day: str | None, reading: Reading) -> float | None:

@@ -75,8 +75,10 @@ _PERHAPS_COUNT = frozenset(
     {"value", "val", "sum", "total", "metric_value", "sample_count", "y", "doc_count"}
 )
 _GAUGE_WORDS = _set("""
-    active concurrency concurrent connections cpu gauge inflight load memory mem open outstanding
-    pending percent queued running temperature usage used utilisation utilization vus waiting
+    active backlog bandwidth clients concurrency concurrent connections cpu depth gauge inflight
+    load memory mem open outstanding pending percent players pods queued rate replicas running
+    sessions temperature threads throughput tps usage used users utilisation utilization vus waiting
+    workers
 """)
 _QUANTILE = re.compile(
     r"[pq]\(?\d{2,4}|\d{2,3}(\.\d+)?(%|th|st|nd|rd)|quantiles?|percentiles?|median"
@@ -149,13 +151,14 @@ def is_count_name(name: str) -> bool:
 
 
 def may_be_count_name(name: str) -> bool:
-    """Whether a column may hold counts, or as well a gauge: value, sum, cpu, active_requests."""
+    """Whether a column may hold counts, or as well anything else: value, sum, requests_total."""
     given = words(name)
-    return (
-        plain(name) in _PERHAPS_COUNT
-        or bool(_GAUGE_WORDS & set(given))
-        or (bool(_COUNTED & set(given)) and given[-1] == "total")
-    )
+    return plain(name) in _PERHAPS_COUNT or bool(_COUNTED & set(given) and given[-1] == "total")
+
+
+def is_gauge_name(name: str) -> bool:
+    """Whether a column holds a state, or a rate, of many requests: cpu, active_requests."""
+    return bool(_GAUGE_WORDS & set(words(name)))
 
 
 def is_metric_name(name: str) -> bool:

@@ -17,8 +17,9 @@ from workloads.importers.contract import (
     Reading,
     RecordingImporter,
 )
-from workloads.importers.meaning import Sample, meaning_of
+from workloads.importers.meaning import meaning_of
 from workloads.importers.rows import Rows, chunks
+from workloads.importers.sample import Sample
 from workloads.importers.stream import Head, Stream
 from workloads.specs import ListedTrace
 from workloads.trace import Trace

@@ -14,8 +14,9 @@ from workloads.importers.json_records import (
     inner_records,
     is_document,
 )
-from workloads.importers.meaning import Sample, has_time, meaning_of
+from workloads.importers.meaning import has_time, meaning_of
 from workloads.importers.rows import chunks
+from workloads.importers.sample import Sample
 from workloads.importers.spans import is_request, which_spans
 from workloads.importers.stream import Head, Stream
 

@@ -176,6 +176,7 @@ def test_the_buckets_of_several_jobs_count_each_request_once(read):
         ({"__name__": "rt_seconds", "quantile": "0.9"}, "query rt_seconds_count"),
         ({"__name__": "http_response_bytes_total"}, "adds up something else"),
         ({"__name__": "process_cpu_seconds_total"}, "adds up something else"),
+        ({"__name__": "vllm:num_requests_running"}, "called as gauges are"),
     ],
 )
 def test_series_that_count_no_requests_are_refused(read, labels, says):
@@ -190,8 +191,8 @@ def test_series_of_several_metrics_are_not_added_up(read):
 
 
 def test_a_gauge_that_only_rises_is_noted(read):
-    spec = read(prometheus(({"__name__": "queue_depth"}, (0, 3))))
-    assert '"queue_depth" is not called as counters are' in spec.notes[0]
+    spec = read(prometheus(({"__name__": "jobs_done"}, (0, 3))))
+    assert '"jobs_done" is not called as counters are' in spec.notes[0]
 
 
 def test_a_file_that_unpacks_to_more_than_it_may_is_refused_as_it_streams(read):

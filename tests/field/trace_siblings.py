@@ -79,7 +79,8 @@ READ = [
         ("timestamp(ms)", 0, 20), ("Time [ms]", 10, 30), ("ts_us", 0, 20000), ("t_ns", 5, 20000005),
         ("epochMillis", 1772355600000, 1772355600020), ("created_at_ms", 5, 25),
         ("timeUnixNano", 1772355600000000000, 1772355600020000000), ("ts(us)", 0, 20000),
-        ("unix_nano", 1772355600000000000, 1772355600020000000), ("ArrivalTimeSec", 1, 1.02),
+        ("unix_nano", 1772355600000000000, 1772355600020000000), ("ArrivalTimeSec", 1, 1.02), ("START_TS_US", 0, 20000),
+        ("req_ts_millis", 0, 20), ("requestReceivedTimestampMs", 5, 25),
         ("startTimeNanos", 0, 20000000), ("timestampms", 0, 20), ("Start Time (\u00b5s)", 0, 20000),
         ("time_in_milliseconds", 0, 20), ("epoch", 1772355600.0, 1772355600.02),
       ]),
@@ -244,6 +245,8 @@ REFUSED = [
     ("CloudWatch's points, out of order", json.dumps({"Label": "RequestCount", "Datapoints": [
         {"Timestamp": f"2026-03-01T09:{m:02d}:00Z", "Sum": m, "Unit": "Count"} for m in (10, 0, 5)
         ]}).encode(), ["--count-column Sum"]),
+    ("values of months, which are not equally long", lines("date,value",
+        *(f"2026-{m:02d}-01,{m}" for m in range(1, 7))), ["--count-column value"]),
     ("a gauge of requests", objects(*({"ts": 1772355600 + s, "active_requests": 5}
         for s in range(4))), ["active_requests", "--count-column none"]),
     ("a rate at steps of a second", lines("timestamp,throughput",

@@ -15,8 +15,8 @@ _NS = 10**9
 SEED = 0
 # More would not fit into memory; a gauge or a counter of bytes gets here at once.
 MOST_REQUESTS = 200_000_000
-# Clocks of monitors run a little late; a step is as long as another if it is within this.
-_JITTER = 0.02
+# Clocks of monitors run late, and months differ: by this share of a step it may be off.
+_JITTER = 0.1
 
 
 class Counts:
@@ -108,7 +108,7 @@ def equal_step_s(time_ns: NDArray[np.int64]) -> float | None:
     """The step in which times go on, s, or None if they come as requests do.
 
     That is so from three different times and a step of one second on, if the others are whole
-    multiples of the step, to 2 %, and at least half of them are the step itself.
+    multiples of the step, to 10 % of it, and at least half of them are the step itself.
     """
     distinct = np.unique(time_ns)
     gaps = distinct[1:] - distinct[:-1]
@@ -117,7 +117,7 @@ def equal_step_s(time_ns: NDArray[np.int64]) -> float | None:
     step = float(np.median(gaps))
     multiples = gaps / step
     whole = np.round(multiples)
-    late = np.abs(multiples - whole) > _JITTER * np.maximum(whole, 1.0)
+    late = np.abs(multiples - whole) > _JITTER
     if late.any() or (whole < 1.0).any():
         return None
     return step / _NS if (whole == 1.0).mean() >= 0.5 else None

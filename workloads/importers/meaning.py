@@ -35,8 +35,8 @@ from workloads.importers.units import TimeUnit, unit_of_date, unit_of_epoch
 NO_COUNT = "none"
 # Only monitors stamp at equal steps of this length; what is shorter may be a synthetic load.
 _LEAST_SAMPLED_S = 5.0
-# nginx and Caddy give up far earlier; a longer duration is one in another unit.
-_LONGEST_S = 3600.0
+# nginx and Caddy give up earlier unless told otherwise; a longer duration is one in another unit.
+_LONGEST_S = 600.0
 _REQUEST_WORDS = frozenset({
     "id", "ip", "status", "code", "method", "path", "url", "uri", "user", "session", "bytes",
     "size", "model", "tokens", "length", "len", "host", "port", "client", "seed", "index", "seq",

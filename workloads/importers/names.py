@@ -33,18 +33,21 @@ UNIT_WORDS: Final[dict[str, TimeUnit]] = {
 LARGE_UNITS = _set("minutes mins hours hrs days")
 
 # Words that say how a time is written, not what happened then.
+_SHORT = {"ts": "timestamp", "req": "request", "dt": "date"}
 _MANNER = _set("at epoch in iso iso8601 8601 local unix utc gmt")
 TIME_STEMS = _set("""
     arrival arrival_date arrival_datetime arrival_time arrival_timestamp arrivals arrived
-    asctime begin begin_time begin_timestamp create_time created creation_time date date_time
-    datetime enqueue_time enqueued event_time event_timestamp invocation_time issue_time issued
-    log_time logged occurred queued receive_time received received_time request_arrival
-    request_arrival_time request_begin request_creation_time request_date request_datetime
-    request_received request_sent request_start request_start_time request_start_timestamp
-    request_timestamp requested send_time sent start start_date start_datetime start_time
-    start_timestamp started started_date started_date_time submission_time submit_time submitted t
-    time time_generated time_of_request time_stamp time_start time_stamps timestamp timestamp_start
-    timestamps ts
+    asctime begin begin_time begin_timestamp create_time create_timestamp created created_timestamp
+    creation_time creation_timestamp date date_time datetime dispatch_time dispatched enqueue_time
+    enqueued event_date event_time event_timestamp invocation_time invocation_timestamp issue_time
+    issued log_date log_time log_timestamp logged occurred queued receive_time received
+    received_time received_timestamp request_arrival request_arrival_time request_begin
+    request_creation_time request_date request_datetime request_received request_received_timestamp
+    request_sent request_start request_start_time request_start_timestamp request_timestamp
+    requested send_time sent start start_date start_datetime start_time start_timestamp started
+    started_date started_date_time submission_time submit_time submit_timestamp submitted t time
+    time_generated time_of_request time_stamp time_start time_stamps timestamp timestamp_start
+    timestamps
 """)
 DURATION_STEMS = _set("""
     duration elapsed elapsed_time exec_time execution_time handling_time latency process_time
@@ -131,7 +134,7 @@ def time_stem(name: str) -> str | None:
     """What a name of a time is without its unit; "epoch" for one that is nothing else."""
     given = _split_unit(words(name))
     passed_over = UNIT_WORDS.keys() | _MANNER | LARGE_UNITS
-    left = [word for word in given if word not in passed_over]
+    left = [_SHORT.get(word, word) for word in given if word not in passed_over]
     stem = "_".join(left)
     if stem in TIME_STEMS:
         return stem

@@ -17,6 +17,7 @@ from workloads.errors import TraceFileError
 from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading, RecordingImporter
 from workloads.importers.convert import shown
 from workloads.importers.counts import note_rebuilt, spread
+from workloads.importers.names import is_gauge_name
 from workloads.importers.rows import shortened
 from workloads.importers.stream import Head, Stream
 
@@ -69,7 +70,7 @@ def _requests_only(series: Sequence[Series], findings: Findings) -> list[Series]
     """The series that count requests.
 
     Of a histogram those are the buckets that have no upper limit, as each bucket holds the ones
-    below it too. The sum of what was observed, and quantiles, count nothing.
+    below it too.
 
     Raises:
         TraceFileError: There are none, or they are of several metrics.
@@ -80,20 +81,9 @@ def _requests_only(series: Sequence[Series], findings: Findings) -> list[Series]
             f"must hold one counter of requests, but holds {shortened(names)}: query one of them"
         )
     name = names[0] if names else ""
-    stem = re.sub(r"_(bucket|sum|count|total)$", "", name)
-    if any("quantile" in labels for labels, *_ in series) or name.endswith("_sum"):
-        what = "sums" if name.endswith("_sum") else "quantiles"
-        raise TraceFileError(
-            f"must hold a counter of requests, but {shown(name)} holds {what}: query "
-            f"{stem or 'it'}_count"
-        )
-    if any(word in re.split(r"[_:]", name) for word in _QUANTITIES) and not re.search(
-        r"_(bucket|count)$", name
-    ):
-        raise TraceFileError(
-            f"must hold a counter of requests, but {shown(name)} adds up something else: query "
-            "one such as http_requests_total, or the _count of a histogram"
-        )
+    has_quantiles = any("quantile" in labels for labels, *_ in series)
+    if wrong := _no_counter(name, has_quantiles=has_quantiles):
+        raise TraceFileError(f"must hold a counter of requests, but {shown(name)} {wrong}")
     if not any("le" in labels for labels, *_ in series) and not name.endswith("_bucket"):
         if name and not name.endswith(("_total", "_count")):
             findings.note(
@@ -105,12 +95,27 @@ def _requests_only(series: Sequence[Series], findings: Findings) -> list[Series]
     if not whole:
         raise TraceFileError(
             'must hold the bucket le="+Inf", which counts all requests, but has none: query '
-            f"{stem or 'the histogram'}_count"
+            f"{name.removesuffix('_bucket') or 'the histogram'}_count"
         )
     findings.note(
         f'of the {len(series):,} buckets only le="+Inf" was read: each holds those below it too'
     )
     return whole
+
+
+def _no_counter(name: str, *, has_quantiles: bool) -> str:
+    """Why a metric counts no requests, and what to query instead; nothing if it may."""
+    if has_quantiles or name.endswith("_sum"):
+        what = "quantiles" if has_quantiles else "sums"
+        return f"holds {what}: query {name.removesuffix('_sum') or 'its'}_count"
+    if name.endswith(("_bucket", "_count")):
+        return ""
+    other = "one such as http_requests_total, or the _count of a histogram"
+    if _QUANTITIES & set(re.split(r"[_:]", name)):
+        return f"adds up something else: query {other}"
+    if is_gauge_name(name) and not name.endswith("_total"):
+        return f"is called as gauges are: query {other}"
+    return ""
 
 
 def _series(raw: bytes) -> Iterator[Series]:

@@ -70,6 +70,7 @@ READ = [
     ("a metric chosen of a long table", lines("metric,time_ms,value", "reqs,1000,1", "cpu,1000,0.3",
         "reqs,2500,1", "cpu,3000,0.2"), {"where": "metric=reqs"}, [0.0, 1.5]),
 
+    ("a flag that is called as a time is", lines("sent,ts,x", "yes,1,a", "no,2.5,b"), {}, [0.0, 1.5]),
     ("requests with a sampling temperature", lines("timestamp,max_tokens,temperature",
         *(f"2026-03-01 09:00:{7 * i:02d},100,0.{i}" for i in range(3))), {}, [0.0, 7.0, 14.0]),
 

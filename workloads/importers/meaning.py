@@ -137,6 +137,9 @@ def choose_time(sample: Sample, asked: str | None) -> str:
     if pair is not None:
         return pair[1]
     likely = [name for name in sample.names if _may_be_time(sample, name)]
+    clocks = [name for name in sample.names if sample.has(name, dates.TIME_OF_DAY)]
+    if not likely and not clocks:  # the values are bad, and which of them will be said
+        likely = [name for name in sample.names if names.is_time_name(name)]
     # A log may have many times deep inside; the record's own goes before those.
     outer = [name for name in likely if "." not in name] or likely
     dated = [name for name in outer if _is_dated(sample.first(name))]
@@ -148,7 +151,6 @@ def choose_time(sample: Sample, asked: str | None) -> str:
             f"must have one column of arrival times, but could be {' or '.join(likely)}: "
             f"name it with --time-column"
         )
-    clocks = [name for name in sample.names if sample.has(name, dates.TIME_OF_DAY)]
     if clocks:
         raise TraceFileError(
             f"must have a column of arrival times, but {shortened(clocks)} says no date: put the "
@@ -165,16 +167,10 @@ def has_time(sample: Sample) -> bool:
 
 
 def _may_be_time(sample: Sample, name: str) -> bool:
-    values = sample.values(name)[:3]
+    """Whether a column is called as times are, and has such values; some may be bad."""
+    values = sample.values(name)[:10]
     if names.is_time_name(name):
-        # A bad value may come first; where there is none at all, the name is all there is.
-        return (
-            not values
-            or any(dates.is_number(v) or dates.is_date(v) for v in values)
-            or all(
-                not dates.TIME_OF_DAY.fullmatch(v) and not v.startswith("a list of") for v in values
-            )
-        )
+        return not values or any(dates.is_number(v) or dates.is_date(v) for v in values)
     # API Gateway's requestTime is a date; elsewhere a name like this is a duration.
     return names.is_duration_name(name) and bool(values) and dates.is_date(values[0])
 

@@ -283,3 +283,18 @@ def test_a_bad_value_is_found_among_many_blocks(read, refused, monkeypatch):
         broken = lines("TIMESTAMP,ContextTokens,GeneratedTokens", *spoilt)
         assert refused(broken).startswith(f"line {bad + 2:,}: TIMESTAMP must be a date and time")
         assert len(read(broken, skip_bad=1).trace) == 2999
+
+
+@pytest.mark.parametrize("size", [64, 1000, 1 << 24])
+def test_records_over_several_lines_are_whole_wherever_a_block_ends(
+    read, refused, monkeypatch, size
+):
+    monkeypatch.setattr("workloads.importers.stream.HEAD_BYTES", 100)
+    monkeypatch.setattr("workloads.importers.stream.Stream.blocks.__defaults__", (size,))
+    rows = [f'{i},"first, of {i}\n""second""\n\nlast"' for i in range(300)]
+    assert columns(read(lines("time_s,message", *rows)))[0] == list(map(float, range(300)))
+    # The number of a record is that of its first line, and each has four.
+    rows[200] = rows[200].replace("200,", "never,", 1)
+    content = lines("time_s,message", *rows)
+    assert refused(content).startswith("line 802: time_s must be a number")
+    assert len(read(content, skip_bad=1).trace) == 299

@@ -140,6 +140,14 @@ def test_the_counts_of_groups_in_a_step_add_up_and_a_stamp_may_be_the_steps_end(
     assert "steps of 60 s that end at its time" in end.notes[0]
 
 
+def test_rows_that_are_chosen_and_not_there_are_an_error_that_says_so(read):
+    content = lines("metric,time_ms,x", "reqs,1000,5", "cpu,1000,1")
+    with pytest.raises(TraceFileError, match="but none of its 2 rows has metric gpu"):
+        read(content, where="metric=gpu")
+    note = read(content, where="metric=cpu").notes[0]
+    assert note.startswith("1 row of 2, those with metric cpu, taken as one request at its time_ms")
+
+
 def test_a_metric_that_was_chosen_may_still_be_counts(read):
     content = lines("metric,time_ms,value", "reqs,1000,5", "cpu,1000,1", "reqs,2500,4")
     with pytest.raises(TraceFileError, match="--count-column value"):

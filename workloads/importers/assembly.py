@@ -34,8 +34,12 @@ def assemble(
     parts = list(chunks)
     count = sum(len(part.time_ns) for part in parts)
     if not count:
-        left = f", but all {findings.bad:,} {findings.word}s are bad" if findings.bad else ""
-        raise TraceFileError(f"must hold at least one request{left or ', but holds none'}")
+        left = "but holds none"
+        if findings.bad:
+            left = f"but all {findings.bad:,} {findings.word}s are bad"
+        elif findings.chosen and findings.read:
+            left = f"but none of its {findings.read:,} rows has {findings.chosen}"
+        raise TraceFileError(f"must hold at least one request, {left}")
     findings.summarise(count)
     time_ns = np.concatenate([part.time_ns for part in parts])
     input_tokens = _tokens([part.input_tokens for part in parts], "input", findings)

@@ -154,7 +154,8 @@ class Findings:
     def summarise(self, requests: int) -> None:
         """Note what a file in which `requests` were found was read as, and what was left out."""
         if self.assumed:
-            rows = f"{requests:,} row{'s' if requests > 1 else ''}{self.chosen},"
+            rows = f"{requests:,} row{'s' if requests > 1 else ''}"
+            rows += f" of {self.read:,}, those with {self.chosen}," if self.chosen else ","
             rows += " each" if requests > 1 else ""
             self.notes.insert(0, f"{rows} {self.assumed}")
         word = self.word

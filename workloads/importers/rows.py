@@ -141,7 +141,7 @@ def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) ->
     ]
     findings.assumed = f"taken as one request at its {columns.arrival}"
     if columns.where is not None:
-        findings.chosen = f" of {findings.read:,}, those with {columns.where}"
+        findings.chosen = str(columns.where)
     if tokens_of:
         findings.assumed += f", tokens {' and '.join(tokens_of)}"
     if others:

@@ -40,8 +40,7 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
 ) -> int:
     """Read a recording in any known format, and write it as a trace.
 
-    The format is recognised by the content, which may be compressed by gzip, zstd, bzip2, xz or
-    zip.
+    The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
     given = dict(locals())
     from bench import trace_source

@@ -88,7 +88,14 @@ class ReplaySettings(_Table):
     trace_format: str | None = None
     time_column: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    stamp: Literal["start", "end"] | None = None
+    duration_column: str | None = None
+    duration_unit: Literal["s", "ms", "us", "ns"] | None = None
+    count_column: str | None = None
+    where: str | None = None
+    columns: str | None = None
     skip_bad: int = Field(default=0, ge=0)
+    max_unpacked_gb: Positive | None = None
 
 
 class SloSettings(_Table):
@@ -125,7 +132,11 @@ TABLES: dict[str, type[_Table]] = {
     "slo": SloSettings,
 }
 
-_READING = ("trace_format", "time_column", "time_unit", "skip_bad")
+# How the trace is read: what goes with one file means nothing for another.
+READING = (
+    "trace_format", "time_column", "time_unit", "stamp", "duration_column", "duration_unit",
+    "count_column", "where", "columns", "skip_bad", "max_unpacked_gb",
+)  # fmt: skip
 
 
 def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
@@ -146,7 +157,7 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
             of_file.pop("utilization", None)
         if "trace" in overrides:
             # Another trace than the file's is not to be read by the file's rules for its own.
-            of_file = {key: value for key, value in of_file.items() if key not in _READING}
+            of_file = {key: value for key, value in of_file.items() if key not in READING}
         merged[name] = {**of_file, **overrides}
     _one_replica_a_device(merged)
     try:

@@ -108,6 +108,59 @@ TimeUnit = Annotated[
     str | None,
     typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=LOAD),
 ]
+Stamp = Annotated[
+    str | None,
+    typer.Option(
+        metavar="start|end",
+        help="What the times are of: a request's start, or its end, from which its duration is "
+        "then taken off. Default: what the format is known to say.",
+        rich_help_panel=LOAD,
+    ),
+]
+DurationColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column or field with the durations that are taken off.", rich_help_panel=LOAD
+    ),
+]
+DurationUnit = Annotated[
+    str | None,
+    typer.Option(
+        help="Unit of numeric durations, which are then taken off: s, ms, us or ns.",
+        rich_help_panel=LOAD,
+    ),
+]
+CountColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that counts the requests of each row's step of time; 'none' if each row is "
+        "one request, however it looks.",
+        rich_help_panel=LOAD,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Only the rows with this value in this column, as in metric_name=http_reqs.",
+        rich_help_panel=LOAD,
+    ),
+]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME,...",
+        help="Names for the columns of a CSV file that has no header.",
+        rich_help_panel=LOAD,
+    ),
+]
+MaxUnpackedGb = Annotated[
+    float | None,
+    typer.Option(
+        help="The most that a compressed trace file may hold when unpacked, GB; default 1.",
+        rich_help_panel=LOAD,
+    ),
+]
 SkipBad = Annotated[
     int | None,
     typer.Option(

@@ -1,7 +1,8 @@
 """The trace that a command looks at, and where what it writes about it goes."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -10,23 +11,22 @@ if TYPE_CHECKING:
     from workloads import DescribedTrace, ListedTrace, Reading, ResolvedTrace
 
 
-def reading(
-    trace_format: str | None, time_column: str | None, time_unit: str | None, skip_bad: int | None
-) -> "Reading":
-    """How a trace file is to be read, from the options of that name."""
+def reading(given: Mapping[str, Any]) -> "Reading":
+    """How a trace file is to be read, from the options of that name among those given."""
+    from bench.config import READING
     from workloads import Reading
 
-    return Reading(
-        format=trace_format,
-        time_column=time_column,
-        time_unit=time_unit,  # type: ignore[arg-type] # Reading checks it
-        skip_bad=skip_bad or 0,
-    )
+    told = {name: given[name] for name in READING if given[name] is not None}
+    if "trace_format" in told:
+        told["format"] = told.pop("trace_format")
+    if "columns" in told:
+        told["columns"] = tuple(name.strip() for name in told["columns"].split(","))
+    return Reading(**told)
 
 
 def replay_reading(replay: "ReplaySettings") -> "Reading":
     """How the trace of these settings is to be read."""
-    return reading(replay.trace_format, replay.time_column, replay.time_unit, replay.skip_bad)
+    return reading(dict(replay))
 
 
 def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | ListedTrace":

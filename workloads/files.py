@@ -15,6 +15,7 @@ import numpy as np
 
 from workloads.errors import TraceFileError, WorkloadError
 from workloads.importers import Reading, choose
+from workloads.importers.packing import SUFFIXES
 from workloads.importers.parquet import METADATA, NATIVE
 from workloads.importers.stream import Stream
 from workloads.specs import DescribedTrace, ListedTrace
@@ -38,8 +39,8 @@ def load(
     """Read a trace file, or the built-in of that name where there is no such file.
 
     A built-in may be named with or without `.json`. The format is recognised by the content,
-    which may be compressed by gzip or zstd. A recording starts at its first arrival,
-    unless its format says when recording began.
+    which may be compressed by gzip, zstd, bzip2, xz or zip. A recording starts at its first
+    arrival, unless its format says when recording began.
 
     Args:
         path_or_builtin: The file; "-" is standard input.
@@ -55,7 +56,7 @@ def load(
     try:
         with _opened(path) as raw:
             try:
-                stream = Stream(raw, path if path.is_file() else None)
+                stream = Stream(raw, path if path.is_file() else None, reading.max_unpacked_gb)
                 importer = choose(stream.head, reading, path.suffixes)
                 return importer.load(stream, reading, name=name, path=_text(path))
             except WorkloadError as error:
@@ -188,7 +189,7 @@ def _builtins() -> Any:
 
 def _stem(path: Path) -> str:
     """A file's name without what says its form: day.csv.gz is called day."""
-    if path.suffix in _COMPRESSIONS:
+    if path.suffix in SUFFIXES:
         path = path.with_suffix("")
     return path.stem
 

@@ -21,7 +21,8 @@ def dynbatch(dynbatch, tmp_path):
 
 def test_it_says_what_it_read_and_what_it_wrote(dynbatch):
     code, out, err = dynbatch("trace", "convert", "day.csv", "day.parquet")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith("day.csv: 3 rows, each taken as one request at its TIMESTAMP, tokens")
     assert out.splitlines() == [
         "read day.csv as azure-llm: 3 requests in 4.54188 s, 0.661 req/s",
         "tokens: 549.7 in a request, 69.33 out a request",
@@ -36,16 +37,20 @@ def test_json_is_one_object_and_what_was_skipped_is_in_it(dynbatch):
     )
     said = json.loads(out)
     trace = load("day.json.gz").trace
+    taken = (
+        "3 rows, each taken as one request at its TIMESTAMP, tokens ContextTokens in and "
+        "GeneratedTokens out"
+    )
     note = (
         '1 bad line of 4 skipped; the first: line 3: TIMESTAMP must be a date and time, but got "x"'
     )
     assert code == 0
-    assert err == f"spoilt.csv: {note}\n"
+    assert err == f"spoilt.csv: {taken}\nspoilt.csv: {note}\n"
     assert said == {
         "source": "spoilt.csv",
         "target": "day.json.gz",
         "format": "azure-llm",
-        "notes": [note],
+        "notes": [taken, note],
         "name": "spoilt",
         "requests": 3,
         "duration_s": 4.541877,
@@ -54,7 +59,7 @@ def test_json_is_one_object_and_what_was_skipped_is_in_it(dynbatch):
         "output_tokens": 208,
         "sha256": trace.fingerprint(),
     }
-    assert load("day.json.gz").notes == (note,)
+    assert load("day.json.gz").notes == (taken, note)
 
 
 def test_quiet_prints_nothing(dynbatch):
@@ -83,6 +88,9 @@ def test_a_recording_may_come_through_a_pipe(dynbatch, monkeypatch):
         (["day.csv", "o.json", "--time-unit", "h"], "time_unit must be one of s, ms, us, ns"),
         (["day.csv", "o.json", "--trace-format", "x"], "trace_format must be one of dynbatch-json"),
         (["day.csv", "o.json", "--time-column", "x"], "time_column must go with one of"),
+        (["day.csv", "o.json", "--stamp", "mid"], "stamp must be one of start, end, but got mid"),
+        (["day.csv", "o.json", "--max-unpacked-gb", "0"], "max_unpacked_gb must be > 0, but got 0"),
+        (["day.csv", "o.json", "--where", "a=b"], "where must go with one of the formats parquet"),
         (["day.csv", "o.json", "--skip-bad", "-1"], "skip_bad must be >= 0, but got -1"),
     ],
 )  # fmt: skip
@@ -92,6 +100,46 @@ def test_bad_input_is_one_line_and_nothing_is_written(dynbatch, tmp_path, argume
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "duration_s"),
+    [
+        ("0.5,x\n2,y\n", ["--columns", "start, name"], 1.5),
+        ("end,took\n1.5,500\n2,100\n", ["--time-column", "end", "--duration-column", "took",
+                                         "--duration-unit", "ms"], 0.9),
+        ("ts,latency_ms\n1.5,500\n2,100\n", ["--stamp", "end"], 0.9),
+        ("ts,latency_ms\n1.5,500\n2,100\n", ["--stamp", "start"], 0.5),
+        ("time,n\n0,3\n10,2\n", ["--count-column", "n"], 20.0),
+        ("ts,metric,value\n1,a,1\n2,b,1\n4,a,1\n", ["--where", "metric=a"], 3.0),
+    ],
+)  # fmt: skip
+def test_what_the_content_does_not_say_the_options_do(
+    dynbatch, tmp_path, content, options, duration_s
+):
+    (tmp_path / "log.csv").write_text(content)
+    assert dynbatch("trace", "convert", "log.csv", "o.json", *options)[0] == 0
+    assert load("o.json").trace.duration_s == duration_s
+
+
+def test_the_options_of_a_trace_may_stand_in_a_config_file(dynbatch, tmp_path):
+    (tmp_path / "log.csv").write_text("0,x\n500,y\n5000,y\n")
+    (tmp_path / "a.toml").write_text(
+        '[replay]\ntrace = "log.csv"\ncolumns = "start,name"\ntime_unit = "ms"\n'
+        "max_unpacked_gb = 0.5\n"
+    )
+    code, _, err = dynbatch(
+        "simulate",
+        "--config",
+        "a.toml",
+        "--model",
+        "affine:1,0.05",
+        "--out",
+        "run",
+        "--duration",
+        4,
+    )
+    assert (code, "each taken as one request at its start" in err) == (0, True)
 
 
 def test_a_failed_conversion_keeps_what_was_there(dynbatch, tmp_path):
@@ -122,7 +170,7 @@ def test_a_recording_is_benched_as_it_is_and_the_run_says_how_it_was_read(dynbat
     assert code == 0
     assert (trace["format"], trace["requests"]) == ("azure-llm", 3)
     assert err.count("spoilt.csv: 1 bad line of 4 skipped") == 1
-    assert trace["notes"][0].startswith("1 bad line of 4 skipped")
+    assert trace["notes"][1].startswith("1 bad line of 4 skipped")
 
 
 def test_another_trace_on_the_command_line_is_not_read_by_the_rules_of_the_file(tmp_path):

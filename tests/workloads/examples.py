@@ -135,6 +135,43 @@ PLAIN_JSONL = objects(
     {"ts": "2023-11-16T18:15:46.75Z", "prompt_tokens": 4, "path": "/v1"},
 )
 
+K6 = lines(
+    "metric_name,timestamp,metric_value,status",
+    "http_reqs,1772355600,1,200",
+    "http_req_duration,1772355600,12.5,200",
+    "http_reqs,1772355602,1,200",
+    "vus,1772355602,1,",
+)
+PERF_ANALYZER = json.dumps({"experiments": [{"requests": [
+    {"timestamp": 1772355600000000000, "response_timestamps": [1772355600100000000]},
+    {"timestamp": 1772355601000000001, "response_timestamps": []},
+]}]}).encode()  # fmt: skip
+ENVOY_LOG = lines(
+    '[2026-03-01T09:00:00.310Z] "GET / HTTP/2" 200 - 154 0 226 100 "10.0.0.1" "ua" "id1" "svc" "a"',
+    '[2026-03-01T09:00:01.560Z] "GET /x HTTP/2" 503 UF 0 91 3 - "-" "ua" "id2" "svc" "b"',
+)
+_ASKED = '"GET https://a.example:443/ HTTP/1.1" "curl" E TLSv1.2 arn "Root=1" "a" "arn" 1'
+ELB_LOG = lines(
+    f"https 2026-03-01T09:00:01.9Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.8 0.0 200 200 0 57 "
+    f'{_ASKED} 2026-03-01T09:00:01.1Z "forward" "-" "-"',
+    f"https 2026-03-01T09:00:02.5Z app/lb/1 10.0.0.1:2817 10.0.0.2:80 0.0 0.9 0.0 200 200 0 57 "
+    f'{_ASKED} 2026-03-01T09:00:01.6Z "forward" "-" "-"',
+)
+SQUID_LOG = lines(
+    "1772355600.680    180 10.0.0.1 TCP_MISS/200 1024 GET http://a.example/ - HIER_DIRECT/1 -",
+    "1772355602.000   1000 10.0.0.1 TCP_TUNNEL/200 39 CONNECT a.example:443 - HIER_DIRECT/1 -",
+)
+HAPROXY_LOG = lines(*(
+    f"lb haproxy[14]: 10.0.0.1:33317 [01/Mar/2026:09:00:0{s}.655] in static/srv1 10/0/30/69/109 "
+    '200 2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1"'
+    for s in (1, 4)
+))  # fmt: skip
+W3C_LOG = lines(
+    "#Fields: date time s-ip cs-method cs-uri-stem sc-status time-taken",
+    "2026-03-01 09:00:00 10.0.0.1 GET / 200 250",
+    "2026-03-01 09:00:02 10.0.0.1 GET / 200 1500",
+)
+
 RECORDING = lines(
     '{"dynbatch_recording": 1, "started": "2026-03-01T09:30:00.000000+00:00", '
     '"columns": ["arrival_ns", "input_tokens"]}',
@@ -194,6 +231,25 @@ EXAMPLES = {
         ACCESS_JSON, 2, b'{"msec": "-"}', 'msec must be a number of seconds, but got "-"',
         [0.0, 0.625],
     ),
+    "perf-analyzer": Example(PERF_ANALYZER, [0.0, 1.000000001]),
+    "k6": text_example(
+        K6, 3, b"http_reqs,soon,1,200", "timestamp must be a", [0.0, 2.0]
+    ),
+    "envoy-log": text_example(
+        ENVOY_LOG, 2, b"!! rotated !!", "a line must be like [2026-03-01T09", [0.0, 1.25]
+    ),
+    "elb-log": text_example(
+        ELB_LOG, 2, b"!! rotated !!", "a line must be like https 2026-03", [0.0, 0.5]
+    ),
+    "squid-log": text_example(
+        SQUID_LOG, 2, b"!! rotated !!", "a line must be like 1772355600.680 134", [0.0, 0.5]
+    ),
+    "haproxy-log": text_example(
+        HAPROXY_LOG, 2, b"!! rotated !!", "a line must be like ... haproxy[1]", [0.0, 3.0]
+    ),
+    "w3c-log": text_example(
+        W3C_LOG, 3, b"2026-03-01 soon 10.0.0.1 GET / 200 1", "must be a date and time", [0.0, 2.0]
+    ),
     "prometheus": Example(
         samples((1700000000, "10"), (1700000015, "10"), (1700000030, "12")),
         [],
@@ -220,7 +276,56 @@ VARIANTS = {
 
 # The formats that are lines, and those of them that begin with a line of names.
 TEXT = sorted(name for name, example in EXAMPLES.items() if example.is_text)
-WITH_HEADER = ["azure-functions", "azure-llm", "burstgpt", "csv", "dynbatch-recording"]
+WITH_HEADER = [
+    "azure-functions", "azure-llm", "burstgpt", "csv", "dynbatch-recording", "k6", "w3c-log",
+]  # fmt: skip
+
+# The same instants in another zone, for the formats whose stamps have one.
+OTHER_ZONE = {
+    "azure-llm": (
+        AZURE_LLM_2024,
+        AZURE_LLM_2024.replace(b"00:00:01+00:00", b"02:00:01+02:00"),
+    ),
+    "access-log": (
+        ACCESS_LOG,
+        ACCESS_LOG.replace(b"16/Nov/2023:18:15:46 +0000", b"17/Nov/2023:03:15:46 +0900"),
+    ),
+    "access-json": (
+        lines('{"time_iso8601": "2026-03-01T09:00:01+00:00", "status": 200, "uri": "/"}'),
+        lines('{"time_iso8601": "2026-03-01T04:00:01-05:00", "status": 200, "uri": "/"}'),
+    ),
+    "csv": (
+        lines("ts;n", "2026-03-01T09:00:01Z;1", "2026-03-01T09:00:02Z;1"),
+        lines("ts;n", "2026-03-01T10:00:01+01:00;1", "2026-03-01T01:00:02-0800;1"),
+    ),
+    "jsonl": (
+        PLAIN_JSONL,
+        PLAIN_JSONL.replace(b"2023-11-16T18:15:46.5Z", b"2023-11-16T23:45:46.5+05:30"),
+    ),
+    "parquet": (
+        parquet(ts=pa.array([1700158546000, 1700158547000], pa.timestamp("ms", "UTC"))),
+        parquet(ts=pa.array([1700158546000, 1700158547000], pa.timestamp("ms", "Asia/Tokyo"))),
+    ),
+}
+# The same times by number, in a unit that the option or the name says.
+IN_UNITS = {
+    "csv": lambda name, *times: lines(f"id,{name}", *(f"a,{time}" for time in times)),
+    "jsonl": lambda name, *times: objects(*({"id": "a", name: time} for time in times)),
+    "parquet": lambda name, *times: parquet(**{name: list(times)}),
+    "access-json": lambda name, *times: objects(
+        *({name: time, "status": 200, "method": "GET"} for time in times)
+    ),
+    "mooncake": lambda name, *times: objects(
+        *({name: time, "input_length": 1, "hash_ids": []} for time in times)
+    ),
+    "bailian": lambda name, *times: objects(
+        *({name: time, "input_length": 1, "chat_id": 1} for time in times)
+    ),
+    "aiperf": lambda name, *times: objects(*({name: time, "text": "a"} for time in times)),
+    "perf-analyzer": lambda name, *times: json.dumps(
+        {"experiments": [{"requests": [{name: time} for time in times]}]}
+    ).encode(),
+}
 
 
 def columns(spec):

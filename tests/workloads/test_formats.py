@@ -92,13 +92,17 @@ def test_two_columns_of_one_name_are_refused(refused):
 def test_token_columns_that_cannot_be_told_apart_are_not_kept(read):
     spec = read(lines("time,prompt_tokens,input_tokens", "1,2,3", "4,5,6"))
     assert spec.trace.input_tokens is None
-    assert spec.notes[0].startswith("prompt_tokens and input_tokens could each be")
+    assert spec.notes[1].startswith("prompt_tokens and input_tokens could each be")
 
 
 def test_token_counts_that_some_requests_lack_are_not_kept_and_it_is_said(read):
     spec = read(lines("time_s,prompt_tokens,output_tokens", "1,,3.0", "4,5,6.0"))
     assert columns(spec)[1:] == [None, [3, 6]]
-    assert spec.notes == ("input tokens are missing for 1 of 2 requests, so none were kept",)
+    assert spec.notes == (
+        "2 rows, each taken as one request at its time_s, tokens prompt_tokens in and "
+        "output_tokens out",
+        "input tokens are missing for 1 of 2 requests, so none were kept",
+    )
 
 
 def test_bytes_of_an_access_log_are_not_tokens(read):
@@ -108,14 +112,14 @@ def test_bytes_of_an_access_log_are_not_tokens(read):
 
 def test_an_open_quote_does_not_swallow_the_lines_after_it(read, refused):
     content = with_bad_line(AZURE_LLM, 3, b'"2023-11-16 18:15:49,1,1')
-    assert refused(content).startswith("line 3: a record must be one line")
+    assert refused(content).startswith("line 3: its quotes are open")
     assert columns(read(content, skip_bad=1)) == columns(read(AZURE_LLM))
 
 
 def test_a_clock_too_coarse_for_the_load_is_noted(read):
     seconds = [f"2023-11-16 18:15:{i // 10:02d},1,1" for i in range(100)]
     spec = read(lines("TIMESTAMP,ContextTokens,GeneratedTokens", *seconds))
-    assert spec.notes == (
+    assert spec.notes[1:] == (
         "times are in steps of 1 s, and 90 of 100 requests arrive at the very instant of the one "
         "before: what lay between them was not recorded",
     )
@@ -158,7 +162,13 @@ def test_a_format_that_is_named_is_the_one_that_reads(read, refused):
     assert "must have one column" in refused(PLAIN_CSV, format="burstgpt")
 
 
-@pytest.mark.parametrize(("field", "value"), [("time_unit", "h"), ("skip_bad", -1)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("time_unit", "h"), ("duration_unit", "h"), ("stamp", "middle"), ("where", "=a"),
+        ("max_unpacked_gb", 0), ("skip_bad", -1),
+    ],
+)  # fmt: skip
 def test_a_reading_checks_itself(field, value):
     with pytest.raises(TraceFileError, match=f"{field} must be .*, but got {value}"):
         Reading(**{field: value})
@@ -178,6 +188,7 @@ def test_a_counter_becomes_arrivals_within_its_steps_and_it_is_said(read):
     assert spec.trace.duration_s == 60.0
     assert spec.notes == (
         "the counter restarted from 0 at 1 steps",
+        "51 requests, as 1 series of an expression counted them",
         "arrivals are rebuilt uniformly at random within each step of 15 s (seed 0): "
         "bursts shorter than a step are lost",
     )
@@ -246,4 +257,7 @@ def test_a_listed_trace_of_dates_is_refused_and_not_waited_for():
 def test_a_run_keeps_how_its_recording_was_read(read):
     said = resolve(read(EXAMPLES["azure-functions"].content)).describe()
     assert said["format"] == "azure-functions"
-    assert len(said["notes"]) == 1
+    assert said["notes"][0] == (
+        "3 rows, each taken as one request at its end_timestamp - duration; other columns: "
+        "app, func"
+    )

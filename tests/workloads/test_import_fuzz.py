@@ -4,8 +4,10 @@ DYNBATCH_FUZZ_FILES says how many, and makes them others each time; without it t
 hundred, always the same. 10,000 take about a minute.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 
 import numpy as np
@@ -14,12 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.field.trace_siblings import READ, REFUSED
 from tests.workloads.examples import EXAMPLES, VARIANTS
 from workloads import DescribedTrace, Reading, Trace, WorkloadError, load, resolve, save
 
 FILES = int(os.environ.get("DYNBATCH_FUZZ_FILES", "500"))
 VALID = [example.content for example in EXAMPLES.values()]
 VALID += [content for _, content, _ in VARIANTS.values()]
+VALID += [content for _, content, *_ in (*READ, *REFUSED)]
 # What parsers stumble over.
 PIECES = [
     b"", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", b'"', b'""', b"'", b",", b";",
@@ -32,19 +36,23 @@ PIECES = [
 ]  # fmt: skip
 
 
+PACKINGS = {
+    "gzip": lambda content: gzip.compress(content, mtime=0),
+    "zstd": lambda content: pa.compress(content, codec="zstd", asbytes=True),
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
 @st.composite
 def spoilt(draw):
     """A valid file with a few changes, perhaps compressed and then changed again."""
     content = draw(st.sampled_from(VALID))
     for _ in range(draw(st.integers(1, 4))):
         content = change(draw, content)
-    packing = draw(st.sampled_from([None, None, None, "gzip", "zstd"]))
+    packing = draw(st.sampled_from([None, None, None, "gzip", "zstd", "bz2", "xz"]))
     if packing:
-        content = (
-            gzip.compress(content, mtime=0)
-            if packing == "gzip"
-            else pa.compress(content, codec="zstd", asbytes=True)
-        )
+        content = PACKINGS[packing](content)
         if draw(st.booleans()):
             content = change(draw, content)
     return content
@@ -73,7 +81,12 @@ readings = st.builds(
     Reading,
     format=st.sampled_from([None, None, None, None, *EXAMPLES]),
     time_column=st.sampled_from([None, None, None, None, "timestamp_ms", "ts", "n"]),
-    time_unit=st.sampled_from([None, None, None, "s", "ms", "us", "ns"]),
+    time_unit=st.sampled_from([None, None, None, None, None, "s", "ms", "us", "ns"]),
+    stamp=st.sampled_from([None, None, None, None, None, "end"]),
+    duration_unit=st.sampled_from([None, None, None, None, None, "ms"]),
+    count_column=st.sampled_from([None, None, None, None, None, "none", "value", "n"]),
+    where=st.sampled_from([None, None, None, None, None, "metric=reqs", "n=1"]),
+    columns=st.sampled_from([(), (), (), (), (), ("ts", "n", "value")]),
     skip_bad=st.sampled_from([0, 0, 1, 100]),
 )
 

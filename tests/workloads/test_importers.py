@@ -1,6 +1,11 @@
 """The contract of every importer, on a small file in its format."""
 
+import bz2
+import csv
 import gzip
+import io
+import lzma
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +14,8 @@ import pytest
 from tests.workloads.examples import (
     AZURE_LLM,
     EXAMPLES,
+    IN_UNITS,
+    OTHER_ZONE,
     TEXT,
     VARIANTS,
     WITH_HEADER,
@@ -21,11 +28,24 @@ from workloads.importers import choose
 from workloads.importers.stream import Head
 
 ALL = sorted(EXAMPLES)
+# What dynbatch wrote itself leaves nothing to assume.
+OURS = ("dynbatch-json", "dynbatch-recording")
 RECORDED = sorted(name for name, example in EXAMPLES.items() if example.broken)
 
 
 def zstd(content):
     return pa.compress(content, codec="zstd", asbytes=True)
+
+
+def zipped(content, name="trace.csv"):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+        archive.writestr("__MACOSX/._trace.csv", b"\0\5\26\7")
+    return file.getvalue()
+
+
+PACKINGS = [gzip.compress, zstd, bz2.compress, lzma.compress, zipped]
 
 
 def test_every_importer_has_an_example_and_a_place_in_the_documentation():
@@ -61,7 +81,7 @@ def test_newer_releases_are_read_too(read, name):
     assert (spec.format, spec.trace.arrival_s.tolist()) == (format_, arrival_s)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("pack", PACKINGS)
 @pytest.mark.parametrize("name", ALL)
 def test_compressed_files_give_the_same(read, name, pack):
     plain = read(EXAMPLES[name].content)
@@ -131,7 +151,8 @@ def test_a_last_line_cut_short_is_a_bad_line(refused, name):
     assert refused(cut).startswith(f"line {number}: ")
 
 
-@pytest.mark.parametrize("name", TEXT)
+# A row of k6's whose metric is not the one that is read is not looked at.
+@pytest.mark.parametrize("name", [name for name in TEXT if name != "k6"])
 def test_bytes_that_are_no_utf8_are_a_bad_line(refused, name):
     content = EXAMPLES[name].content
     number = content.count(b"\n") + 1
@@ -181,7 +202,71 @@ def test_a_file_of_bad_entries_alone_is_refused_even_if_all_may_be_skipped(refus
     assert message == "must hold at least one request, but all 2 lines are bad"
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("name", OTHER_ZONE)
+def test_the_same_instants_in_another_zone_are_the_same_arrivals(read, name):
+    one, other = (read(content, format=name) for content in OTHER_ZONE[name])
+    assert one.trace.arrival_s.tolist() == other.trace.arrival_s.tolist()
+
+
+def test_every_format_that_takes_a_unit_is_tried_in_each():
+    assert set(IN_UNITS) == {name for name, i in IMPORTERS.items() if "time_unit" in i.takes} - {
+        "w3c-log"  # which has dates
+    }
+
+
+@pytest.mark.parametrize(
+    ("unit", "step"), [("s", 2), ("ms", 2000), ("us", 2 * 10**6), ("ns", 2 * 10**9)]
+)
+@pytest.mark.parametrize("name", IN_UNITS)
+def test_the_same_times_in_another_unit_are_the_same_arrivals(read, name, unit, step):
+    content = IN_UNITS[name]("timestamp", 0, step, step * 3)
+    assert read(content, format=name, time_unit=unit).trace.arrival_s.tolist() == [0.0, 2.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("unit", "step"), [("s", 2), ("ms", 2000), ("us", 2 * 10**6), ("ns", 2 * 10**9)]
+)
+@pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
+def test_a_unit_in_the_name_is_the_unit(read, name, unit, step):
+    spec = read(IN_UNITS[name](f"timestamp_{unit}", 0, step, step * 3))
+    assert spec.trace.arrival_s.tolist() == [0.0, 2.0, 6.0]
+
+
+@pytest.mark.parametrize("name", ["azure-functions", "azure-llm", "burstgpt", "csv", "k6"])
+def test_quotes_around_every_field_of_a_table_change_nothing(read, name):
+    content = EXAMPLES[name].content
+    rows = list(csv.reader(io.StringIO(content.decode()), delimiter=";" if name == "csv" else ","))
+    quoted = io.StringIO()
+    csv.writer(quoted, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    assert columns(read(quoted.getvalue().encode())) == columns(read(content))
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in OURS])
+def test_every_import_says_what_a_request_was_taken_for(read, name):
+    notes = " ".join(read(EXAMPLES[name].content).notes)
+    assert "each taken as one request at its" in notes or "series of" in notes
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+@pytest.mark.parametrize("name", ["csv", "jsonl", "parquet", "prometheus"])
+def test_what_a_compressed_file_may_hold_has_a_limit_that_can_be_raised(read, refused, name, pack):
+    content = pack(EXAMPLES[name].content)
+    gb = len(EXAMPLES[name].content) / 1e9
+    assert "raise --max-unpacked-gb" in refused(content, max_unpacked_gb=gb * 0.99)
+    assert read(content, max_unpacked_gb=gb).trace
+
+
+def test_a_zip_of_several_files_names_them(refused):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.csv", AZURE_LLM)
+        archive.writestr("b.csv", AZURE_LLM)
+    assert refused(file.getvalue()) == (
+        'must be a zip of one file, but has 2 ("a.csv, b.csv"): unpack it and name one'
+    )
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
 def test_a_compressed_file_cut_short_is_refused(refused, pack):
     content = pack(AZURE_LLM + b"2023-11-16 18:15:52,1,1\n" * 1000)
     assert "must be a whole " in refused(content[: len(content) // 2])
@@ -198,3 +283,18 @@ def test_a_bad_value_is_found_among_many_blocks(read, refused, monkeypatch):
         broken = lines("TIMESTAMP,ContextTokens,GeneratedTokens", *spoilt)
         assert refused(broken).startswith(f"line {bad + 2:,}: TIMESTAMP must be a date and time")
         assert len(read(broken, skip_bad=1).trace) == 2999
+
+
+@pytest.mark.parametrize("size", [64, 1000, 1 << 24])
+def test_records_over_several_lines_are_whole_wherever_a_block_ends(
+    read, refused, monkeypatch, size
+):
+    monkeypatch.setattr("workloads.importers.stream.HEAD_BYTES", 100)
+    monkeypatch.setattr("workloads.importers.stream.Stream.blocks.__defaults__", (size,))
+    rows = [f'{i},"first, of {i}\n""second""\n\nlast"' for i in range(300)]
+    assert columns(read(lines("time_s,message", *rows)))[0] == list(map(float, range(300)))
+    # The number of a record is that of its first line, and each has four.
+    rows[200] = rows[200].replace("200,", "never,", 1)
+    content = lines("time_s,message", *rows)
+    assert refused(content).startswith("line 802: time_s must be a number")
+    assert len(read(content, skip_bad=1).trace) == 299

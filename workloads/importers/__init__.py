@@ -2,21 +2,30 @@
 
 from workloads.errors import TraceFileError
 from workloads.importers.access_json import AccessJson
-from workloads.importers.access_log import AccessLog
+from workloads.importers.access_log import (
+    AccessLog,
+    EnvoyLog,
+    HaProxyLog,
+    LoadBalancerLog,
+    SquidLog,
+)
 from workloads.importers.aiperf import AiPerf
 from workloads.importers.azure_functions import AzureFunctions
 from workloads.importers.azure_llm import AzureLlm
 from workloads.importers.bailian import Bailian
 from workloads.importers.burstgpt import BurstGpt
-from workloads.importers.contract import Importer, Reading
+from workloads.importers.contract import OPTIONS, Importer, Reading
 from workloads.importers.dynbatch_json import DynbatchJson
+from workloads.importers.k6 import K6
 from workloads.importers.mooncake import Mooncake
 from workloads.importers.parquet import Parquet
-from workloads.importers.plain_csv import PlainCsv
+from workloads.importers.perf_analyzer import PerfAnalyzer
+from workloads.importers.plain_csv import PlainCsv, refuse_without_header
 from workloads.importers.plain_jsonl import PlainJsonLines
 from workloads.importers.prometheus import Prometheus
 from workloads.importers.recording import Recording
 from workloads.importers.stream import Head
+from workloads.importers.w3c import W3cLog
 
 __all__ = ["IMPORTERS", "Importer", "Reading", "choose"]
 
@@ -32,7 +41,14 @@ IMPORTERS: dict[str, Importer] = {
         Mooncake(),
         Bailian(),
         AiPerf(),
+        PerfAnalyzer(),
+        K6(),
         AccessLog(),
+        EnvoyLog(),
+        LoadBalancerLog(),
+        SquidLog(),
+        HaProxyLog(),
+        W3cLog(),
         AccessJson(),
         Prometheus(),
         PlainCsv(),
@@ -53,7 +69,9 @@ def choose(head: Head, reading: Reading, suffixes: list[str]) -> Importer:
         TraceFileError: An unknown format, or one that the options do not go with; content that
             no importer recognises, or several do.
     """
-    if reading.format is None:
+    if reading.format is None and reading.columns:
+        importer = IMPORTERS[PlainCsv.format]
+    elif reading.format is None:
         importer = _recognised(head, suffixes)
     elif reading.format in IMPORTERS:
         importer = IMPORTERS[reading.format]
@@ -82,6 +100,12 @@ def _recognised(head: Head, suffixes: list[str]) -> Importer:
         raise TraceFileError("must hold a trace, but is empty")
     if ".json" in suffixes or head.text.lstrip()[:1] in {"{", "["}:
         return IMPORTERS[DynbatchJson.format]  # which says what is wrong with it
+    if head.text.startswith(("# HELP ", "# TYPE ")):
+        raise TraceFileError(
+            "must hold arrivals, but is one scrape of metrics, which has none: give the answer to "
+            "a range query (/api/v1/query_range) of a request counter"
+        )
+    refuse_without_header(head)
     raise TraceFileError(
         f"must be a trace in a known format, but none fits: name one of {', '.join(IMPORTERS)} "
         "with --trace-format"
@@ -89,13 +113,10 @@ def _recognised(head: Head, suffixes: list[str]) -> Importer:
 
 
 def _check_options(importer: Importer, reading: Reading) -> None:
-    for option, given, taken in (
-        ("time_column", reading.time_column, importer.takes_time_column),
-        ("time_unit", reading.time_unit, importer.takes_time_unit),
-    ):
-        if given is not None and not taken:
-            takers = [i.format for i in IMPORTERS.values() if getattr(i, f"takes_{option}")]
+    for option in OPTIONS:
+        if getattr(reading, option) and option not in importer.takes:
+            takers = ", ".join(i.format for i in IMPORTERS.values() if option in i.takes)
             raise TraceFileError(
-                f"{option} must go with one of the formats {', '.join(takers)}, but this is "
+                f"{option} must go with one of the formats {takers}, but this is "
                 f"{importer.format}: leave it out, or name another --trace-format"
             )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from workloads import schema
 from workloads.importers.contract import BadEntryError
-from workloads.importers.json_lines import Object
+from workloads.importers.json_records import Object
 from workloads.importers.rows import Columns
 from workloads.importers.stream import Head
 from workloads.importers.timed_json import TimedJson, refuse_delays

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import MISSING, Chunk, Findings, RecordingImporter
+from workloads.importers.contract import MISSING, Chunk, Findings
 from workloads.specs import ListedTrace
 from workloads.trace import Trace
 
@@ -18,7 +18,7 @@ _TIES_WORTH_A_NOTE = 0.01
 def assemble(
     chunks: Iterator[Chunk],
     findings: Findings,
-    importer: RecordingImporter,
+    format_: str,
     *,
     name: str,
     path: str,
@@ -34,9 +34,13 @@ def assemble(
     parts = list(chunks)
     count = sum(len(part.time_ns) for part in parts)
     if not count:
-        left = f", but all {findings.bad:,} {importer.entry}s are bad" if findings.bad else ""
-        raise TraceFileError(f"must hold at least one request{left or ', but holds none'}")
-    findings.summarise_bad(count, importer.entry)
+        left = "but holds none"
+        if findings.bad:
+            left = f"but all {findings.bad:,} {findings.word}s are bad"
+        elif findings.chosen and findings.read:
+            left = f"but none of its {findings.read:,} rows has {findings.chosen}"
+        raise TraceFileError(f"must hold at least one request, {left}")
+    findings.summarise(count)
     time_ns = np.concatenate([part.time_ns for part in parts])
     input_tokens = _tokens([part.input_tokens for part in parts], "input", findings)
     output_tokens = _tokens([part.output_tokens for part in parts], "output", findings)
@@ -64,11 +68,11 @@ def assemble(
             source={
                 "kind": "recording",
                 "path": path,
-                "format": importer.format,
+                "format": format_,
                 "notes": list(findings.notes),
             },
         ),
-        format=importer.format,
+        format=format_,
         notes=tuple(findings.notes),
     )
 

@@ -6,15 +6,22 @@ A new format is a file with an `Importer` and a line in `workloads.importers.IMP
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
-from workloads.importers.stream import Head, Stream
+from workloads.importers.stream import UNPACKED_GB, Head, Stream
 from workloads.importers.units import TimeUnit
 from workloads.specs import DescribedTrace, ListedTrace
+
+Stamp: TypeAlias = Literal["start", "end"]
+# How each option of a Reading is called where not every format takes it.
+OPTIONS = (
+    "time_column", "time_unit", "stamp", "duration_column", "duration_unit", "count_column",
+    "where", "columns",
+)  # fmt: skip
 
 MISSING = -1  # the token count of a request that has none
 
@@ -27,23 +34,54 @@ class Reading:
         format: Name of an importer, or None to recognise the format by the content.
         time_column: The column or field with the arrival times, for files that have several.
         time_unit: Unit of numeric times: s, ms, us or ns.
+        stamp: Whether times are those of a request's "start", or of its "end", in which case its
+            duration is taken off; None does what the format is known to say.
+        duration_column: The column with the durations.
+        duration_unit: Unit of numeric durations.
+        count_column: The column that says how many requests a row stands for; "none" says that
+            every row is one request, however it looks.
+        where: "COLUMN=VALUE": only the rows with that value there.
+        columns: Names for the columns of a CSV file without a header.
         skip_bad: At most this many bad lines are left out; one more is an error.
+        max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
 
     Raises:
-        TraceFileError: A unit that does not exist, or a negative skip_bad.
+        TraceFileError: A unit or a stamp that does not exist, or a number out of range.
     """
 
     format: str | None = None
     time_column: str | None = None
     time_unit: TimeUnit | None = None
+    stamp: Stamp | None = None
+    duration_column: str | None = None
+    duration_unit: TimeUnit | None = None
+    count_column: str | None = None
+    where: str | None = None
+    columns: tuple[str, ...] = ()
     skip_bad: int = 0
+    max_unpacked_gb: float = UNPACKED_GB
 
     def __post_init__(self) -> None:
-        if self.time_unit is not None and self.time_unit not in get_args(TimeUnit):
-            units = ", ".join(get_args(TimeUnit))
-            raise TraceFileError(f"time_unit must be one of {units}, but got {self.time_unit}")
+        for name, kind in (("time_unit", TimeUnit), ("duration_unit", TimeUnit), ("stamp", Stamp)):
+            value = getattr(self, name)
+            if value is not None and value not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise TraceFileError(f"{name} must be one of {known}, but got {value}")
         if self.skip_bad < 0:
             raise TraceFileError(f"skip_bad must be >= 0, but got {self.skip_bad}")
+        if not self.max_unpacked_gb > 0:
+            raise TraceFileError(f"max_unpacked_gb must be > 0, but got {self.max_unpacked_gb:g}")
+        if self.where is not None and not self.where.partition("=")[0]:
+            raise TraceFileError(f"where must be COLUMN=VALUE, but got {self.where}")
+        if self.stamp == "start" and (self.duration_unit or self.duration_column):
+            raise TraceFileError(
+                "stamp must be end for a duration to be taken off, but got start with a duration"
+            )
+
+    @property
+    def takes_durations_off(self) -> bool:
+        """Whether the user said that a duration is to be taken off."""
+        return bool(self.stamp == "end" or self.duration_unit or self.duration_column)
 
 
 class BadEntryError(ValueError):
@@ -70,14 +108,20 @@ class Findings:
 
     Args:
         skip_bad: How many bad lines are left out before the next one is an error.
+        word: What an entry of the file is called.
     """
 
-    def __init__(self, skip_bad: int) -> None:
+    def __init__(self, skip_bad: int, word: str = "line") -> None:
         self.notes: list[str] = []
+        self.word = word
+        # Which rows were read, and what each was taken for, to go behind how many there are.
+        self.chosen = self.assumed = ""
         self.bad = 0
         # Set by an importer that knows them better than its requests tell.
         self.window_ns: tuple[int, int] | None = None
         self.entries: int | None = None
+        # How many entries there were, those of no interest too.
+        self.read = 0
         self._limit = skip_bad
         self._first = ""
 
@@ -91,12 +135,13 @@ class Findings:
         if text not in self.notes:
             self.notes.append(text)
 
-    def leave_out(self, complaints: Mapping[int, str], word: str = "line") -> None:
+    def leave_out(self, complaints: Mapping[int, str]) -> None:
         """Count bad lines, given by their number in the file.
 
         Raises:
             TraceFileError: One more than may be left out; it is the one that the message names.
         """
+        word = self.word
         for number in sorted(complaints):
             where = f"{word} {number:,}: {complaints[number]}"
             if not self.bad_left:
@@ -106,8 +151,14 @@ class Findings:
             self._first = self._first or where
             self.bad += 1
 
-    def summarise_bad(self, requests: int, word: str = "line") -> None:
-        """Note what was left out of a file in which `requests` were found."""
+    def summarise(self, requests: int) -> None:
+        """Note what a file in which `requests` were found was read as, and what was left out."""
+        if self.assumed:
+            rows = f"{requests:,} row{'s' if requests > 1 else ''}"
+            rows += f" of {self.read:,}, those with {self.chosen}," if self.chosen else ","
+            rows += " each" if requests > 1 else ""
+            self.notes.insert(0, f"{rows} {self.assumed}")
+        word = self.word
         if self.bad:
             entries = f"{word}s" if self.bad > 1 else word
             of = self.bad + (requests if self.entries is None else self.entries)
@@ -121,15 +172,13 @@ class Importer(ABC):
         format: What `--trace-format` calls it.
         what: What it is, in a few words.
         generic: True for a container of any columns; specific formats are asked first.
-        takes_time_column: Whether `Reading.time_column` means anything here.
-        takes_time_unit: Whether `Reading.time_unit` does.
+        takes: The options of a `Reading` that mean anything here, beside those that always do.
     """
 
     format: ClassVar[str]
     what: ClassVar[str]
     generic: ClassVar[bool] = False
-    takes_time_column: ClassVar[bool] = False
-    takes_time_unit: ClassVar[bool] = False
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def recognises(self, head: Head) -> bool:
@@ -163,6 +212,6 @@ class RecordingImporter(Importer):
         """The recording, sorted, with notes on how it was read; see `assemble`."""
         from workloads.importers.assembly import assemble
 
-        findings = Findings(reading.skip_bad)
+        findings = Findings(reading.skip_bad, self.entry)
         chunks = self.read(stream, reading, findings)
-        return assemble(chunks, findings, self, name=name, path=path)
+        return assemble(chunks, findings, self.format, name=name, path=path)

@@ -4,37 +4,49 @@ One bad value makes Arrow refuse its block. The block is then halved until the b
 alone, so that they are found by the very conversion that the good ones went through.
 """
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads import schema
+from workloads.errors import TraceFileError
+from workloads.importers import dates
 from workloads.importers.contract import MISSING
-from workloads.importers.units import DIGITS, NAMES, TimeUnit, unit_in_name, unit_of_epoch
+from workloads.importers.names import large_unit_in_name, unit_in_name
+from workloads.importers.units import DIGITS, NAMES, TimeUnit, contradicts, unit_of_epoch
 from workloads.trace import MOST_TOKENS
 
 Nanoseconds: TypeAlias = NDArray[np.int64]
-Kind: TypeAlias = Literal["number", "local", "zoned", "log"]
+Kind: TypeAlias = Literal["number", "local", "zoned", "log", "log_local", "mail", "span", "clock"]
 
 # Below this many, values are converted one by one.
 _FEW = 32
 # What Arrow's decimals hold without overflowing (it does not look) or losing digits.
 _PLAIN_NUMBER = r"^[+-]?[0-9]{1,19}(\.[0-9]{0,18})?$"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_LOG_TIME = re.compile(
-    r"(\d\d)/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d)(\.\d{1,9})? ([+-])(\d\d)(\d\d)", re.ASCII
-)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A time may also be a span since the start of the recording.
+ANY_TIME: tuple[Kind, ...] = ("number", "local", "zoned", "log", "log_local", "mail", "span")
+DURATION: tuple[Kind, ...] = ("number", "span", "clock")
+# How each kind is read, one at a time; numbers have a unit besides.
+_READ: dict[Kind, Callable[[str], int]] = {
+    "log": dates.log_time,
+    "log_local": partial(dates.log_time, zoned=False),
+    "local": partial(dates.stamp, zoned=False),
+    "zoned": partial(dates.stamp, zoned=True),
+    "mail": dates.mail_time,
+    "span": dates.span,
+    "clock": dates.clock_span,
+}
 _EXPECTED: dict[Kind, str] = {
     "local": "a date and time",
     "zoned": "a date and time with its zone",
     "log": "a date and time such as 16/Nov/2023:18:15:46 +0000",
+    "log_local": "a date and time such as 16/Nov/2023:18:15:46.680",
+    "mail": "a date and time such as Mon, 02 Mar 2026 09:00:00 GMT",
+    "span": "a duration such as 500ms or 1.2s",
+    "clock": "a duration such as 0:00:01.5",
 }
 
 
@@ -51,7 +63,7 @@ class Times:
     def __init__(
         self,
         name: str,
-        kinds: tuple[Kind, ...] = ("number", "local", "zoned", "log"),
+        kinds: tuple[Kind, ...] = ANY_TIME,
         unit: TimeUnit | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
@@ -60,6 +72,7 @@ class Times:
         self._kind: Kind | None = kinds[0] if len(kinds) == 1 else None
         self._unit = unit
         self._note = note
+        self._tidy = False
         self._seen: dict[str, int] = {}
 
     def convert(self, texts: Any, most_bad: int) -> tuple[Nanoseconds, list[int]]:
@@ -74,15 +87,18 @@ class Times:
     def complaint(self, text: bytes) -> str:
         """What is wrong with a bad value."""
         expected = self._expected()
-        if self._kind == "number" and _NUMBER.fullmatch(text.decode("utf-8", "replace").strip()):
+        decoded = text.decode("utf-8", "replace").strip()
+        if self._kind == "number" and dates.is_number(decoded):
             expected += " within 292 years of 0"
-        return f"{self.name} must be {expected}, but got {shown(text)}"
+        return f"{self.name} must be {expected}, but got {shown(text)}{dates.remedy(decoded)}"
 
     def _expected(self) -> str:
         if self._kind == "number":
             return f"a number of {NAMES[self._unit or 's']}"
         if self._kind is not None:
             return _EXPECTED[self._kind]
+        if self._kinds == DURATION:
+            return _EXPECTED["span"]
         times = "a date and time such as 2023-11-16 18:15:46.68"
         return f"{times}, or a number" if "number" in self._kinds else times
 
@@ -93,25 +109,33 @@ class Times:
             if kind is None:
                 continue
             self._kind = kind
+            self._tidy = dates.tidied(text) != text
             if kind == "number" and self._unit is None:
                 self._unit = self._unit_of(text)
             return
 
     def _kind_of(self, text: str) -> Kind | None:
-        if _NUMBER.fullmatch(text):
-            kind: Kind = "number"
-        elif _LOG_TIME.fullmatch(text):
-            kind = "log"
-        elif _understood(text, zoned=False):
-            kind = "local"
-        elif _understood(text, zoned=True):
-            kind = "zoned"
-        else:
-            return None
-        return kind if kind in self._kinds else None
+        if dates.is_number(text):
+            return "number" if "number" in self._kinds else None
+        for kind in self._kinds:
+            if kind != "number" and _understood(kind, text):
+                return kind
+        return None
 
     def _unit_of(self, text: str) -> TimeUnit:
-        named, by_size = unit_in_name(self.name), unit_of_epoch(float(text))
+        value = float(text)
+        named, by_size = unit_in_name(self.name), unit_of_epoch(value)
+        large = large_unit_in_name(self.name)
+        if large is not None:
+            raise TraceFileError(
+                f"{self.name} must be in s, ms, us or ns, but its name says {large}: convert it, "
+                "or give --time-unit if its name misleads"
+            )
+        if named is not None and contradicts(named, value):
+            raise TraceFileError(
+                f"{self.name} must be in the unit of its name, but {shown(text)} {NAMES[named]} "
+                "are not a likely time, and in another unit a date of these years: give --time-unit"
+            )
         unit = named or by_size or "s"
         if self._note is not None and named is None:
             why = ", as only they give a date in reach" if by_size else ""
@@ -122,14 +146,18 @@ class Times:
 
     def _many(self, texts: Any) -> Nanoseconds:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         if self._kind is None:
             raise ValueError
-        if self._kind == "log":
+        if self._kind not in {"number", "local", "zoned"}:
             return np.array([self._one(text.as_py()) for text in texts], np.int64)
         strings = texts.cast(pa.string())
         if self._kind == "number":
             return _plain_numbers(strings, self._unit or "s")
+        if self._tidy:
+            for pattern, to in dates.TIDYING:
+                strings = pc.replace_substring_regex(strings, pattern, to)
         zone = "UTC" if self._kind == "zoned" else None
         stamps = strings.cast(pa.timestamp("ns", zone)).cast(pa.int64())
         return np.asarray(stamps.to_numpy(zero_copy_only=False), np.int64)
@@ -137,16 +165,18 @@ class Times:
     def _one(self, raw: bytes) -> int:
         text = raw.decode("utf-8").strip()
         if self._kind == "number":
-            return _number(text, DIGITS[self._unit or "s"])
-        if self._kind == "log":
-            if text not in self._seen:
-                if len(self._seen) > 100_000:
-                    self._seen.clear()
-                self._seen[text] = _log_time(text)
-            return self._seen[text]
+            return dates.number(text, DIGITS[self._unit or "s"])
         if self._kind is None:
             raise ValueError(text)
-        return _stamp(text, zoned=self._kind == "zoned")
+        read = _READ[self._kind]
+        if self._kind not in {"log", "log_local"}:
+            return read(text)
+        # A second of a log is often that of the line before.
+        if text not in self._seen:
+            if len(self._seen) > 100_000:
+                self._seen.clear()
+            self._seen[text] = read(text)
+        return self._seen[text]
 
 
 def tokens(texts: Any, most_bad: int, *, optional: bool) -> tuple[NDArray[np.int64], list[int]]:
@@ -173,7 +203,7 @@ def tokens(texts: Any, most_bad: int, *, optional: bool) -> tuple[NDArray[np.int
         text = raw.decode("utf-8").strip()
         if optional and not text:
             return MISSING
-        count = _number(text, 0, exact=True)  # 12.0 is what pandas makes of 12 beside a gap
+        count = dates.number(text, 0, exact=True)  # 12.0 is what pandas makes of 12 beside a gap
         if not 0 <= count <= MOST_TOKENS:
             raise ValueError
         return count
@@ -240,53 +270,9 @@ def _plain_numbers(strings: Any, unit: TimeUnit) -> Nanoseconds:
     return np.asarray(low, np.int64)
 
 
-def _number(text: str, digits: int, *, exact: bool = False) -> int:
-    """Nearest integer to `text` times ten to `digits`; with `exact`, it must be that integer.
-
-    Raises:
-        ValueError: No number, not a whole one where it must be, or out of 64 bits.
-    """
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(text)
-    value = Decimal(text).scaleb(digits)
-    if value.adjusted() > 19:
-        raise ValueError(text)
-    nearest = int(value.to_integral_value())
-    if not -(2**63) <= nearest < 2**63 or (exact and nearest != value):
-        raise ValueError(text)
-    return nearest
-
-
-def _log_time(text: str) -> int:
-    match = _LOG_TIME.fullmatch(text)
-    if match is None or match[2] not in _MONTHS:
-        raise ValueError(text)
-    day, _, year, hour, minute, second, fraction, sign, ahead_h, ahead_min = match.groups()
-    month = _MONTHS.index(match[2]) + 1
-    clock = datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-    ahead = timedelta(hours=int(ahead_h), minutes=int(ahead_min))
-    since = clock - (ahead if sign == "+" else -ahead) - _EPOCH
-    whole = (since.days * 86_400 + since.seconds) * 10**9
-    if abs(whole) >= 2**63 - 10**9:
-        raise ValueError(text)
-    return whole + (int(fraction[1:].ljust(9, "0")) if fraction else 0)
-
-
-def _stamp(text: str, *, zoned: bool) -> int:
-    """Nanoseconds since 1970 of a date and time as ISO 8601 writes it.
-
-    Raises:
-        ValueError: Anything else, or a zone where there should be none, or the reverse.
-    """
-    import pyarrow as pa
-
-    stamp = pa.scalar(text).cast(pa.timestamp("ns", "UTC" if zoned else None))
-    return int(stamp.value)
-
-
-def _understood(text: str, *, zoned: bool) -> bool:
+def _understood(kind: Kind, text: str) -> bool:
     try:
-        _stamp(text, zoned=zoned)
-    except ValueError:
+        _READ[kind](text)
+    except (ValueError, OverflowError):
         return False
     return True

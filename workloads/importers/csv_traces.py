@@ -29,7 +29,8 @@ class CsvTrace(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""
-        rows = read_rows(stream.blocks(), Header.of(stream.head), self.columns.names)
+        header = Header.of(stream.head)
+        rows = read_rows(stream.blocks(), header, self.columns.names)
         time = Times(self.columns.time, self.kinds, "s")
         took = None if self.columns.took is None else Times(self.columns.took, ("number",), "s")
-        return chunks(rows, self.columns, time, findings, took=took)
+        return chunks(rows, self.columns, time, findings, names=header.names, took=took)

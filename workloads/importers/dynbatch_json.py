@@ -66,8 +66,9 @@ class DynbatchJson(Importer):
     def recognises(self, head: Head) -> bool:
         """By one of the two fields that such a file has to have."""
         if head.first_object:
-            return bool(_FORMS & head.first_object.keys()) and len(head.lines) == 1
-        # Laid out over several lines, or longer than the head.
+            alone = len(head.lines) == 1 or not head.object_lines
+            return alone and bool(_FORMS & head.first_object.keys())
+        # Longer than the head, or broken.
         text = head.text
         return text.lstrip().startswith("{") and any(f'"{form}"' in text for form in _FORMS)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from workloads.errors import TraceFileError
 from workloads.importers.contract import Chunk, Findings, Reading
-from workloads.importers.json_lines import Object
+from workloads.importers.json_records import Object
 from workloads.importers.stream import Head, Stream
 from workloads.importers.timed_json import TimedJson, refuse_delays
 

@@ -1,21 +1,15 @@
-"""CSV of any origin, with a header and a column of arrival times."""
+"""CSV of any origin, with a column of arrival times."""
 
 from collections.abc import Iterator
 
 from workloads import schema
 from workloads.errors import TraceFileError
-from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
-from workloads.importers.convert import Times
+from workloads.importers import dates
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
 from workloads.importers.csv_table import Header, read_rows
-from workloads.importers.rows import (
-    INPUT_NAMES,
-    OUTPUT_NAMES,
-    Columns,
-    choose_time,
-    choose_tokens,
-    chunks,
-    is_time_name,
-)
+from workloads.importers.meaning import meaning_of
+from workloads.importers.names import is_time_name
+from workloads.importers.rows import chunks
 from workloads.importers.stream import Head, Stream
 
 
@@ -25,8 +19,7 @@ class PlainCsv(RecordingImporter):
     format = "csv"
     what = "CSV with a header and a column of times"
     generic = True
-    takes_time_column = True
-    takes_time_unit = True
+    takes = frozenset(OPTIONS)
 
     def recognises(self, head: Head) -> bool:
         """By a first line of several names, or of one that means a time."""
@@ -35,28 +28,54 @@ class PlainCsv(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""
-        header = Header.of(stream.head)
-        if not _is_header(header.names):
-            raise TraceFileError(
-                "the first line must name the columns, but is "
-                + (schema.shown(header.line) if header.line else "not there")
-            )
-        columns = Columns(
-            time=choose_time(header.names, reading.time_column),
-            input=choose_tokens(header.names, INPUT_NAMES, findings.note),
-            output=choose_tokens(header.names, OUTPUT_NAMES, findings.note),
-            optional=True,
+        header = Header.of(stream.head, reading.columns)
+        if not reading.columns and not _is_header(header.names):
+            raise _no_header(header)
+        meaning = meaning_of(header.sample(stream.head), reading, findings)
+        rows = read_rows(stream.blocks(), header, meaning.columns.names)
+        return chunks(
+            rows,
+            meaning.columns,
+            meaning.time,
+            findings,
+            names=header.names,
+            took=meaning.took,
+            counts=meaning.counts,
         )
-        time = Times(columns.time, unit=reading.time_unit, note=findings.note)
-        rows = read_rows(stream.blocks(), header, columns.names)
-        return chunks(rows, columns, time, findings)
+
+
+def refuse_without_header(head: Head) -> None:
+    """Raise TraceFileError for what looks like CSV of which the first line is a row already."""
+    header = Header.of(head)
+    if len(header.names) > 1 and any(_is_value(name) for name in header.names):
+        raise _no_header(header)
+
+
+def _no_header(header: Header) -> TraceFileError:
+    if not header.line:
+        return TraceFileError("the first line must name the columns, but is not there")
+    fields, remedy = header.names, ""
+    if any(_is_value(text) for text in fields):
+        time = next(n for n, text in enumerate(fields) if _is_value(text))
+        names = ["time" if n == time else f"c{n + 1}" for n in range(len(fields))]
+        remedy = f": name its columns, as in --columns {','.join(names)}"
+    return TraceFileError(
+        f"the first line must name the columns, but is {schema.shown(header.line)}{remedy}"
+    )
+
+
+def _is_value(text: str) -> bool:
+    return dates.is_number(text) or dates.is_date(text)
 
 
 def _is_header(names: list[str]) -> bool:
-    """Names, not values: each is there once, begins like a name, and is one line of text."""
+    """Names, not values: the first begins like a name, and none is a number or a date.
+
+    One may be empty, as that of the index that pandas writes.
+    """
+    named = [name for name in names if name]
     return (
-        bool(names)
-        and len(set(names)) == len(names)
-        and all((name[:1].isalpha() or name[:1] in "_@") and name.isprintable() for name in names)
-        and not names[0].lstrip().startswith("{")
+        bool(named)
+        and (named[0][0].isalpha() or named[0][0] in "_@")
+        and all(name.isprintable() and not _is_value(name) for name in named)
     )

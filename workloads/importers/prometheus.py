@@ -6,24 +6,24 @@ before is a restart of the counter from 0, as in Prometheus' own increase().
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeAlias
 
 from workloads import schema
 from workloads.errors import TraceFileError
 from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.convert import shown
+from workloads.importers.counts import note_rebuilt, spread
+from workloads.importers.names import is_gauge_name
+from workloads.importers.rows import shortened
 from workloads.importers.stream import Head, Stream
 
-_NS = 10**9
-_SEED = 0
-# More would not fit into memory; a gauge or a counter of bytes gets here at once.
-_MOST_REQUESTS = 200_000_000
 _LATEST_S = 9e9
+# Counters of these are no counters of requests: http_request_duration_seconds_total.
+_QUANTITIES = frozenset({"seconds", "milliseconds", "bytes", "tokens", "duration", "latency"})
 
 
 class Prometheus(RecordingImporter):
@@ -40,31 +40,86 @@ class Prometheus(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The arrivals of all series, rebuilt."""
-        found = [_samples(values, n, findings) for values, n in _series(stream.everything())]
+        answered = _requests_only(list(_series(stream.everything())), findings)
+        found = [_samples(values, before, findings) for _, values, before in answered]
         findings.entries = sum(len(samples) for samples in found)
         series = [samples for samples in found if len(samples) > 1]
         if not series:
             raise TraceFileError("a series must have two samples, but none has")
-        rng = np.random.default_rng(_SEED)
-        # Sorted here, so that no one takes the disorder of random numbers for that of the file.
-        yield Chunk(np.sort(np.concatenate([_rebuilt(s, findings, rng) for s in series])))
+        arrivals = spread(step for samples in series for step in _steps(samples, findings))
+        yield Chunk(arrivals)
         starts = min(int(samples[0][0]) for samples in series)
         ends = max(int(samples[-1][0]) for samples in series)
         findings.window_ns = starts, ends
-        steps_s = {(b[0] - a[0]) / _NS for s in series for a, b in pairwise(s)}
+        steps_s = {(b[0] - a[0]) / 10**9 for s in series for a, b in pairwise(s)}
         least, most = min(steps_s), max(steps_s)
         step = f"{least:.6g} s" if least == most else f"{least:.6g} to {most:.6g} s"
+        name = answered[0][0].get("__name__")
         findings.note(
-            f"arrivals are rebuilt uniformly at random within each step of {step} (seed {_SEED}): "
-            "bursts shorter than a step are lost"
+            f"{len(arrivals):,} requests, as {len(series):,} series of "
+            f"{shown(name) if isinstance(name, str) else 'an expression'} counted them"
         )
+        note_rebuilt(findings, step)
 
 
-Samples = list[tuple[int, int]]
+Samples: TypeAlias = list[tuple[int, int]]
+Series: TypeAlias = tuple[dict[str, Any], list[Any], int]
 
 
-def _series(raw: bytes) -> Iterator[tuple[list[Any], int]]:
-    """The values of each series, and how many samples came before it in the file."""
+def _requests_only(series: Sequence[Series], findings: Findings) -> list[Series]:
+    """The series that count requests.
+
+    Of a histogram those are the buckets that have no upper limit, as each bucket holds the ones
+    below it too.
+
+    Raises:
+        TraceFileError: There are none, or they are of several metrics.
+    """
+    names = sorted({str(labels.get("__name__")) for labels, *_ in series if "__name__" in labels})
+    if len(names) > 1:
+        raise TraceFileError(
+            f"must hold one counter of requests, but holds {shortened(names)}: query one of them"
+        )
+    name = names[0] if names else ""
+    has_quantiles = any("quantile" in labels for labels, *_ in series)
+    if wrong := _no_counter(name, has_quantiles=has_quantiles):
+        raise TraceFileError(f"must hold a counter of requests, but {shown(name)} {wrong}")
+    if not any("le" in labels for labels, *_ in series) and not name.endswith("_bucket"):
+        if name and not name.endswith(("_total", "_count")):
+            findings.note(
+                f"{shown(name)} is not called as counters are (_total, _count): a gauge that only "
+                "rises would be read as one"
+            )
+        return list(series)
+    whole = [one for one in series if one[0].get("le") in {"+Inf", "inf", "Inf"}]
+    if not whole:
+        raise TraceFileError(
+            'must hold the bucket le="+Inf", which counts all requests, but has none: query '
+            f"{name.removesuffix('_bucket') or 'the histogram'}_count"
+        )
+    findings.note(
+        f'of the {len(series):,} buckets only le="+Inf" was read: each holds those below it too'
+    )
+    return whole
+
+
+def _no_counter(name: str, *, has_quantiles: bool) -> str:
+    """Why a metric counts no requests, and what to query instead; nothing if it may."""
+    if has_quantiles or name.endswith("_sum"):
+        what = "quantiles" if has_quantiles else "sums"
+        return f"holds {what}: query {name.removesuffix('_sum') or 'its'}_count"
+    if name.endswith(("_bucket", "_count")):
+        return ""
+    other = "one such as http_requests_total, or the _count of a histogram"
+    if _QUANTITIES & set(re.split(r"[_:]", name)):
+        return f"adds up something else: query {other}"
+    if is_gauge_name(name) and not name.endswith("_total"):
+        return f"is called as gauges are: query {other}"
+    return ""
+
+
+def _series(raw: bytes) -> Iterator[Series]:
+    """The labels and values of each series, and how many samples came before it in the file."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,9 +140,10 @@ def _series(raw: bytes) -> Iterator[tuple[list[Any], int]]:
     before = 0
     for series in result:
         values = series.get("values") if isinstance(series, dict) else None
+        labels = series.get("metric") if isinstance(series, dict) else None
         if not isinstance(values, list):
             raise TraceFileError("each series must have a list of values, but one has not")
-        yield values, before
+        yield labels if isinstance(labels, dict) else {}, values, before
         before += len(values)
 
 
@@ -108,7 +164,7 @@ def _samples(values: list[Any], before: int, findings: Findings) -> Samples:
             complaints[number] = "a sample must come after the one before, but does not"
             continue
         samples.append((time_ns, count))
-    findings.leave_out(complaints, "sample")
+    findings.leave_out(complaints)
     return samples
 
 
@@ -133,7 +189,7 @@ def _sample(value: Any) -> tuple[int, int]:
     return round(Decimal(repr(time_s)) * 1000) * 10**6, int(count)
 
 
-def _rebuilt(samples: Samples, findings: Findings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _steps(samples: Samples, findings: Findings) -> list[tuple[int, int, int]]:
     counts = [count for _, count in samples]
     falls = sum(b < a for a, b in pairwise(counts))
     if falls > max(1, math.isqrt(len(samples))):
@@ -143,14 +199,7 @@ def _rebuilt(samples: Samples, findings: Findings, rng: np.random.Generator) -> 
         )
     if falls:
         findings.note(f"the counter restarted from 0 at {falls:,} steps")
-    came = [b - a if b >= a else b for a, b in pairwise(counts)]
-    if sum(came) > _MOST_REQUESTS:
-        raise TraceFileError(
-            f"a counter must count at most {_MOST_REQUESTS:,} requests here, "
-            f"but counts {sum(came):.6g}"
-        )
-    parts = [
-        rng.integers(start_ns, stop_ns, size=requests)
-        for (start_ns, _), (stop_ns, _), requests in zip(samples, samples[1:], came, strict=False)
+    return [
+        (start_ns, stop_ns, b - a if b >= a else b)
+        for (start_ns, a), (stop_ns, b) in pairwise(samples)
     ]
-    return np.concatenate(parts)

@@ -38,7 +38,7 @@ class Recording(RecordingImporter):
         if size not in {None, _TOKENS}:
             findings.note(f"{schema.shown(size)} is not a number of tokens, and was not kept")
         columns = Columns(time=ARRIVAL, input=_TOKENS if size == _TOKENS else None)
-        header = Header(ARRIVAL if size is None else f"{ARRIVAL},{_TOKENS}")
+        header = Header("", given=(ARRIVAL,) if size is None else (ARRIVAL, _TOKENS))
         remarks = _Remarks(findings)
         rows = read_rows(remarks.taken_from(stream.blocks()), header, columns.names)
         first_ns = last_ns = 0

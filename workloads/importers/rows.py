@@ -8,27 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads import schema
-from workloads.errors import TraceFileError
 from workloads.importers.contract import Chunk, Findings
 from workloads.importers.convert import Times, shown, tokens
-
-# What a column with arrival times is called, but for a unit at the end.
-TIME_NAMES = frozenset({
-    "@timestamp", "arrival", "arrival_time", "arrived_at", "arrivals", "created", "created_at",
-    "date", "date_time", "datetime", "received_at", "request_timestamp",
-    "start", "start_time", "start_timestamp", "started_at", "time", "timestamp", "timestamps",
-    "timestamp_start_unix", "ts",
-})  # fmt: skip
-_UNITS = ("s", "sec", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds")
-INPUT_NAMES = frozenset({
-    "input_tokens", "input_length", "input_len", "num_input_tokens", "prompt_tokens",
-    "prompt_length", "prompt_len", "request_tokens", "context_tokens", "contexttokens",
-})  # fmt: skip
-OUTPUT_NAMES = frozenset({
-    "output_tokens", "output_length", "output_len", "num_output_tokens", "completion_tokens",
-    "response_tokens", "generated_tokens", "generatedtokens",
-})  # fmt: skip
+from workloads.importers.counts import Counts
 
 
 @dataclass(frozen=True)
@@ -47,28 +29,52 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Where:
+    """Which rows are meant: those with one of these values in a column."""
+
+    column: str
+    values: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.column} {' or '.join(sorted(self.values))}"
+
+
+@dataclass(frozen=True)
 class Columns:
     """Which columns tell of what.
 
     Attributes:
         time: When a request arrived, or else ended.
+        day: The day of `time`, where that is a time of day only.
         input: Its input tokens, if there is such a column.
         output: Its output tokens.
         took: How long it took, where `time` is its end.
+        count: How many requests the row stands for, where it is not one.
+        where: Which rows are read; all of them without.
         optional: Whether a request may lack a token count.
     """
 
     time: str
+    day: str | None = None
     input: str | None = None
     output: str | None = None
     took: str | None = None
+    count: str | None = None
+    where: Where | None = None
     optional: bool = False
 
     @property
     def names(self) -> list[str]:
         """All of them, once each."""
-        named = (self.time, self.input, self.output, self.took)
+        where = None if self.where is None else self.where.column
+        named = (self.time, self.day, self.input, self.output, self.took, self.count, where)
         return list(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def arrival(self) -> str:
+        """What was taken for the arrival, in words."""
+        stamp = self.time if self.day is None else f"{self.day} and {self.time}"
+        return stamp if self.took is None else f"{stamp} - {self.took}"
 
 
 def chunks(
@@ -77,29 +83,91 @@ def chunks(
     time: Times,
     findings: Findings,
     *,
+    names: Sequence[str] = (),
     took: Times | None = None,
-    word: str = "line",
+    counts: Counts | None = None,
 ) -> Iterator[Chunk]:
-    """The requests that the rows tell of, without the bad ones.
+    """The requests that the rows tell of, without the bad ones; notes what was assumed.
+
+    Args:
+        rows: The rows.
+        columns: What they are read for.
+        time: How the arrival times, or ends, are converted.
+        findings: Is told of bad rows, and of what each row was taken for.
+        names: All the columns that there are; the others are named in the note.
+        took: How durations are converted, if they are taken off.
+        counts: Where the rows are counts of requests.
 
     Raises:
         TraceFileError: More bad rows than may be left out.
     """
     for part in rows:
-        checked = _Checked(part, findings.bad_left)
-        time_ns = checked.column(columns.time, time.convert, time.complaint)
+        findings.read += len(part.numbers) + len(part.complaints)
+        checked = _Checked(_chosen(part, columns.where), findings.bad_left)
+        time_ns = checked.times(columns, time)
         if took is not None and columns.took is not None:
             took_ns = checked.column(columns.took, took.convert, took.complaint)
             time_ns = checked.before(time_ns, took_ns, columns.took)
-        counts = [
+        tokens_of = [
             None if name is None else checked.tokens(name, optional=columns.optional)
             for name in (columns.input, columns.output)
         ]
-        findings.leave_out(checked.complaints, word)
+        counted = None
+        if columns.count is not None:
+            counted = checked.counts(columns.count)
+        findings.leave_out(checked.complaints)
         if checked.bad.any():
-            time_ns = time_ns[~checked.bad]
-            counts = [None if c is None else c[~checked.bad] for c in counts]
-        yield Chunk(time_ns, *counts)
+            good = ~checked.bad
+            time_ns = time_ns[good]
+            tokens_of = [None if c is None else c[good] for c in tokens_of]
+            counted = None if counted is None else counted[good]
+        if counts is None or counted is None:
+            yield Chunk(time_ns, *tokens_of)
+        else:
+            counts.add(time_ns, counted)
+    if counts is not None:
+        yield Chunk(counts.spread(findings))
+    elif names:
+        _note_assumed(columns, names, findings)
+
+
+def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) -> None:
+    used = set(columns.names)
+    others = [name for name in dict.fromkeys(names) if name not in used and name]
+    tokens_of = [
+        f"{name} {which}"
+        for name, which in ((columns.input, "in"), (columns.output, "out"))
+        if name is not None
+    ]
+    findings.assumed = f"taken as one request at its {columns.arrival}"
+    if columns.where is not None:
+        findings.chosen = str(columns.where)
+    if tokens_of:
+        findings.assumed += f", tokens {' and '.join(tokens_of)}"
+    if others:
+        findings.assumed += f"; other columns: {shortened(others)}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """A list of names on one line, safe to print, with a count of those that are left out."""
+    shown_, most = [], 12
+    for name in names[:most]:
+        text = name if name.isprintable() and len(name) <= 40 else shown(name)
+        shown_.append(text)
+    more = len(names) - most
+    return ", ".join(shown_) + (f" and {more} more" if more > 0 else "")
+
+
+def _chosen(rows: Rows, where: Where | None) -> Rows:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if where is None:
+        return rows
+    values = pa.array([value.encode() for value in sorted(where.values)], pa.binary())
+    mask = pc.is_in(rows.columns[where.column], value_set=values)
+    columns = {name: column.filter(mask) for name, column in rows.columns.items()}
+    return Rows(columns, rows.numbers[np.asarray(mask)], rows.complaints)
 
 
 class _Checked:
@@ -111,23 +179,32 @@ class _Checked:
         self._rows = rows
         self._most_bad = most_bad
 
+    def times(self, columns: Columns, time: Times) -> NDArray[np.int64]:
+        texts = self._rows.columns[columns.time]
+        if columns.day is not None:
+            texts = _joined(self._rows.columns[columns.day], texts)
+        return self._converted(texts, time.convert, time.complaint)
+
     def column(
         self,
         name: str,
         convert: Callable[[Any, int], tuple[NDArray[np.int64], list[int]]],
         complain: Callable[[bytes], str],
     ) -> NDArray[np.int64]:
-        texts = self._rows.columns[name]
-        values, wrong = convert(texts, self._most_bad)
-        for i in wrong:
-            self._complain(i, complain(texts[i].as_py()))
-        return values
+        return self._converted(self._rows.columns[name], convert, complain)
 
     def tokens(self, name: str, *, optional: bool) -> NDArray[np.int64]:
         return self.column(
             name,
             partial(tokens, optional=optional),
             lambda text: f"{name} must be a whole number of tokens, but got {shown(text)}",
+        )
+
+    def counts(self, name: str) -> NDArray[np.int64]:
+        return self.column(
+            name,
+            partial(tokens, optional=False),
+            lambda text: f"{name} must be a whole number of requests, but got {shown(text)}",
         )
 
     def before(
@@ -141,50 +218,24 @@ class _Checked:
             self._complain(i, f"{name} must be >= 0 and in reach, but got {shown(text)}")
         return began_ns
 
+    def _converted(
+        self,
+        texts: Any,
+        convert: Callable[[Any, int], tuple[NDArray[np.int64], list[int]]],
+        complain: Callable[[bytes], str],
+    ) -> NDArray[np.int64]:
+        values, wrong = convert(texts, self._most_bad)
+        for i in wrong:
+            self._complain(i, complain(texts[i].as_py()))
+        return values
+
     def _complain(self, i: int, complaint: str) -> None:
         self.bad[i] = True
         self.complaints.setdefault(int(self._rows.numbers[i]), complaint)
 
 
-def choose_time(names: Sequence[str], asked: str | None) -> str:
-    """The column with the arrival times: the one asked for, or the only one called so.
+def _joined(days: Any, times: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    Raises:
-        TraceFileError: No such column, none that looks like it, or several.
-    """
-    listed = schema.shown(", ".join(names))
-    if asked is not None:
-        if asked not in names:
-            raise TraceFileError(
-                f"time_column must be one of {listed}, but got {schema.shown(asked)}"
-            )
-        return asked
-    plausible = [name for name in names if is_time_name(name)]
-    if len(plausible) == 1:
-        return plausible[0]
-    if plausible:
-        raise TraceFileError(
-            f"must have one column of arrival times, but could be {' or '.join(plausible)}: "
-            f"name it with --time-column"
-        )
-    raise TraceFileError(
-        f"must have a column of arrival times, but has {listed}: name it with --time-column"
-    )
-
-
-def is_time_name(name: str) -> bool:
-    """Whether a column is called as columns of arrival times are."""
-    plain = name.strip().lower().replace(" ", "_")
-    stem, _, unit = plain.rpartition("_")
-    return plain in TIME_NAMES or (unit in _UNITS and stem in TIME_NAMES)
-
-
-def choose_tokens(
-    names: Sequence[str], known: frozenset[str], note: Callable[[str], None]
-) -> str | None:
-    """The one column of `names` that is called so; several are noted, and none is taken."""
-    found = [name for name in names if name.strip().lower().replace(" ", "_") in known]
-    if len(found) > 1:
-        note(f"{' and '.join(found)} could each be a request's tokens: none was kept")
-        return None
-    return found[0] if found else None
+    return pc.binary_join_element_wise(days, times, pa.scalar(b" ", pa.binary()))

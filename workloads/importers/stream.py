@@ -1,29 +1,35 @@
 """The bytes of a trace file: decompressed, from front to back, in blocks of whole lines."""
 
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from workloads.errors import TraceFileError
+from workloads.importers import packing
 
 HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 24
 # No request of a trace is described by more; a line without end would fill the memory instead.
 LONGEST_LINE_BYTES = 1 << 26
+# A compressed file may hold a thousand times its size, so there is a limit; 10 million requests
+# take about a third of this.
+UNPACKED_GB = 1.0
+# Logs hardly shrink by more; gzip reaches 1,032.
+_HONEST_RATIO = 50
 
 # A log that was rotated may begin with the rest of a line.
 _LINES_TRIED = 10
+# Enough to see whether rows come at equal steps, and what fields they have.
+_OBJECTS_TRIED = 200
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,33 @@ class Head:
         return self.lines[0] if self.lines else ""
 
     @cached_property
-    def first_object(self) -> dict[str, Any]:
-        """The first JSON object that is a line of its own, or an empty one.
+    def object_lines(self) -> list[dict[str, Any]]:
+        """The JSON objects that are lines of their own.
 
-        A few lines before it may be broken; indented ones are parts of something larger.
+        A few lines before the first may be broken; indented ones are parts of something larger.
         """
-        for line in self.first_lines:
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(self.lines[:_OBJECTS_TRIED]):
             if line.startswith("{"):
                 with suppress(ValueError, RecursionError):
-                    value = json.loads(line)
-                    return value if isinstance(value, dict) else {}
+                    value = json.loads(line, parse_float=Decimal)
+                    found += [value] if isinstance(value, dict) else []
+            if not found and number >= _LINES_TRIED:
+                break
+        return found
+
+    @cached_property
+    def first_object(self) -> dict[str, Any]:
+        """The first JSON object: a line, an element of an array, or all there is; or empty."""
+        if self.object_lines:
+            return self.object_lines[0]
+        text = self.text.lstrip()
+        if text.startswith("["):
+            text = text[1:].lstrip()
+        if text.startswith("{"):
+            with suppress(ValueError, RecursionError):
+                value, _ = json.JSONDecoder(parse_float=Decimal).raw_decode(text)
+                return value if isinstance(value, dict) else {}
         return {}
 
 
@@ -95,33 +118,37 @@ class Block:
 
 
 class Stream:
-    """What is in a file, in plain or compressed by gzip or zstd.
+    """What is in a file, in plain or compressed by gzip, zstd, bzip2, xz or zip.
 
     Args:
         raw: The bytes as stored.
         path: Where they are, if they are a file that can be opened again.
+        max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
 
     Raises:
-        TraceFileError: The bytes cannot be read or decompressed, here and while reading; or they
-            are UTF-16.
+        TraceFileError: The bytes cannot be read or decompressed, here and while reading; they are
+            more than they may be; or they are UTF-16.
     """
 
-    def __init__(self, raw: BinaryIO, path: Path | None = None) -> None:
-        start = _at_most(raw, 4)
+    def __init__(
+        self, raw: BinaryIO, path: Path | None = None, max_unpacked_gb: float = UNPACKED_GB
+    ) -> None:
+        start = _at_most(raw, packing.MAGIC_BYTES)
         packed = io.BufferedReader(_Chained(start, raw), 1 << 20)
-        self._codec = ""
-        self._bytes: Any = packed
-        if start.startswith(_GZIP):
-            self._codec, self._bytes = "gzip", gzip.GzipFile(fileobj=packed)
-        elif start == _ZSTD:
-            import pyarrow as pa
-
-            self._codec = "zstd"
-            self._bytes = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+        self._codec = packing.codec_of(start)
+        self._max_unpacked_gb = max_unpacked_gb
+        self._left_bytes = max_unpacked_gb * 1e9 if self._codec else float("inf")
+        try:
+            self._bytes: Any = packing.unpacked(self._codec, packed)
+        except packing.ERRORS as error:
+            raise self._damaged(error) from None
         self.path = None if self._codec else path
+        if self._codec and path is not None:
+            self._check_unpacked(path)
         self._ahead = self._read(HEAD_BYTES)
         if self._ahead.startswith(_UTF16):
             raise TraceFileError("must be UTF-8 text, but begins with the mark of UTF-16")
+        packing.check_no_archive(self._ahead)
         self.head = Head(self._ahead, is_all=len(self._ahead) < HEAD_BYTES)
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -157,13 +184,41 @@ class Stream:
 
     def _read(self, size: int) -> bytes:
         try:
-            return _at_most(self._bytes, size)
-        except (EOFError, zlib.error, OSError) as error:
-            if self._codec:
-                message = f"must be a whole {self._codec} file, but: {error}"
-            else:
-                message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-            raise TraceFileError(" ".join(message.split())) from None
+            content = _at_most(self._bytes, size)
+        except packing.ERRORS as error:
+            raise self._damaged(error) from None
+        self._left_bytes -= len(content)
+        if self._left_bytes < 0:
+            raise self._too_large()
+        return content
+
+    def _check_unpacked(self, path: Path) -> None:
+        """Refuse a small file that holds too much before its rows are read, which takes longer."""
+        if path.stat().st_size * _HONEST_RATIO > self._left_bytes:
+            return
+        left_bytes = self._left_bytes
+        with path.open("rb") as packed:
+            try:
+                content = packing.unpacked(self._codec, packed)
+                while left_bytes >= 0 and (part := content.read(BLOCK_BYTES)):
+                    left_bytes -= len(part)
+            except packing.ERRORS as error:
+                raise self._damaged(error) from None
+        if left_bytes < 0:
+            raise self._too_large()
+
+    def _too_large(self) -> TraceFileError:
+        return TraceFileError(
+            f"must hold at most {self._max_unpacked_gb:g} GB when unpacked from {self._codec}, "
+            "but holds more: raise --max-unpacked-gb if it is meant to"
+        )
+
+    def _damaged(self, error: Exception) -> TraceFileError:
+        if self._codec:
+            message = f"must be a whole {self._codec} file, but: {error}"
+        else:
+            message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        return TraceFileError(" ".join(message.split()))
 
 
 class _Chained(io.RawIOBase):

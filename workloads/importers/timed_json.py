@@ -1,11 +1,12 @@
 """What the importers of JSON lines with fixed fields have in common."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading, RecordingImporter
 from workloads.importers.convert import Times
-from workloads.importers.json_lines import Object, read_rows
+from workloads.importers.json_records import Entries, Object
 from workloads.importers.rows import Columns, chunks
 from workloads.importers.stream import Stream
 from workloads.importers.units import TimeUnit
@@ -23,7 +24,7 @@ class TimedJson(RecordingImporter):
         time="timestamp", input="input_length", output="output_length", optional=True
     )
     unit: ClassVar[TimeUnit]
-    takes_time_unit = True
+    takes = frozenset({"time_unit"})
 
     def requests(self, line: Object) -> Sequence[Object]:
         """The requests that a line tells of.
@@ -35,9 +36,21 @@ class TimedJson(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""
-        rows = read_rows(stream, self.columns.names, self.requests)
-        time = Times(self.columns.time, ("number",), reading.time_unit or self.unit)
-        return chunks(rows, self.columns, time, findings)
+        return self.timed(stream, reading.time_unit or self.unit, findings)
+
+    def timed(self, stream: Stream, unit: TimeUnit, findings: Findings) -> Iterator[Chunk]:
+        """The requests, with their timestamps in this unit."""
+        entries = Entries(stream, findings)
+        names = list(dict.fromkeys(self._names(entries.first)))
+        rows = entries.rows(self.columns.names, self.requests)
+        time = Times(self.columns.time, ("number",), unit)
+        return chunks(rows, self.columns, time, findings, names=names)
+
+    def _names(self, entries: Sequence[Object]) -> Iterator[str]:
+        for entry in entries:
+            with suppress(BadEntryError):
+                for request in self.requests(entry):
+                    yield from request
 
 
 def refuse_delays(request: Object) -> None:

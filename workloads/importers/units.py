@@ -12,6 +12,8 @@ NAMES: dict[TimeUnit, str] = {
     "us": "microseconds",
     "ns": "nanoseconds",
 }
+# Seconds since 1970 in 2015 and in 2035.
+_DATED_S = (1.42e9, 2.06e9)
 
 
 def unit_of_epoch(value: float) -> TimeUnit | None:
@@ -27,10 +29,24 @@ def unit_of_epoch(value: float) -> TimeUnit | None:
     return None
 
 
-def unit_in_name(column: str) -> TimeUnit | None:
-    """The unit that a column's name ends in: timestamp_ms, arrival_s, time_seconds."""
-    ending = column.lower().replace(" ", "_").rpartition("_")[2]
-    for unit, name in NAMES.items():
-        if ending in (unit, name, "sec" if unit == "s" else unit):
+def unit_of_date(value: float) -> TimeUnit | None:
+    """The unit in which `value` is a date from 2015 to 2035, or None."""
+    for unit, digits in DIGITS.items():
+        scale = 10.0 ** (9 - digits)
+        if _DATED_S[0] * scale <= value <= _DATED_S[1] * scale:
             return unit
     return None
+
+
+def contradicts(unit: TimeUnit, value: float) -> bool:
+    """Whether `value` is a date of these years in another unit, and not a likely time in this one.
+
+    In a larger unit than its own a date lies thousands of years off. In the next smaller one it
+    is two to three weeks from 0, where no recording begins; in a still smaller one it is half an
+    hour or less, which may well be a time.
+    """
+    dated = unit_of_date(value)
+    if dated is None:
+        return False
+    larger = DIGITS[unit] - DIGITS[dated]
+    return larger > 0 or larger == -3

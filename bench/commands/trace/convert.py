@@ -27,21 +27,29 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    stamp: options.Stamp = None,
+    duration_column: options.DurationColumn = None,
+    duration_unit: options.DurationUnit = None,
+    count_column: options.CountColumn = None,
+    where: options.Where = None,
+    columns: options.ColumnNames = None,
     skip_bad: options.SkipBad = None,
+    max_unpacked_gb: options.MaxUnpackedGb = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Read a recording in any known format, and write it as a trace.
 
-    The format is recognised by the content, which may be compressed by gzip or zstd.
+    The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
+    given = dict(locals())
     from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
     from workloads import check_writable, save
 
     check_writable(target)  # before a long file is read for nothing
-    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    how = trace_source.reading(given)
     spec = trace_source.load_listed(source, how, message_console(quiet=quiet))
     save(spec.trace, target)
     if as_json:

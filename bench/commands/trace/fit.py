@@ -30,7 +30,14 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    stamp: options.Stamp = None,
+    duration_column: options.DurationColumn = None,
+    duration_unit: options.DurationUnit = None,
+    count_column: options.CountColumn = None,
+    where: options.Where = None,
+    columns: options.ColumnNames = None,
     skip_bad: options.SkipBad = None,
+    max_unpacked_gb: options.MaxUnpackedGb = None,
     rate: options.Rate = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
@@ -42,6 +49,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
 
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
+    given = dict(locals())
     from bench import trace_source
     from bench.console import message_console, output_console
     from bench.errors import InputError
@@ -54,7 +62,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
         raise InputError(f"out must be a file ending in .json, but got {str(out)!r}")
     _, resolved = trace_source.read(
         trace,
-        trace_source.reading(trace_format, time_column, time_unit, skip_bad),
+        trace_source.reading(given),
         message_console(quiet=quiet),
         rate=rate,
         duration=duration,

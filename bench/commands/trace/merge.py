@@ -34,7 +34,14 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    stamp: options.Stamp = None,
+    duration_column: options.DurationColumn = None,
+    duration_unit: options.DurationUnit = None,
+    count_column: options.CountColumn = None,
+    where: options.Where = None,
+    columns: options.ColumnNames = None,
     skip_bad: options.SkipBad = None,
+    max_unpacked_gb: options.MaxUnpackedGb = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -42,6 +49,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
 
     Every request is kept at its own time.
     """
+    given = dict(locals())
     from bench import trace_source
     from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
@@ -59,7 +67,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         )
     check_writable(out)  # before long files are read for nothing
     messages = message_console(quiet=quiet)
-    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    how = trace_source.reading(given)
     each = {p: trace_source.load_listed(p, how, messages).trace for p in dict.fromkeys(traces)}
     parts = [each[path] for path in traces]
     if drop_tokens:

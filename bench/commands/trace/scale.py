@@ -25,7 +25,14 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    stamp: options.Stamp = None,
+    duration_column: options.DurationColumn = None,
+    duration_unit: options.DurationUnit = None,
+    count_column: options.CountColumn = None,
+    where: options.Where = None,
+    columns: options.ColumnNames = None,
     skip_bad: options.SkipBad = None,
+    max_unpacked_gb: options.MaxUnpackedGb = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -34,6 +41,7 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
 
     With both, the rate comes first and the result is then stretched.
     """
+    given = dict(locals())
     from bench import trace_source
     from bench.commands.trace.common import write
     from bench.console import message_console, output_console
@@ -46,7 +54,7 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     if rate is None and rate_by is not None:
         raise InputError(f"rate_by must come with a --rate, but got {rate_by!r} alone")
     check_writable(out)  # before a long file is read for nothing
-    reading = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    reading = trace_source.reading(given)
     before = trace_source.load_listed(trace, reading, message_console(quiet=quiet)).trace
     after, said, notes = before, [], []
     if rate is not None:

@@ -38,7 +38,14 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    stamp: options.Stamp = None,
+    duration_column: options.DurationColumn = None,
+    duration_unit: options.DurationUnit = None,
+    count_column: options.CountColumn = None,
+    where: options.Where = None,
+    columns: options.ColumnNames = None,
     skip_bad: options.SkipBad = None,
+    max_unpacked_gb: options.MaxUnpackedGb = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -47,6 +54,7 @@ def window(  # noqa: PLR0917 - typer passes every option by name
 
     The seed decides between windows that the rule cannot tell apart.
     """
+    given = dict(locals())
     from bench import trace_source
     from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
@@ -54,14 +62,14 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     from bench.exits import OK
     from workloads import WindowRule, check_writable, pick_windows, window_at
 
-    given = {"--pick": pick, "--percentile": percentile, "--start": start}
-    named = [name for name, value in given.items() if value is not None]
+    ways = {"--pick": pick, "--percentile": percentile, "--start": start}
+    named = [name for name, value in ways.items() if value is not None]
     if len(named) > 1:
         raise InputError(f"a window must be chosen in one way, but got {' and '.join(named)}")
     if start is not None and count != 1:
         raise InputError(f"count must be 1 with --start, but got {count}")
     check_writable(out)  # before a long file is read for nothing
-    how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
+    how = trace_source.reading(given)
     whole = trace_source.load_listed(trace, how, message_console(quiet=quiet)).trace
     if start is not None:
         windows = [window_at(whole, start, length)]

@@ -4,13 +4,14 @@ Operations on the device's tensors run on the CPU, so results are right; what CU
 forbidden, and what is copied without being waited for is copied late. In CI the tests marked gpu
 run on it (tests/conftest.py), and so does any program, with whatever it starts:
 
-    python -m tests.fake_cuda COMMAND ...      python -m tests.fake_cuda tests/reference --device cuda
+    python -m tests.fake_cuda tests/reference --device cuda
 
 which sets PYTHONPATH so that `site/sitecustomize.py` calls `install`. DYNBATCH_FAKE_CUDA=refusing
 gives a machine whose NVML does not answer.
 
 Its rules:
-- 32 streams a device, handed out in turn; the 33rd is the first. See `device` for what is late.
+- 32 streams a device and priority, handed out in turn; the 33rd is the first.
+- Copies, graphs and events happen when somebody waits for them (see `device`).
 - Waiting for the device, `.item()` and emptying the cache end a capture with an error. A refused
   capture leaves torch as its version does (`refused_like`): before 2.13 the allocator goes on as if
   within it, and random numbers fail until a capture succeeds.
@@ -97,7 +98,7 @@ def _replace(owner, name, value):
 
 
 def _register():
-    """Operations that have no tensor yet come by here; once a process, since it cannot be undone."""
+    """Have operations without a tensor come by here; once a process: it cannot be undone."""
     if _libraries:
         return
     every = torch.library.Library("_", "IMPL")
@@ -138,6 +139,9 @@ def _of_torch(count):
             multi_processor_count=132, total_memory=on.total_bytes,
         )  # fmt: skip
 
+    def forbid_waiting(mode):
+        device.current_device().forbids_waiting = mode == "error"
+
     def is_capturing():
         return device.current_device().capturing() is not None
 
@@ -161,14 +165,15 @@ def _of_torch(count):
         (cuda, "set_stream", set_stream),
         (cuda, "is_current_stream_capturing", is_capturing),
         (cuda, "synchronize", lambda asked=None: _on(asked).synchronised("device", whole=True)),
+        (cuda, "set_sync_debug_mode", forbid_waiting),
         (cuda, "_sleep", device.sleep),
         (cuda, "empty_cache", lambda: [one.empty_cache() for one in device.devices]),
-        (cuda, "mem_get_info", lambda asked=None: (_on(asked).free_bytes(), _on(asked).total_bytes)),
+        (cuda, "mem_get_info", lambda asked=None: _on(asked).memory()),
         (cuda, "memory_allocated", lambda asked=None: _on(asked).live),
         (cuda, "max_memory_allocated", lambda asked=None: _on(asked).peak),
         (cuda, "memory_reserved", lambda asked=None: _on(asked).reserved),
         (cuda, "reset_peak_memory_stats", lambda asked=None: _on(asked).forget_peak()),
-        (cuda, "memory_snapshot", lambda pool=None: [s for d in device.devices for s in d.snapshot()]),
+        (cuda, "memory_snapshot", lambda: [s for one in device.devices for s in one.snapshot()]),
         (c, "_host_emptyCache", lambda: None),
         (c, "_cuda_endAllocateToPool", lambda index, pool: _on(index).end_allocate(pool)),
         (c, "_cuda_releasePool", lambda index, pool: _on(index).release(pool)),

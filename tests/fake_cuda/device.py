@@ -8,14 +8,14 @@ happens first. Time on the device is counted, not measured.
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 
 import torch
 
-KERNEL_S, COPY_S, REPLAY_S = 5e-6, 1e-6, 1e-6
+KERNEL_S, COPY_S = 5e-6, 1e-6
 SLEEP_S_PER_CYCLE = 1e-10
-STREAMS = 32
+STREAMS, PRIORITIES = 32, 4
 _CONTEXT_BYTES = 600 << 20
 _H200_BYTES = 150_754_820_096
 _CAPTURING = "CUDA error: operation not permitted when stream is capturing"
@@ -80,11 +80,13 @@ class Block:
     """A piece of the device's memory, in a pool where it was taken during a capture."""
 
     def __init__(self, device, size):
-        self.device, self.size = device, -(-size // 512) * 512
-        self.pool = device.take(self.size)
+        self.device, self.size = device, 0
+        self.pool = device.take(-(-size // 512) * 512)
+        self.size = -(-size // 512) * 512
 
     def __del__(self):
-        self.device.free(self)
+        if self.size:
+            self.device.free(self)
 
 
 class Device:
@@ -104,8 +106,9 @@ class Device:
         self.lock = threading.RLock()
         self.clock_s = 0.0
         self.default = Queue(self)
-        self.queues = [Queue(self) for _ in range(STREAMS)]
-        self.streams_made = self.live = self.peak = self.cached = 0
+        self.queues = [Queue(self) for _ in range(STREAMS * PRIORITIES)]
+        self.streams_made = Counter()
+        self.live = self.peak = self.cached = 0
         self.pools = {}
         self.begin()
 
@@ -116,6 +119,7 @@ class Device:
         self.refused_like = "2.11"
         self.total_bytes = _H200_BYTES
         self.underway, self.generator_captures = [], False
+        self.forbids_waiting = False
 
     # What runs.
 
@@ -132,6 +136,8 @@ class Device:
                 if queue.capture is not None:
                     queue.capture.invalid = True
                     raise cuda_error(_CAPTURING)
+            if self.forbids_waiting and not whole:
+                raise RuntimeError("called a synchronizing CUDA operation")
             self.host_syncs.append(why)
             for queue in queues:
                 queue.run_until()
@@ -171,6 +177,9 @@ class Device:
 
     def free_bytes(self):
         return self.total_bytes - _CONTEXT_BYTES - self.reserved
+
+    def memory(self):
+        return self.free_bytes(), self.total_bytes
 
     def take(self, size):
         with self.lock:
@@ -269,14 +278,15 @@ def no_queue_but(queue):
 
 
 class Stream:
-    """torch.cuda.Stream: one of 32 of its device, handed out in turn."""
+    """torch.cuda.Stream: one of 32 of its device and priority, handed out in turn."""
 
     def __init__(self, device=None, priority=0, *, queue=None):
         with torch.cuda.device(device):
             on = current_device() if queue is None else queue.device
         if queue is None:
-            queue = on.queues[on.streams_made % STREAMS]
-            on.streams_made += 1
+            first = STREAMS * min(max(-priority, 0), PRIORITIES - 1)
+            queue = on.queues[first + on.streams_made[first] % STREAMS]
+            on.streams_made[first] += 1
         self.queue, self.device = queue, torch.device("cuda", on.index)
         self.device_index, self.device_type = on.index, 1
         self.stream_id = self.cuda_stream = id(queue)
@@ -382,7 +392,7 @@ class CUDAGraph:
         current_queue(self.queue.device).put(self._happen)
 
     def _happen(self):
-        self.queue.device.clock_s += REPLAY_S + KERNEL_S
+        self.queue.device.clock_s += KERNEL_S * len(self.operations)
         with torch.inference_mode():
             for operation in self.operations:
                 operation()

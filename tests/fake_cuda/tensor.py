@@ -90,14 +90,17 @@ def run(func, args, kwargs):
     _check(name, ours, leaves)
     if name in _WAITING or (name in _INDEXING and _by_mask(args[1])):
         device.synchronised(name)
-    if "convolution" in name or name == "aten::conv2d":
+    if name.startswith(("aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::convolution")):
         device.convolution(name, tuple(args[0].shape))
     if any(word in name for word in _RANDOM) and kwargs.get("p", 1) and "dropout" not in name:
         device.random()
     inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
     to_host = getattr(kwargs.get("device"), "type", "cuda") == "cpu"
-    compute = partial(_compute, device, func, inner_args, inner_kwargs, ours, to_host=to_host)
-    return device.kernel(compute)
+    if func.is_view or "empty" in name:  # nothing runs for these
+        return _wrapped(device, func(*inner_args, **inner_kwargs), ours, to_host=to_host)
+    return device.kernel(
+        partial(_compute, device, func, inner_args, inner_kwargs, ours, to_host=to_host)
+    )
 
 
 def _python(func, tensor, index, *value):
@@ -107,17 +110,25 @@ def _python(func, tensor, index, *value):
     if _by_mask(tree_leaves(index)):
         device.synchronised("indexing by a mask")
     args = tree_map(_inner, (tensor, index, *value))
+    if not value and not any(isinstance(one, torch.Tensor | list) for one in tree_leaves(index)):
+        return _wrapped(device, func(*args), ours, to_host=False)
     return device.kernel(partial(_compute, device, func, args, {}, ours, to_host=False))
 
 
 def _compute(device, func, args, kwargs, ours, *, to_host):
     found = func(*args, **kwargs)
     graph = device.capturing()
-    kept = [leaf for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
-    known = {leaf.inner.untyped_storage().data_ptr(): leaf for leaf in ours}
     if graph is not None:
+        kept = [leaf for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+        known = {leaf.inner.untyped_storage().data_ptr() for leaf in ours}
         graph.operations.append(partial(_again, func, args, kwargs, kept))
         graph.outputs += [one for one in kept if one.untyped_storage().data_ptr() not in known]
+    return _wrapped(device, found, ours, to_host=to_host)
+
+
+def _wrapped(device, found, ours, *, to_host):
+    """Results as tensors of the device; what shares an argument's memory takes none of its own."""
+    known = {leaf.inner.untyped_storage().data_ptr(): leaf for leaf in ours}
 
     def wrap(leaf):
         if not isinstance(leaf, torch.Tensor) or to_host:
@@ -127,8 +138,7 @@ def _compute(device, func, args, kwargs, ours, *, to_host):
             return same
         storage = leaf.untyped_storage()
         owner = known.get(storage.data_ptr()) if storage.nbytes() else None
-        block = Block(device, storage.nbytes()) if owner is None else owner.block
-        return CudaTensor(leaf, block)
+        return CudaTensor(leaf, Block(device, storage.nbytes()) if owner is None else owner.block)
 
     return tree_map(wrap, found)
 

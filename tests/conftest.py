@@ -1,6 +1,7 @@
 """Shared by all tests: those marked gpu run on a GPU, or on the stand-in where there is none."""
 
 import functools
+import os
 
 import hypothesis
 import pytest
@@ -8,6 +9,9 @@ import pytest
 # The same examples on every run: seeds instead of luck.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+
+# Where what is to be known is what a real device does.
+WITHOUT_A_STAND_IN = os.environ.get("DYNBATCH_FAKE_CUDA") == "never"
 
 
 @functools.cache
@@ -27,10 +31,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and WITHOUT_A_STAND_IN and not has_cuda():
+        pytest.skip("needs a CUDA device, and this machine has none")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     # Around fixtures too, those of a module included, which the first of its tests makes.
-    if not item.get_closest_marker("gpu") or has_cuda():
+    if not item.get_closest_marker("gpu") or has_cuda() or WITHOUT_A_STAND_IN:
         return (yield)
     from tests import fake_cuda
 

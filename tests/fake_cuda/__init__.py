@@ -7,7 +7,7 @@ run on it (tests/conftest.py), and so does any program, with whatever it starts:
     python -m tests.fake_cuda tests/reference --device cuda
 
 which sets PYTHONPATH so that `site/sitecustomize.py` calls `install`. DYNBATCH_FAKE_CUDA=refusing
-gives a machine whose NVML does not answer.
+gives a machine whose NVML does not answer, and =never has tests marked gpu skip without a GPU.
 
 Its rules:
 - 32 streams a device and priority, handed out in turn; the 33rd is the first.
@@ -26,8 +26,10 @@ smaller images.
 """
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partialmethod
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 
@@ -195,16 +197,34 @@ def _stream(on, *, own):
 
 
 def _of_models():
-    from transformers import BertConfig, ResNetConfig, ViTConfig
-
     from batching.models import zoo
 
-    def narrow(config, **sizes):
-        real = config.__init__
-        return config, "__init__", lambda self, **options: real(self, **sizes | options)
+    real = zoo._from_checkpoint
+
+    def from_checkpoint(configured, pretrained, weights):
+        return real(lambda: _narrow(configured), pretrained, weights)
+
+    yield zoo, "_IMAGE", (3, _SIDE, _SIDE)
+    yield zoo, "_from_checkpoint", from_checkpoint
+
+
+def _narrow(build):
+    """Have transformers' configurations begin with small sizes; it is imported only for this."""
+    from transformers import BertConfig, ResNetConfig, ViTConfig
 
     layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 32}
-    yield narrow(ResNetConfig, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
-    yield zoo, "_IMAGE", (3, _SIDE, _SIDE)
-    yield narrow(ViTConfig, intermediate_size=32, image_size=_SIDE, **layers)
-    yield narrow(BertConfig, intermediate_size=32, **layers)
+    layers |= {"intermediate_size": 32}
+    resnet = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    with ExitStack() as stack:
+        for config, sizes in (
+            (BertConfig, layers),
+            (ViTConfig, layers | {"image_size": _SIDE}),
+            (ResNetConfig, resnet),
+        ):
+            begin = partialmethod(_begin, config.__init__, sizes)
+            stack.enter_context(patch.object(config, "__init__", begin))
+        return build()
+
+
+def _begin(self, begin, sizes, **options):
+    begin(self, **sizes | options)

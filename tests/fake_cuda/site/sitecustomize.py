@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-if os.environ.get("DYNBATCH_FAKE_CUDA"):
+if os.environ.get("DYNBATCH_FAKE_CUDA", "never") != "never":
     # By its place: these tests may not be on the path, or not be the first of that name.
     tests = sys.modules["tests"] = ModuleType("tests")
     tests.__path__ = [str(Path(__file__).resolve().parents[2])]

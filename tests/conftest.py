@@ -10,15 +10,20 @@ import pytest
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
 
-# Where what is to be known is what a real device does.
-WITHOUT_A_STAND_IN = os.environ.get("DYNBATCH_FAKE_CUDA") == "never"
-
 
 @functools.cache
 def has_cuda():
     import torch
 
     return torch.cuda.is_available()
+
+
+def has_stand_in():
+    """Not beside a GPU, in a torch built for CUDA, or where only a real device is asked for."""
+    import torch
+
+    wanted = os.environ.get("DYNBATCH_FAKE_CUDA") != "never"
+    return wanted and not has_cuda() and not torch.backends.cuda.is_built()
 
 
 def pytest_collection_modifyitems(items):
@@ -32,14 +37,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("gpu") and WITHOUT_A_STAND_IN and not has_cuda():
-        pytest.skip("needs a CUDA device, and this machine has none")
+    if item.get_closest_marker("gpu") and not has_cuda() and not has_stand_in():
+        pytest.skip("needs a CUDA device, or a torch for CPUs alone to stand in for one")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     # Around fixtures too, those of a module included, which the first of its tests makes.
-    if not item.get_closest_marker("gpu") or has_cuda() or WITHOUT_A_STAND_IN:
+    if not item.get_closest_marker("gpu") or not has_stand_in():
         return (yield)
     from tests import fake_cuda
 

@@ -9,10 +9,10 @@ def device():
     import torch
 
     from tests import fake_cuda
-    from tests.conftest import has_cuda
+    from tests.conftest import has_stand_in
 
-    if has_cuda():
-        pytest.skip("the stand-in takes the place of a GPU, and here is one")
+    if not has_stand_in():
+        pytest.skip("the stand-in needs a torch for CPUs alone, and no GPU beside it")
     threads = torch.get_num_threads()
     with fake_cuda.installed(small=False) as device:
         yield device

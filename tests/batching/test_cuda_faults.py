@@ -132,7 +132,7 @@ class TestTheStandIn:
         assert len(set(made)) == 32
         assert made[0] == made[32]
 
-    def test_has_a_driver_or_one_that_refuses(self):
+    def test_has_a_driver_or_one_that_refuses(self, device):
         from bench.nvml import Gpu
         from tests import fake_cuda
 

@@ -20,9 +20,9 @@ Its rules:
 - Tensors of the host and the device do not mix; host memory that is not page-locked is waited for.
 - Graphs' memory is theirs until the last of a pool is gone.
 
-What is not CUDA's: time on the device is counted, a fixed cost each; `torch.compile` leaves models
-as they are; the built-in models keep their architecture, with fewer and narrower layers and
-smaller images.
+It needs a torch that is built for CPUs alone. What is not CUDA's: time on the device is counted, a
+fixed cost each; `torch.compile` leaves models as they are; the built-in models keep their
+architecture, with fewer and narrower layers and smaller images.
 """
 
 import sys

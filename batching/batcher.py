@@ -60,8 +60,8 @@ class DynamicBatcher:
         device: "auto", "cpu", "cuda[:i]", or several with commas between, used in turn.
         dtype: "fp32", "fp16" or "bf16", for torch models.
         engine: what executes a torch model: "eager", "cudagraph" or "compile".
-        captured_batch_sizes: what the engine cudagraph captures; empty for powers of two and one
-            step between each, up to `max_batch_size`.
+        captured_batch_sizes: what the engine cudagraph captures; empty for
+            `default_captured_sizes`, up to `max_batch_size`.
         channels_last: the layout of tensors `[B, C, H, W]`; None leaves it to the model.
         warm_up_budget_s: time for running every batch size once before the first request;
             0 skips it.

@@ -11,13 +11,24 @@ from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Any, Protocol
 
+from batching.errors import DeviceError
+
 # Capturing sets the allocator of a device aside for a while: one at a time.
 _capturing = Lock()
 
-# Streams of a device, by its name, that nobody uses. torch has 32 a device and hands them out in
-# turn, so that of many made one after the other some would be the same; and cuBLAS keeps a
-# workspace (32 MiB on Hopper) for each stream that a thread has ever used.
+# torch has so many streams of a priority on a device, and of so many priorities at most
+# (c10/cuda/CUDAStream.cpp). It hands them out in turn: a further one is the first again, and what
+# one executor asks of it would go into the graph that the other captures on it.
+_STREAMS, _PRIORITIES = 32, 4
+
+# By a device's name, the streams that nobody uses, and all that were ever handed out. They are used
+# again, since cuBLAS keeps a workspace (32 MiB on Hopper) for each that a thread has ever used.
 _idle_streams: defaultdict[str, list[Any]] = defaultdict(list)
+_streams: defaultdict[str, list[Any]] = defaultdict(list)
+
+# Graphs whose capture was refused. torch's allocator of page-locked memory may go on asking them
+# whether a stream is theirs, which a graph that is gone must not be asked.
+_refused: list[Any] = []
 
 
 class Event(Protocol):
@@ -44,7 +55,11 @@ class Cuda(Protocol):
     """One device."""
 
     def stream(self) -> Any:
-        """A stream that nobody else uses; it has `wait_event(event)`."""
+        """A stream that nobody else uses; it has `wait_event(event)`.
+
+        Raises:
+            DeviceError: all of the device's are in use.
+        """
         ...
 
     def give_back(self, stream: Any) -> None:
@@ -114,10 +129,23 @@ class TorchCuda:
 
     def stream(self) -> Any:
         """One that was given back, or else a new one."""
-        try:
-            return _idle_streams[str(self._device)].pop()
-        except IndexError:
-            return self._cuda.Stream(self._device)
+        idle, known = _idle_streams[str(self._device)], _streams[str(self._device)]
+        if idle:
+            return idle.pop()
+        # Others take streams too, so that the next one may not be new. A higher priority does no
+        # harm: it is which of two kernels that wait for room starts first.
+        for turn in range(_STREAMS * _PRIORITIES):
+            stream = self._cuda.Stream(self._device, priority=-(turn // _STREAMS))
+            if stream not in known:
+                known.append(stream)
+                return stream
+        gc.collect()  # an executor that nobody has any more may not have been found yet
+        if idle:
+            return idle.pop()
+        raise DeviceError(
+            f"{self._device} must have a stream for every replica (two, or three with in_flight "
+            f"2), but all of its {len(known)} are in use: ask for fewer replicas"
+        )
 
     def give_back(self, stream: Any) -> None:
         """Keep it for who asks next."""
@@ -170,13 +198,45 @@ class TorchCuda:
         replicas may be at work.
         """
         graph = self._cuda.CUDAGraph()
-        with (
+        try:
             # torch's own context leaves the stream current where ending the capture fails.
-            self.on(stream),
-            self._cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
-        ):
-            outputs = run()
+            with self.on(stream), self._capture_into(graph, stream, pool):
+                outputs = run()
+        except BaseException:
+            self._leave_capture(graph, stream, pool)
+            raise
         return graph, outputs
+
+    def _capture_into(self, graph: Any, stream: Any, pool: Any = None) -> Any:
+        return self._cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+
+    def _leave_capture(self, graph: Any, stream: Any, pool: Any) -> None:
+        """Bring torch out of a capture that was refused.
+
+        `CUDAGraph::capture_end` (ATen/cuda/CUDAGraph.cpp) used to check the result of
+        cudaStreamEndCapture before it told the allocator that the capture is over; torch 2.13 tells
+        it first (pytorch#180395). Until the process ends `empty_cache` then fails on
+        "captures_underway.empty()", and the pool counts a graph too many (pytorch#190348), so that
+        its memory is never given back.
+        Where torch has told it, the allocator says so here, and the count is left to torch: one
+        that is too low would free the memory of other graphs. (2.13 itself keeps the pool.)
+        """
+        own = self._torch._C  # noqa: SLF001 - torch has no public way out of this
+        end = getattr(own, "_cuda_endAllocateToPool", None)
+        if end is None:  # its name before 2.8
+            end = own._cuda_endAllocateCurrentStreamToPool  # noqa: SLF001 - as above
+        try:
+            end(self._device.index, pool)
+        except RuntimeError:  # not currently recording to it
+            pass
+        else:
+            own._cuda_releasePool(self._device.index, pool)  # noqa: SLF001 - as above
+            _refused.append(graph)
+        # The generator of random numbers was put into its mode for captures as this one began, and
+        # comes out of it at the end of one that succeeds (capture_epilogue): a small one does.
+        small = self.empty((1,), self._torch.float32)
+        with self.on(stream), self._capture_into(self._cuda.CUDAGraph(), stream):
+            small.zero_()
 
     def synchronize(self) -> None:
         """All streams of the device."""

@@ -151,9 +151,11 @@ class CudaExecutor(Steps):
         self._graphs = None
 
     def _load(self) -> None:
+        from batching.devices import collate_in_one_thread
         from batching.staging import PinnedRing
 
         self.model.prepare(self.placement)
+        collate_in_one_thread()
         # CUDA forbids to wait for a device on which another executor is capturing meanwhile.
         with self._cuda.capturing():
             self._cuda.synchronize()

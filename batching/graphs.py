@@ -12,6 +12,7 @@ from typing import Any
 
 from batching.cuda import Cuda
 from batching.errors import ModelError
+from batching.memory_errors import is_out_of_memory
 from batching.models.contract import each_tensor
 
 # Before a capture a batch is run this often, so that libraries have chosen and set up what they
@@ -113,7 +114,7 @@ class Graphs:
             graph, outputs = cuda.capture(lambda: self._run(views), stream, pool)
         except Exception as error:
             first = _first(error)
-            if type(first).__name__ == "OutOfMemoryError":  # by name, as elsewhere
+            if is_out_of_memory(first):
                 raise ModelError(
                     f"captured_batch_sizes must fit the memory of the device, but capturing "
                     f"{self._name} at {size} ran out of it"

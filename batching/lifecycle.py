@@ -157,9 +157,8 @@ class Lifecycle:
     def _serve(self, slot: Slot, missing: list[Slot], ready: Callable[[], None]) -> None:
         """A slot's thread: prepare, say so, serve until drained."""
         try:
-            slot.executor.prepare()
-            if slot is slot.worker.slots[0]:
-                cold = warm_up(slot.executor, self._core, slot.worker.index, self._warm_up_budget_s)
+            cold = warm_up(slot, self._warm_up_budget_s)
+            if cold is not None:
                 self.cold_starts.append(cold)
         except BaseException as error:  # noqa: BLE001 - carried into the starting thread
             self._failures.append(error)

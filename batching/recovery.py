@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batching.delivery import hand_over
 from batching.errors import BatchExecutionError, WrongOutputCountError, describe
+from batching.memory_errors import is_out_of_memory
 from batching.request import BatchRecord, Request
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ class Failed:
     @property
     def out_of_memory(self) -> bool:
         """Whether the device, or the host, ran out of memory."""
-        # By name: torch need not be imported to recognise its error.
-        return isinstance(self.error, MemoryError) or (
-            type(self.error).__name__ == "OutOfMemoryError"
-        )
+        return is_out_of_memory(self.error)
 
     def let_go(self) -> None:
         """Empty the frames it was raised through: they hold the batch, and what was made of it.

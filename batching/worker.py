@@ -37,6 +37,7 @@ class Worker:
 
     Attributes:
         size_limit: the largest batch that fits its memory, as far as is known.
+        warm: whether its first slot is warmed up, or has failed to be.
         held: batches its slots have in hand.
         free_since_s: since when it has held none.
     """
@@ -48,6 +49,7 @@ class Worker:
         self.core = core
         self.faults = faults
         self.size_limit = core.max_batch_size
+        self.warm = False
         self.held = 0
         self.free_since_s = core.clock.now()
         self.device = DeviceTurn() if len(executors) > 1 else None

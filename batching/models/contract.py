@@ -58,15 +58,17 @@ class Placement:
 
 
 def default_captured_sizes(max_batch_size: int) -> tuple[int, ...]:
-    """1, 2, 3, 4, 6, 8, 12, 16, 24, ...: 2^k and 3 * 2^k, up to the first that holds a full batch.
+    """1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, ...: up to the first that holds a full batch.
 
-    A batch of three or more is padded by less than half of its size, and a smaller limit gets the
-    first of a larger one's sizes, so that both run a batch of one size in the same way.
+    From 16 on in steps of 8, and of an eighth of the last power of two from 128 on. A batch of any
+    size from 65 to 128 is padded by 3.8 % on average, where 2^k and 3 * 2^k alone would pad it by
+    17.7 %; each size takes a capture, and memory for its outputs. A smaller limit gets the first
+    of a larger one's sizes, so that both run a batch of one size in the same way.
     """
     sizes = [1]
     while sizes[-1] < max_batch_size:
         power = 1 << (sizes[-1].bit_length() - 1)
-        sizes.append(2 * power if sizes[-1] > power or power == 1 else power * 3 // 2)
+        sizes.append(sizes[-1] + (max(8, power // 8) if power >= 16 else max(1, power // 2)))
     return tuple(sizes)
 
 

@@ -128,10 +128,34 @@ def bert_base(weights: Path | None = None, length_buckets: Sequence[int] = ()) -
         length = int(np.clip(rng.lognormal(np.log(48), 0.6), 8, 128))
         return torch.from_numpy(rng.integers(1000, 30000, size=length))
 
-    build, state = _from_checkpoint(configured, pretrained, weights)
+    def build() -> nn.Module:
+        module = load()
+        module.register_forward_pre_hook(_spread_mask, with_kwargs=True)
+        return module
+
+    load, state = _from_checkpoint(configured, pretrained, weights)
     return TokenModel(
         build, make_input, name="bert-base", weights=state, length_buckets=length_buckets
     )
+
+
+def _spread_mask(module: nn.Module, args: Any, named: dict[str, Any]) -> tuple[Any, Any]:
+    """Give transformers' BERT its mask as attention takes it, `[B, 1, 1, L]`, with the same result.
+
+    Of a mask `[B, L]` it asks whether anything is masked at all, to leave it out if not: the host
+    then waits for the device in the middle of a batch, which no other batch can be launched behind
+    meanwhile; and it does not ask while a graph is captured, which has other kernels then.
+    """
+    from transformers.models.bert import modeling_bert
+
+    del module
+    mask = named.get("attention_mask")
+    if mask is None or mask.dim() != 2:
+        return args, named
+    # Before 5.0 it spreads three dimensions to four itself, and refuses four.
+    takes_four = hasattr(modeling_bert, "create_bidirectional_mask")
+    spread = mask.bool()[:, None, None, :] if takes_four else mask[:, None, :]
+    return args, {**named, "attention_mask": spread}
 
 
 def _image_of_bytes(rng: np.random.Generator) -> torch.Tensor:

@@ -8,8 +8,10 @@ from batching.models.contract import Placement
 class MemoryGauge:
     """Reads the peak of memory, in bytes.
 
-    On a GPU it is that of torch's allocator since `reset`; on the CPU that of the whole process
-    since it began, which is why only growing sizes tell anything.
+    On a GPU it is that of torch's allocator since `reset`, with all that pools of captured graphs
+    hold: a replay asks the allocator for nothing, so that what it computes in is not in its peak.
+    On the CPU it is that of the whole process since it began, which is why only growing sizes tell
+    anything.
 
     Args:
         placement: where a torch model runs; None for a model that uses none.
@@ -32,8 +34,20 @@ class MemoryGauge:
         if self._placement.is_cuda:
             import torch
 
-            return torch.cuda.max_memory_allocated(self._placement.device)
+            device = torch.device(self._placement.device)
+            return torch.cuda.max_memory_allocated(device) + _held_by_graphs(device.index)
         return _process_peak_bytes()
+
+
+def _held_by_graphs(index: int) -> int:
+    """What pools other than torch's own, (0, 0), keep beside the tensors that are in use there."""
+    import torch
+
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+        if segment["device"] == index and segment["segment_pool_id"] != (0, 0)
+    )
 
 
 def _process_peak_bytes() -> int | None:

@@ -353,7 +353,6 @@ class TestCancelling:
         assert (counts.ok, counts.cancelled) == (500, 1000)
         assert [x for batch in virtual.model.batches for x in batch] == list(range(0, 1500, 3))
 
-
     def test_one_cancelled_while_its_batch_is_taken_apart_is_not_run_again(self):
         batches = []
 

@@ -40,7 +40,11 @@ def _run(command):
     """Its exit code; an interrupt, which it gets too, lets it write its report."""
     # An environment that somebody else put together may hold any plugins, of which these tests need
     # none, and versions that warn of this and that.
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # What the stand-in does is nothing to be said of a device, unless all of this runs on it.
+    stand_in = os.environ.get("DYNBATCH_FAKE_CUDA", "never")
+    environment = {
+        **os.environ, "DYNBATCH_FAKE_CUDA": stand_in, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
             return process.wait()

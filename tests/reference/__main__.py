@@ -1,4 +1,4 @@
-"""`python tests/reference`, which `make gpu-reference` runs; `device` and `step` are its own."""
+"""`python tests/reference`, which `make gpu-reference` runs; the other words are its own."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,18 @@ elif sys.argv[1:2] == ["device"]:
     from tests.reference import environment
 
     environment.main(sys.argv[2])
-else:
-    from tests.reference import cli
+elif sys.argv[1:2] == ["draw"]:
+    from tests.reference import figures
 
+    figures.main(sys.argv[2])
+elif sys.argv[1:2] == ["pytest"]:
+    from tests.reference import journal
+
+    journal.main(sys.argv[2], sys.argv[3:])
+else:
+    try:
+        from tests.reference import cli
+    except ModuleNotFoundError as error:
+        print(f"{sys.executable} must have the package {error.name}, but has not", file=sys.stderr)
+        sys.exit(2)
     cli.main(sys.argv[1:])

@@ -7,7 +7,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from results import format as fmt
 from results.figures import style
-from tests.reference.replays import errors
+from tests.reference.errors import errors
+from tests.reference.folder import Folder
 
 # Loads further apart than this are shown on a logarithmic axis.
 _WIDE = 5.0
@@ -27,6 +28,11 @@ def draw(folder):
             _save(folder, name, content, function, title)
             drawn.append(f"{name}.png")
     return drawn
+
+
+def main(path):
+    """Draw those of the folder at that path."""
+    draw(Folder(path))
 
 
 def _save(folder, name, content, function, title):

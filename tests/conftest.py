@@ -1,4 +1,4 @@
-"""Shared by all tests: GPU tests skip, with their reason, where there is no GPU."""
+"""Shared by all tests: those marked gpu run on a GPU, or on the stand-in where there is none."""
 
 import functools
 
@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
-def pytest_runtest_setup(item):
-    if item.get_closest_marker("gpu") and not has_cuda():
-        pytest.skip("needs a CUDA device, and this machine has none")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    # Around fixtures too, those of a module included, which the first of its tests makes.
+    if not item.get_closest_marker("gpu") or has_cuda():
+        return (yield)
+    from tests import fake_cuda
+
+    with fake_cuda.installed():
+        return (yield)

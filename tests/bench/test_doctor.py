@@ -14,7 +14,7 @@ from bench.doctoring.accelerators import Accelerator, Accelerators, computing_be
 from bench.doctoring.diagnosis import abilities, complaints
 from bench.doctoring.machine import Machine, Spread, cpu_quota, watch_machine
 from bench.nvml import Others
-from tests.bench.fake_nvml import FakeNvml, hopper, process
+from tests.fake_cuda.nvml import FakeNvml, hopper, process
 
 CALM = Machine(
     cores=8,

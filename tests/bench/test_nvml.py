@@ -9,7 +9,7 @@ import pytest
 
 from bench import nvml
 from bench.nvml import Gpu, Others
-from tests.bench.fake_nvml import FakeNvml, hopper, process, utilization_samples
+from tests.fake_cuda.nvml import FakeNvml, hopper, process, utilization_samples
 
 UUID = "7b3f"
 ME = os.getpid()

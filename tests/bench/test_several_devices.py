@@ -23,7 +23,7 @@ from bench import nvml
 from bench.config import load_settings
 from bench.profiling import load_subject
 from results.run import Run
-from tests.bench.fake_nvml import FakeNvml, hopper, process
+from tests.fake_cuda.nvml import FakeNvml, hopper, process
 
 MODEL = '''
 import time

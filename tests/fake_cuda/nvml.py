@@ -5,9 +5,13 @@ of the arguments after the handle, or an error to be raised. What is not scripte
 Supported", as a driver says of what a product lacks. Constants are the real module's.
 """
 
+import os
+import time
 from types import SimpleNamespace
 
 import pynvml as real
+
+_H200_BYTES, _H200_W = 150_754_820_096, 300
 
 _OF_THE_MODULE = (
     "nvmlInit",
@@ -108,3 +112,22 @@ def hopper(**changes):
         "GetComputeRunningProcesses": [],
         "GetSamples": utilization_samples(1_000_000, 1_100_000, 1_200_000, 1_300_001),
     } | changes
+
+
+def h200():
+    """A GPU that is at work, of this process alone; its energy counter goes on."""
+    return hopper(
+        GetMemoryInfo=SimpleNamespace(
+            total=_H200_BYTES, used=20 * 2**30, free=_H200_BYTES - 20 * 2**30
+        ),
+        GetPowerUsage=_H200_W * 1000,
+        GetTotalEnergyConsumption=lambda: int(time.monotonic() * _H200_W * 1000),
+        GetCurrentClocksEventReasons=0,
+        GetPowerManagementLimit=700_000,
+        GetComputeRunningProcesses=[process(os.getpid(), 20 * 2**30)],
+    )
+
+
+def refusing():
+    """The error of a machine whose driver does not answer."""
+    return real.NVMLError(real.NVML_ERROR_LIBRARY_NOT_FOUND)

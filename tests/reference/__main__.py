@@ -1,8 +1,11 @@
 """`python tests/reference`, which `make gpu-reference` runs; the other words are its own."""
 
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
+
+BEGAN_S = time.monotonic()
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,4 +38,4 @@ else:
     except ModuleNotFoundError as error:
         print(f"{sys.executable} must have the package {error.name}, but has not", file=sys.stderr)
         sys.exit(2)
-    cli.main(sys.argv[1:])
+    cli.main(sys.argv[1:], BEGAN_S)

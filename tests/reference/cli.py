@@ -50,18 +50,23 @@ class UsageError(Exception):
     """Something that was asked for cannot be."""
 
 
-def main(given):
-    """Run with these arguments, and leave with an exit code."""
+def main(given, began_s=None):
+    """Run with these arguments, and leave with an exit code.
+
+    Args:
+        given: the arguments.
+        began_s: when the process began, by the monotonic clock; now, if it is not given.
+    """
+    began_s = time.monotonic() if began_s is None else began_s
     try:
-        sys.exit(carry_out(read_arguments(given)))
+        sys.exit(carry_out(read_arguments(given), began_s))
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(INPUT)
 
 
-def carry_out(arguments):
+def carry_out(arguments, began_s):
     """Check, run what is due, write the summary; returns the exit code."""
-    began = time.monotonic()
     only, budget_s = _checked(arguments)
     plan = plan_for(arguments.device)
     if arguments.list:
@@ -86,7 +91,7 @@ def carry_out(arguments):
         outcome = course.run(
             steps,
             folder,
-            budget_s - _CONCLUDING_S - (time.monotonic() - began),
+            budget_s - _CONCLUDING_S - (time.monotonic() - began_s),
             launcher,
             tell=lambda text: print(text, flush=True),
             stop=launcher.stop,
@@ -97,7 +102,7 @@ def carry_out(arguments):
         print("interrupted; what is done is kept: call it again to go on", file=sys.stderr)
         return INTERRUPTED
     _conclude(folder)
-    print(f"{time.monotonic() - began:.0f} s in all")
+    print(f"{time.monotonic() - began_s:.0f} s in all")
     if not outcome.sane:
         print("the part sanity failed: nothing else was measured", file=sys.stderr)
         return UNFIT

@@ -42,7 +42,7 @@ def _short_saturation(folder):
         return []
     shares = [
         f"{fmt.percent(share_of_alone(found))} at {size}"
-        for size, found in content["sizes"].items()
+        for size, found in sorted(content["sizes"].items(), key=lambda item: int(item[0]))
     ]
     return [["through the batcher, of what the device alone could do", ", ".join(shares)]]
 

@@ -142,7 +142,7 @@ def copies(placement):
         seconds = time.perf_counter() - began_s
         return {"within": 2 * _COPIES * _BLOCK_BYTES / seconds, "to_device": None, "back": None}
     device = torch.device(placement.device)
-    host = torch.ones(count, pin_memory=True)
+    host = torch.empty(count, pin_memory=True).fill_(1.0)
     one, two = (torch.empty(count, device=device) for _ in range(2))
     with torch.cuda.device(device):
         return {

@@ -22,6 +22,8 @@ from bench.session import Session
 
 # Each batch size meets each contestant so often, in turn.
 TURNS = 3
+# Of each batcher that is started; a turn of each contestant, not counted, is the rest of it.
+_WARM_UP_S = 1.0
 # Batches of which one can be timed.
 _FEWEST = 3
 # Batches that are kept waiting or in work.
@@ -39,7 +41,9 @@ def run(context):
     content = context.folder.read("saturation")
     if not content:
         content = {"engine": engine, "model": plan.model, "dtype": plan.dtype, "sizes": {}}
-    waiting = [size for size in plan.batch_sizes if str(size) not in content["sizes"]]
+    # The largest first: of two in flight it is they that are to hide all else.
+    sizes = sorted(plan.batch_sizes, reverse=True)
+    waiting = [size for size in sizes if str(size) not in content["sizes"]]
     context.start()
     # Each contestant once more, to warm up.
     turn_s = context.seconds / (len(plan.batch_sizes) * (TURNS + 1) * (3 + _ALONE))
@@ -59,7 +63,9 @@ def session_of(plan, engine):
     if engine == "cudagraph":
         model["captured_batch_sizes"] = plan.batch_sizes
     settings = load_settings(None, {**model, **batcher, **replay})
-    return Session(settings, RealClock(), Console(quiet=True))
+    session = Session(settings, RealClock(), Console(quiet=True))
+    session.warm_up_budget_s = _WARM_UP_S
+    return session
 
 
 def contest(session, size, turn_s):
@@ -113,7 +119,8 @@ def alone(session, size, seconds):
 
     with cuda.on(stream):
         stream.wait_event(executor._copied)
-    batch_s = timed(_FEWEST)
+    began_s = time.perf_counter()
+    batch_s = max(timed(_FEWEST), (time.perf_counter() - began_s) / _FEWEST)
     return {"rps": size / timed(max(_FEWEST, int(seconds / batch_s)))}
 
 

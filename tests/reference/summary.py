@@ -123,7 +123,7 @@ def _saturation(folder):
     if not content:
         return ""
     rows = []
-    for size, found in content["sizes"].items():
+    for size, found in sorted(content["sizes"].items(), key=lambda item: int(item[0])):
         alone, bare, one, two = (
             found[name] for name in ("alone", "bare", "in_flight_1", "in_flight_2")
         )

@@ -107,7 +107,7 @@ def run(steps, folder, budget_s, launch, *, tell=print, now=time.monotonic, stop
         waiting = [s for s in steps if not retry or states.get(s.name) in {CUT, WAITING}]
         groups = together(waiting)
         for index, group in enumerate(groups):
-            vital = group[0].part in _BASES
+            vital = group[0].part in _BASES and group[0].call == 1
             given = share(_costs(groups[index:]), until_s - now(), vital=vital)
             if given is None:
                 for step in group:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from tests.reference.budget import beside, share
@@ -96,6 +96,8 @@ def run(steps, folder, budget_s, launch, *, tell=print, now=time.monotonic, stop
     states = {}
 
     def note(step, ended, given):
+        if ended.state == CUT and not folder.read(step.part):
+            ended = replace(ended, state=WAITING)  # nothing is kept that could be gone on with
         states[step.name] = ended.state
         earlier = folder.steps.get(step.name, {}).get("state")
         if ended.state != WAITING or earlier is None:

@@ -5,7 +5,7 @@ import shlex
 from rich.console import Console
 
 from batching import RealClock
-from batching.profiles import save_profile
+from batching.profiles import load_profile, save_profile
 from batching.profiles.plan import sizes_up_to
 from bench.config import load_settings
 from bench.profiling import load_subject, measure_quietly, summarise, work_of
@@ -21,20 +21,25 @@ def run(context, model, dtype, engine):
     clock = RealClock()
     settings = load_settings(None, context.plan.model_settings(engine, model, dtype))
     loaded, placement = load_subject(settings.model, clock)
-    found = measure_quietly(
-        loaded,
-        placement,
-        clock,
-        Console(quiet=True),
-        max_batch_size=context.plan.profiled,
-        budget_s=context.seconds,
-    )
-    save_profile(found, path)
     part = context.step.part
     key = engine if part == "profile" else f"{model} {dtype} {engine}"
-    command = shlex.join([*command_of(context.plan, model, dtype, engine, context.seconds)])
-    own = {"command": command, "profile": path.stem}
-    context.folder.add(part, key, {**own, **gist(found, summarise(found))})
+    earlier = context.folder.read(part).get(key)
+    if earlier and not earlier["interrupted"] and path.exists():  # the work alone is not known
+        found, own = load_profile(path), {name: earlier[name] for name in ("command", "profile")}
+        loaded.prepare(placement)
+    else:
+        found = measure_quietly(
+            loaded,
+            placement,
+            clock,
+            Console(quiet=True),
+            max_batch_size=context.plan.profiled,
+            budget_s=context.seconds,
+        )
+        save_profile(found, path)
+        command = shlex.join(command_of(context.plan, model, dtype, engine, context.seconds))
+        own = {"command": command, "profile": path.stem}
+        context.folder.add(part, key, {**own, **gist(found, summarise(found))})
     if found.interrupted:
         return f"interrupted: of {len(found.sizes)} sizes fewer samples than are due"
     work = work_of(loaded, placement, clock)

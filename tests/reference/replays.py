@@ -5,7 +5,7 @@ import shlex
 from results.prediction import measured
 from tests.reference.plan import TRACES
 from tests.reference.replaying import Replays
-from tests.reference.step import command_of
+from tests.reference.step import MissingPartError, command_of
 
 # The cell whose whole report is kept.
 SHOWN = ("bursty", 0.7)
@@ -23,6 +23,8 @@ def run(context, part, loads):
         # A repetition is of the same arrivals, so as long as the first.
         replayed = context.folder.read("bench")
         cells = {key: replayed[key]["settings"] for key in names(loads) if key in replayed}
+        if not cells:
+            raise MissingPartError("there must be replays to repeat: run the part 'bench' first")
     else:
         cells = planned(context, replays.profile, loads)
     waiting = {key: own for key, own in cells.items() if key not in done}
@@ -35,7 +37,7 @@ def run(context, part, loads):
         if number and context.left_s < window_s + _AROUND_S:
             return f"{len(waiting) - number} of {len(cells)} cells are left to be replayed"
         context.folder.add(part, key, cell(context, replays, key, own))
-    return "" if cells else "the part 'bench' has replayed nothing to repeat"
+    return ""
 
 
 def names(loads):

@@ -1,6 +1,7 @@
 """One step's process: `python tests/reference step NAME ...`, started by the course."""
 
 import argparse
+import faulthandler
 import importlib
 import os
 import shlex
@@ -125,6 +126,8 @@ def main(given):
     plan = plan_for(asked.device)
     step = next(step for step in plan.steps() if step.name == asked.name)
     _end_with_parent()
+    if asked.limit < inf:  # where it was when it is ended from outside
+        faulthandler.dump_traceback_later(max(1.0, asked.limit - 1.0))
     context = Context(plan, step, Folder(asked.folder), asked.seconds, asked.limit)
     try:
         module = importlib.import_module(f"tests.reference.{step.module}")

@@ -200,6 +200,13 @@ class TestResuming:
         names = [step.name for step in due([*STEPS, other, late], noted)]
         assert names == ["profile eager", "trace", "mlp", "bench"]
 
+    def test_counts_what_was_cut_before_it_kept_anything_as_not_tried(self, folder):
+        carry_out(STEPS, folder, 105, {"bench": (CUT, "ended after 60 s, its most")})
+        assert folder.steps["bench"]["state"] == WAITING
+        folder.write("bench", {"bursty 0.7": {}})
+        carry_out(due(STEPS, folder.steps), folder, 105, {"bench": (CUT, "1 cell is left")})
+        assert folder.steps["bench"]["state"] == CUT
+
     def test_takes_only_the_parts_that_are_asked_for(self):
         assert [step.name for step in due(STEPS, {}, only=("profile",))] == [
             "profile eager",

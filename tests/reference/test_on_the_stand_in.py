@@ -1,5 +1,7 @@
 """What only a GPU runs, on the stand-in: right calls in a right order; no figure means anything."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from tests.reference import (
     summary,
     tracing,
 )
+from tests.reference.packages import ROOT
 from tests.reference.plan import plan_for
 from tests.reference.step import Context
 
@@ -110,3 +113,14 @@ def test_an_arm_with_an_open_bracket_is_not_done_and_is_gone_on_with(
     arms = folder.read("capacity")
     assert arms["plain"]["trials"] == [tried]
     assert len(arms["window 32/10 ms"]["trials"]) == 1
+
+
+def test_the_command_finds_the_device_and_passes_its_gate(tmp_path):
+    command = [
+        sys.executable, "-m", "tests.fake_cuda", "tests/reference", "--device", "cuda",
+        "--only", "sanity", "--out", str(tmp_path / "h200"), "--commit", "0123abc",
+    ]  # fmt: skip
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "NVIDIA H200: 1 steps to do, 540 s" in ended.stdout
+    assert "results of cudagraph against eager's" in (tmp_path / "h200/summary.md").read_text()

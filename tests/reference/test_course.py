@@ -12,7 +12,7 @@ from tests.reference.budget import Cost, share
 from tests.reference.course import Ended, Launcher, due
 from tests.reference.folder import CUT, DONE, FAILED, WAITING, Folder, OtherDeviceError
 from tests.reference.plan import Step, plan_for
-from tests.reference.samples import H100, STEPS
+from tests.reference.samples import H100, STEPS, replayed
 
 
 class Clock:
@@ -203,7 +203,7 @@ class TestResuming:
     def test_counts_what_was_cut_before_it_kept_anything_as_not_tried(self, folder):
         carry_out(STEPS, folder, 105, {"bench": (CUT, "ended after 60 s, its most")})
         assert folder.steps["bench"]["state"] == WAITING
-        folder.write("bench", {"bursty 0.7": {}})
+        folder.write("bench", {"bursty 0.7": replayed(0.01)})
         carry_out(due(STEPS, folder.steps), folder, 105, {"bench": (CUT, "1 cell is left")})
         assert folder.steps["bench"]["state"] == CUT
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.reference import course
 from tests.reference.course import Ended
-from tests.reference.folder import ARCHIVE, ARCHIVE_BYTES, DONE, Folder
+from tests.reference.folder import ARCHIVE, ARCHIVE_BYTES, DONE, SUMMARY, Folder
 from tests.reference.plan import plan_for
 from tests.reference.samples import H100, STEPS
 from tests.reference.step import Context, MissingPartError
@@ -86,8 +86,14 @@ class TestTheFolder:
     def test_is_kept_where_it_cannot_be_summarised(self, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "tests.reference.summary", None)
         folder.keep()
+        folder.write("bench", {"bursty 0.7": {"of": "another version"}})
+        monkeypatch.undo()
+        folder.keep()
+        text = (folder.path / SUMMARY).read_text(encoding="utf-8")
+        assert "There is no summary" in text
+        assert "KeyError" in text
         with tarfile.open(folder.archive_path) as tar:
-            assert "h100/device.json" in tar.getnames()
+            assert "h100/bench.json" in tar.getnames()
 
     def test_leaves_what_is_not_fit_to_be_committed_to_git_ignore(self, folder):
         ignored = (folder.path / ".gitignore").read_text(encoding="utf-8").split()

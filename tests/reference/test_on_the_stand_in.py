@@ -71,15 +71,15 @@ def test_the_gate_writes_down_what_it_is_and_holds_graphs_to_eager(context, fold
 def test_the_parts_that_replay_have_energy_and_the_share_of_the_peak(
     profiled, context, folder, monkeypatch
 ):
-    assert replays.run(context("bench", 60.0), "bench", (0.5,)) == ""
-    assert replays.run(context("fidelity", 60.0), "fidelity", (0.5,)) == ""
+    assert replays.run(context("bench", 900.0), "bench", (0.5,)) == ""
+    assert replays.run(context("fidelity", 900.0), "fidelity", (0.5,)) == ""
     assert set(folder.read("fidelity")) == {"bursty 0.5", "poisson 0.5"}
     device = folder.read("bench")["bursty 0.5"]["metrics"]["device"]
     assert device["energy_j_per_request"] > 0
     assert device["mfu"] > 0
     monkeypatch.setattr(capacity, "_REPLAY", {**capacity._REPLAY, "duration": 0.5})
     monkeypatch.setattr(capacity, "_MOST_TRIALS", 1)
-    assert capacity.run(context("capacity", 60.0)) == ""
+    assert capacity.run(context("capacity", 900.0)) == ""
     arms = folder.read("capacity")
     assert set(arms) == {"plain", "window 32/10 ms", "no batching", "default"}
     assert all(len(arm["trials"]) == 1 for arm in arms.values())

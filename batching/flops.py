@@ -141,7 +141,8 @@ def _count(model: Model, placement: Placement, payload: Any) -> _Counted:
 # Operators that only move, make, gather, pool, normalise or order values, beside those that torch
 # itself marks as element-wise or as reductions, and those that return views.
 _NEGLIGIBLE_NAMES = (
-    "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d _batch_norm_impl_index _batch_norm_no_update "
+    "_fused_sdp_choice adaptive_max_pool1d adaptive_max_pool2d "
     "adaptive_max_pool3d all aminmax any argmax argmin as_strided_copy _assert_async avg_pool1d "
     "avg_pool2d avg_pool3d batch_norm bernoulli bincount bucketize cat celu channel_shuffle clone "
     "col2im complex constant_pad_nd copy cudnn_batch_norm cummax _cummax_helper cummin "

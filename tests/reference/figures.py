@@ -7,6 +7,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from results import format as fmt
 from results.figures import style
+from results.report import write_report
+from results.run import Run
 from tests.reference.errors import errors
 from tests.reference.folder import Folder
 
@@ -31,8 +33,12 @@ def draw(folder):
 
 
 def main(path):
-    """Draw those of the folder at that path."""
-    draw(Folder(path))
+    """Draw those of the folder at that path, and the report of the run that it keeps."""
+    folder = Folder(path)
+    draw(folder)
+    if folder.run.exists():
+        page = write_report(Run.load(folder.run))
+        folder.write_text("report.html", page.read_text(encoding="utf-8"))
 
 
 def _save(folder, name, content, function, title):

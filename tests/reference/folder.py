@@ -7,6 +7,7 @@ of no use to a reader (logs, the archive) is git-ignored by a file in the folder
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 import time
@@ -16,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 STATE, ARCHIVE, SUMMARY = "steps.json", "reference.tar.gz", "summary.md"
-PROFILES, LOGS, TUNING = "profiles", "logs", "tuning"
+PROFILES, LOGS, TUNING, RUN = "profiles", "logs", "tuning", "run"
 DONE, CUT, FAILED, WAITING = "done", "cut", "failed", "no time"
-_IGNORED = f"{ARCHIVE}\n{LOGS}/\n{TUNING}/\n"
+_IGNORED = f"{ARCHIVE}\n{LOGS}/\n{TUNING}/\n{RUN}/\n"
 # A machine may give back no larger file; what goes into it first, by the end of its name.
 ARCHIVE_BYTES = 16 * 2**20
 _FIRST = (".json", ".md", ".toml", ".log", ".html", "")
@@ -95,6 +96,16 @@ class Folder:
     def add(self, name, key, content):
         """Put one entry beside those that are there."""
         self.write(name, {**self.read(name), key: content})
+
+    def keep_run(self, path):
+        """Keep a run's folder, in place of one that was kept before."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        shutil.copytree(path, self.run)
+
+    @property
+    def run(self):
+        """Where the run is that is kept whole, if one is."""
+        return self.path / RUN
 
     def forget(self, parts):
         """Drop what these parts wrote, and which engine was chosen by it."""

@@ -7,7 +7,7 @@ from tests.reference.plan import TRACES
 from tests.reference.replaying import Replays
 from tests.reference.step import MissingPartError, command_of
 
-# The cell whose whole report is kept.
+# The cell that is kept whole; its report is drawn at the end.
 SHOWN = ("bursty", 0.7)
 # Starting, draining and analysing a replay, beside its window.
 _AROUND_S = 3.0
@@ -81,10 +81,7 @@ def cell(context, replays, key, own):
 
     def read(found):
         if key == f"{SHOWN[0]} {SHOWN[1]}" and context.step.part == "bench":
-            from results.report import write_report  # draws pictures, which the others do not
-
-            page = write_report(found)
-            context.folder.write_text("report.html", page.read_text(encoding="utf-8"))
+            context.folder.keep_run(found.path)
         return {
             "settings": own,
             "command": command,

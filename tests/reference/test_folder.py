@@ -97,7 +97,7 @@ class TestTheFolder:
 
     def test_leaves_what_is_not_fit_to_be_committed_to_git_ignore(self, folder):
         ignored = (folder.path / ".gitignore").read_text(encoding="utf-8").split()
-        assert ignored == [ARCHIVE, "logs/", "tuning/"]
+        assert ignored == [ARCHIVE, "logs/", "tuning/", "run/"]
 
 
 class TestTheEngine:

@@ -10,6 +10,7 @@ from tests import fake_cuda
 from tests.conftest import has_cuda
 from tests.reference import (
     capacity,
+    figures,
     profiles,
     replays,
     sanity,
@@ -71,10 +72,10 @@ def test_the_gate_writes_down_what_it_is_and_holds_graphs_to_eager(context, fold
 def test_the_parts_that_replay_have_energy_and_the_share_of_the_peak(
     profiled, context, folder, monkeypatch
 ):
-    assert replays.run(context("bench", 900.0), "bench", (0.5,)) == ""
-    assert replays.run(context("fidelity", 900.0), "fidelity", (0.5,)) == ""
-    assert set(folder.read("fidelity")) == {"bursty 0.5", "poisson 0.5"}
-    device = folder.read("bench")["bursty 0.5"]["metrics"]["device"]
+    assert replays.run(context("bench", 900.0), "bench", (0.7,)) == ""
+    assert replays.run(context("fidelity", 900.0), "fidelity", (0.7,)) == ""
+    assert set(folder.read("fidelity")) == {"bursty 0.7", "poisson 0.7"}
+    device = folder.read("bench")["bursty 0.7"]["metrics"]["device"]
     assert device["energy_j_per_request"] > 0
     assert device["mfu"] > 0
     monkeypatch.setattr(capacity, "_REPLAY", {**capacity._REPLAY, "duration": 0.5})
@@ -84,6 +85,8 @@ def test_the_parts_that_replay_have_energy_and_the_share_of_the_peak(
     assert set(arms) == {"plain", "window 32/10 ms", "no batching", "default"}
     assert all(len(arm["trials"]) == 1 for arm in arms.values())
     assert "energy a request" in summary.write(folder)
+    figures.main(folder.path)
+    assert "</html>" in (folder.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_parts_of_a_full_queue_have_both_shares_and_a_trace(profiled, context, folder):

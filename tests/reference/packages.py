@@ -51,4 +51,4 @@ def missing_packages(requirements, find=distribution):
 def remark(lacking):
     """One line that names them all."""
     names = ", ".join(lacking)
-    return f"note: not here: {names}; what needs them will fail, and the rest is measured"
+    return f"note: not here: {names}; what needs them may fail, and the rest is measured"

@@ -1,10 +1,12 @@
 """What the parts of a reference run work out, without a device."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from batching.execution import make_executor
-from tests.reference import device_trace, gpu_tests
+from tests.reference import device_trace, gpu_tests, profiles
 from tests.reference.bisection import boundary, following
 from tests.reference.naming import device_slug, profile_name
 from tests.reference.plan import PARTS, plan_for
@@ -145,6 +147,30 @@ class TestADeviceTrace:
 
     def test_without_a_device_is_none(self):
         assert device_trace.summarise([{"ph": "X", "cat": "cpu_op", "ts": 0, "dur": 1}]) is None
+
+
+class TestAProfile:
+    def test_that_was_cut_while_its_work_was_counted_is_not_measured_again(
+        self, folder, monkeypatch
+    ):
+        plan = replace(plan_for("cpu"), profiled=2)
+        step = next(step for step in plan.steps() if step.part == "profile")
+
+        def cut(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(profiles, "work_of", cut)
+            with pytest.raises(KeyboardInterrupt):
+                profiles.run(Context(plan, step, folder, 1.0), "mlp", "fp32", "eager")
+        kept = folder.read("profile")["eager"]
+        assert kept["peak_rps"] > 0
+        assert kept["flops_per_request"] is None
+        monkeypatch.setattr(profiles, "measure_quietly", cut)
+        assert profiles.run(Context(plan, step, folder, 1.0), "mlp", "fp32", "eager") == ""
+        found = folder.read("profile")["eager"]
+        assert found["flops_per_request"] == 4 * 2 * 1024 * 1024
+        assert found["peak_rps"] == kept["peak_rps"]
 
 
 class TestTheGpuTests:

@@ -200,7 +200,7 @@ class Launcher:
         command = [
             sys.executable, "tests/reference", "step", step.name,
             "--device", self._device, "--folder", str(self._folder.path.resolve()),
-            "--seconds", f"{given.work_s:.1f}", "--limit", f"{given.limit_s:.1f}",
+            "--seconds", f"{given.work_s:.1f}", "--until", f"{began + given.limit_s:.1f}",
         ]  # fmt: skip
         with log.open("wb") as out:
             # A group of its own, so that whatever it starts can be ended with it.

@@ -27,15 +27,17 @@ class Context:
     Attributes:
         plan, step, folder: of the reference run.
         seconds: what it may measure for.
+
+    Args:
+        until_s: when it is ended from outside, by the monotonic clock, which is the machine's.
     """
 
-    def __init__(self, plan: Plan, step: Step, folder: Folder, seconds: float, limit_s=inf):
+    def __init__(self, plan: Plan, step: Step, folder: Folder, seconds: float, until_s=inf):
         self.plan = plan
         self.step = step
         self.folder = folder
         self.seconds = seconds
-        # Of its own accord, before it is ended from outside.
-        self._latest_s = time.monotonic() + limit_s - _WINDING_UP_S
+        self._latest_s = until_s - _WINDING_UP_S
         self._until_s = None
 
     def start(self):
@@ -121,14 +123,14 @@ def main(given):
     parser.add_argument("--device", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--limit", type=float, default=inf)
+    parser.add_argument("--until", type=float, default=inf)
     asked = parser.parse_args(given)
     plan = plan_for(asked.device)
     step = next(step for step in plan.steps() if step.name == asked.name)
     _end_with_parent()
-    if asked.limit < inf:  # where it was when it is ended from outside
-        faulthandler.dump_traceback_later(max(1.0, asked.limit - 1.0))
-    context = Context(plan, step, Folder(asked.folder), asked.seconds, asked.limit)
+    if asked.until < inf:  # where it is just before it is ended from outside
+        faulthandler.dump_traceback_later(max(1.0, asked.until - time.monotonic() - 1.0))
+    context = Context(plan, step, Folder(asked.folder), asked.seconds, asked.until)
     try:
         module = importlib.import_module(f"tests.reference.{step.module}")
         left_out = module.run(context, *step.options)

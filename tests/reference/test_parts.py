@@ -149,6 +149,25 @@ class TestADeviceTrace:
         assert device_trace.summarise([{"ph": "X", "cat": "cpu_op", "ts": 0, "dur": 1}]) is None
 
 
+class TestAPartsTime:
+    @pytest.mark.parametrize(
+        ("what", "loading_s", "left_s"),
+        [
+            ("loading as long as was thought", 10.0, 20.0),
+            ("loading that leaves less", 25.0, 13.0),
+            ("loading that leaves nothing", 60.0, 1.0),
+        ],
+    )
+    def test_to_measure_is_shortened_by(self, what, loading_s, left_s, folder, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr("tests.reference.step.time.monotonic", lambda: now[0])
+        plan = plan_for("cpu")
+        context = Context(plan, plan.steps()[0], folder, 20.0, until_s=140.0)
+        now[0] += loading_s
+        context.start()
+        assert context.left_s == pytest.approx(left_s)
+
+
 class TestAProfile:
     def test_that_was_cut_while_its_work_was_counted_is_not_measured_again(
         self, folder, monkeypatch

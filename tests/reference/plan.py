@@ -157,7 +157,7 @@ def _gpu_steps(plan):
 def _cpu_steps(plan):
     """Without the tests marked gpu, which would all skip, and without a device to trace."""
     return [
-        Step("sanity", "sanity", Cost(6, 1, 1), "sanity"),
+        Step("sanity", "sanity", Cost(15, 1, 1), "sanity"),
         _profile(plan, "eager", Cost(8, 6, 3)),
         Step("saturation", "saturation", Cost(6, 8, 4), "saturation"),
         Step("tune", "tune", Cost(6, 60, 8), "tuning"),

@@ -163,6 +163,11 @@ def simulated(replays, arm, objective):
         return replays.source.peak_rps / 2.0, None  # a slow model: such batches are not profiled
     setup = Setup(settings.batcher, replays.source)
     draws = Draws(load_replayed(settings.replay, replays.quiet), settings.replay, 1)
-    found = find_capacity(setup, draws, objective.met, tolerance=0.02)
+    try:
+        found = find_capacity(setup, draws, objective.met, tolerance=0.02)
+    except Exception as error:
+        if outcome_of(error) is None:
+            raise
+        return replays.source.peak_rps / 2.0, None  # no load that low has arrivals in a window
     edge = found.met or found.missed  # one of the two there always is
     return edge.rate_rps, found.limit_rps

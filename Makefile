@@ -100,7 +100,7 @@ REFERENCE := $(PYTHON)
 endif
 REFERENCE += tests/reference --device $(DEVICE) $(if $(OUT),--out $(OUT))
 
-gpu-reference: ## what is claimed of a GPU, in 9 minutes: DEVICE=cuda, OUT=folder, ARGS="--only profile,bench"
+gpu-reference: ## what is claimed of a GPU, in 9 minutes: DEVICE=cuda, OUT=folder, ARGS="--budget 540s --archive FILE"
 	$(REFERENCE) $(ARGS)
 
 gpu-reference-summary: ## its tables again, of the folder OUT

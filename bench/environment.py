@@ -1,5 +1,6 @@
 """What a run ran on: hardware, versions, and the state of this program's own source."""
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from batching.devices import cpu_name, gpu_name, usable_cores
 from batching.versions import version_of
 
+# Names the commit of a copy of the source that has no history with it.
+COMMIT_VARIABLE = "DYNBATCH_COMMIT"
 _PACKAGES = ("dynbatch", "torch", "transformers", "numpy", "pandas")
 
 
@@ -26,8 +29,12 @@ def describe_environment(*, torch_threads: int | None, gpu_index: int | None) ->
 
 
 def git_commit() -> str | None:
-    """The commit this program runs from, "+dirty" if its files differ; None outside a checkout."""
+    """The commit this program runs from, "+dirty" if its files differ.
+
+    Outside a checkout it is what DYNBATCH_COMMIT says; None without.
+    """
     here = Path(__file__).resolve().parent
+    given = os.environ.get(COMMIT_VARIABLE) or None
 
     def git(*arguments: str) -> str:
         return subprocess.run(  # noqa: S603 - fixed arguments
@@ -41,8 +48,8 @@ def git_commit() -> str | None:
     try:
         # Installed elsewhere, the surrounding checkout would be somebody else's.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parent:
-            return None
+            return given
         dirty = "+dirty" if git("status", "--porcelain") else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
-        return None
+        return given

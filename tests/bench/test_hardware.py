@@ -189,6 +189,33 @@ def counted(model, payloads, **options):
     return count_flops(model, ON_CPU, payloads, VirtualClock(), **options)
 
 
+def followed_by(then):
+    """A model of one Linear of 4 to 4, and what comes after it."""
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return then(torch, self.first(x))
+
+    return TorchModel(Model, lambda rng: torch.zeros(4), name="small")
+
+
+def _bytes(torch):
+    return torch.ones(32, 32, dtype=torch.int8), torch.ones(32, 32, dtype=torch.int8)
+
+
+def _own(torch):
+    @torch.library.custom_op("dynbatch_tests::twice", mutates_args=())
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    return twice
+
+
 class TestCountingTheWorkOfARequest:
     def test_counts_two_operations_for_a_multiplication_and_an_addition(self):
         model = load_model("mlp", clock=VirtualClock())
@@ -299,6 +326,57 @@ class TestCountingTheWorkOfARequest:
         for module in (Fails, torch.nn.ReLU):
             model = TorchModel(module, lambda rng: torch.ones(2), name="odd")
             assert counted(model, [torch.ones(2)]) is None
+
+    def test_of_an_encoder_that_torch_would_fuse_is_that_of_its_layers(self):
+        import torch
+
+        tokens, width, inner = 10, 64, 128
+
+        def build():
+            layer = torch.nn.TransformerEncoderLayer(width, 4, inner, batch_first=True)
+            return torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+        payload = torch.zeros(tokens, width)
+        model = TorchModel(build, lambda rng: payload, name="encoder")
+        projections = 2 * tokens * (4 * width * width + 2 * width * inner)
+        attention = 2 * (2 * tokens * tokens * width)
+        assert counted(model, [payload]).per_request == 2 * (projections + attention)
+        assert torch.backends.mha.get_fastpath_enabled()
+
+    @pytest.mark.parametrize(
+        ("what", "then"),
+        [
+            ("a recurrent layer of one operator", lambda torch, x: torch.nn.LSTM(4, 8)(x)[0]),
+            ("a Fourier transform", lambda torch, x: torch.fft.rfft(x).real),
+            ("distances of pairs", lambda torch, x: torch.cdist(x, x)),
+            ("a system of equations", lambda torch, x: torch.linalg.solve(torch.eye(4), x.T).T),
+            ("a product of matrix and vector", lambda torch, x: torch.mv(x, x[0])),
+            ("a product of integers", lambda torch, x: torch._int_mm(*_bytes(torch))[:1]),
+            ("somebody's own operator", lambda torch, x: _own(torch)(x)),
+        ],
+    )
+    def test_of_a_model_with_work_that_is_not_known_is_none_and_not_a_part_of_it(self, what, then):
+        import torch
+
+        assert counted(followed_by(then), [torch.zeros(4)]) is None
+
+    @pytest.mark.parametrize(
+        ("what", "then"),
+        [
+            ("activations", lambda torch, x: torch.nn.functional.hardswish(x).relu_()),
+            ("norms", lambda torch, x: torch.nn.functional.layer_norm(x, (4,))),
+            ("softmax", lambda torch, x: x.softmax(-1)),
+            ("sorting and choosing", lambda torch, x: torch.topk(x, 2)[0] + x.sort()[0][:, :2]),
+            ("copies and views", lambda torch, x: torch.cat([x, x.clone().zero_()])[:1].t()),
+            ("pooling", lambda torch, x: torch.nn.functional.adaptive_max_pool1d(x, 2)),
+            ("statistics", lambda torch, x: (x - x.mean()) / x.std()),
+            ("tensors that are made", lambda torch, x: x + torch.arange(4) + torch.ones(4)),
+        ],
+    )
+    def test_leaves_out_what_is_next_to_nothing(self, what, then):
+        import torch
+
+        assert counted(followed_by(then), [torch.zeros(4)]).per_request == 2 * 4 * 4
 
     def test_of_a_compiled_model_is_that_of_the_model_itself(self):
         import torch

@@ -1,8 +1,11 @@
-"""`python tests/reference`, which `make gpu-reference` runs; `device` and `step` are its own."""
+"""`python tests/reference`, which `make gpu-reference` runs; the other words are its own."""
 
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
+
+BEGAN_S = time.monotonic()
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +24,18 @@ elif sys.argv[1:2] == ["device"]:
     from tests.reference import environment
 
     environment.main(sys.argv[2])
-else:
-    from tests.reference import cli
+elif sys.argv[1:2] == ["draw"]:
+    from tests.reference import figures
 
-    cli.main(sys.argv[1:])
+    figures.main(sys.argv[2])
+elif sys.argv[1:2] == ["pytest"]:
+    from tests.reference import journal
+
+    journal.main(sys.argv[2], sys.argv[3:])
+else:
+    try:
+        from tests.reference import cli
+    except ModuleNotFoundError as error:
+        print(f"{sys.executable} must have the package {error.name}, but has not", file=sys.stderr)
+        sys.exit(2)
+    cli.main(sys.argv[1:], BEGAN_S)

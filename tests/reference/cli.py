@@ -1,23 +1,34 @@
 """`make gpu-reference`: what is claimed of one device, measured in under ten minutes.
 
-Parts that are done are skipped, so it may be stopped at any time and called again.
-It needs no network.
+Parts that are done are skipped, so it may be stopped at any time and called again, on another
+machine too. It needs no network.
 """
 
 import argparse
 import json
+import os
+import platform
+import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.reference.folder import ARCHIVE, SUMMARY, Folder, OtherDeviceError
-from tests.reference.packages import FOR_TESTS, ROOT, complaint, declared, missing_packages, remark
+from bench.durations import parse_duration_s
+from bench.environment import COMMIT_VARIABLE
+from bench.errors import InputError
+from tests.reference import course
+from tests.reference.folder import SUMMARY, Folder, OtherDeviceError
+from tests.reference.packages import FOR_TESTS, ROOT, declared, missing_packages, remark
+from tests.reference.plan import PARTS, plan_for
 
-OK, FAILED, INPUT, INTERRUPTED = 0, 1, 2, 130
-# Pictures, summary and archive, when all else is done.
-_CONCLUDING_S = 5.0
+OK, FAILED, INPUT, UNFIT, INTERRUPTED = 0, 1, 2, 3, 130
+# Pictures, summary and archive, when all else is done or was made to end.
+_DRAWING_S = 8.0
+_CONCLUDING_S = _DRAWING_S + 2 * course.GRACE_S + 1.0
 
 
 def read_arguments(given):
@@ -25,11 +36,91 @@ def read_arguments(given):
     parser.add_argument("--device", default="cuda", help="cuda, cuda:<index> or cpu (reduced)")
     parser.add_argument("--out", type=Path, help="folder; default reference/<device>")
     parser.add_argument("--budget", default="9m", help="time in all: 9m, 540s")
+    parser.add_argument("--archive", type=Path, help="file for all of it, 16 MiB at most")
+    parser.add_argument("--resume", type=Path, help="archive of an earlier call to go on from")
+    parser.add_argument("--commit", help="of this source, where git cannot tell")
     parser.add_argument("--only", default="", help="parts, with commas between")
     parser.add_argument("--again", action="store_true", help="parts that are done, too")
     parser.add_argument("--list", action="store_true", help="list the parts and their time")
     parser.add_argument("--summary", action="store_true", help="write the summary, run nothing")
     return parser.parse_args(given)
+
+
+class UsageError(Exception):
+    """Something that was asked for cannot be."""
+
+
+def main(given, began_s=None):
+    """Run with these arguments, and leave with an exit code.
+
+    Args:
+        given: the arguments.
+        began_s: when the process began, by the monotonic clock; now, if it is not given.
+    """
+    began_s = time.monotonic() if began_s is None else began_s
+    try:
+        sys.exit(carry_out(read_arguments(given), began_s))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(INPUT)
+
+
+def carry_out(arguments, began_s):
+    """Check, run what is due, write the summary; returns the exit code."""
+    only, budget_s = _checked(arguments)
+    plan = plan_for(arguments.device)
+    if arguments.list:
+        _list(plan)
+        return OK
+    if arguments.summary:
+        return _summarise(arguments.out)
+    lacking = missing_packages([*declared(), *FOR_TESTS])
+    if lacking:
+        print(remark(lacking), file=sys.stderr)
+    found = identify(arguments.device)
+    folder = _folder(arguments, found)
+    if arguments.commit:
+        os.environ[COMMIT_VARIABLE] = arguments.commit
+    steps = course.due(plan.steps(), folder.steps, only, arguments.again)
+    if arguments.again:
+        folder.forget(step.part for step in steps)
+    print(f"{found['name']}: {len(steps)} steps to do, {budget_s:.0f} s; {folder.path}", flush=True)
+    launcher = course.Launcher(folder, arguments.device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        outcome = course.run(
+            steps,
+            folder,
+            budget_s - _CONCLUDING_S - (time.monotonic() - began_s),
+            launcher,
+            tell=lambda text: print(text, flush=True),
+            stop=launcher.stop,
+        )
+    except KeyboardInterrupt:
+        launcher.stop()
+        _conclude(folder)
+        print("interrupted; what is done is kept: call it again to go on", file=sys.stderr)
+        return INTERRUPTED
+    _conclude(folder)
+    print(f"{time.monotonic() - began_s:.0f} s in all")
+    if not outcome.sane:
+        print("the part sanity failed: nothing else was measured", file=sys.stderr)
+        return UNFIT
+    return OK if outcome.complete else FAILED
+
+
+def _checked(arguments):
+    """The parts asked for and the budget in seconds."""
+    only = tuple(part.strip() for part in arguments.only.split(",") if part.strip())
+    unknown = set(only) - set(PARTS)
+    if unknown:
+        raise UsageError(f"parts are {', '.join(PARTS)}, but got {', '.join(sorted(unknown))}")
+    if arguments.commit and not re.fullmatch(r"[0-9a-f]{7,40}(\+dirty)?", arguments.commit):
+        raise UsageError(f"commit must be a hash of 7 to 40 digits, but got {arguments.commit}")
+    try:
+        return only, parse_duration_s("budget", arguments.budget)
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 def identify(device):
@@ -46,102 +137,64 @@ def identify(device):
     return json.loads(asked.stdout)
 
 
-class UsageError(Exception):
-    """Something that was asked for cannot be."""
-
-
-def main(given):
-    """Run with these arguments, and leave with an exit code."""
+def _folder(arguments, found):
+    """The folder of the run, with what an earlier call left in an archive."""
+    path = arguments.out or Path("reference") / found["slug"]
+    folder = Folder(path, arguments.archive)
+    earlier = arguments.resume
+    if earlier is None and arguments.archive and arguments.archive.exists():
+        earlier = arguments.archive  # it would be written over
     try:
-        sys.exit(carry_out(read_arguments(given)))
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        sys.exit(INPUT)
-
-
-def carry_out(arguments):
-    """Check, run what is due, write the summary; returns the exit code."""
-    began = time.monotonic()
-    missing = missing_packages([*declared(), *FOR_TESTS])
-    if missing.asked:
-        raise UsageError(complaint(missing))
-    if missing.beyond:
-        print(remark(missing), file=sys.stderr)
-    from bench.durations import parse_duration_s
-    from bench.errors import InputError
-    from tests.reference import course
-    from tests.reference.plan import PARTS, plan_for
-
-    only = tuple(part.strip() for part in arguments.only.split(",") if part.strip())
-    unknown = set(only) - set(PARTS)
-    if unknown:
-        raise UsageError(f"parts are {', '.join(PARTS)}, but got {', '.join(sorted(unknown))}")
-    try:
-        budget_s = parse_duration_s("budget", arguments.budget)
-    except InputError as error:
-        raise UsageError(str(error)) from None
-    plan = plan_for(arguments.device)
-    if arguments.list:
-        _list(plan)
-        return OK
-    if arguments.summary:
-        return _summarise(arguments.out)
-    found = identify(arguments.device)
-    folder = Folder(arguments.out or Path("reference") / found["slug"])
-    try:
+        if earlier is not None and folder.restore(earlier):
+            print(f"going on from {earlier}", flush=True)
         folder.prepare(found)
+        folder.archive()
+    except (tarfile.TarError, EOFError) as error:
+        raise UsageError(
+            f"{earlier} must be the archive of a reference run, but: {error}"
+        ) from None
     except (OtherDeviceError, OSError) as error:
         raise UsageError(str(error)) from None
-    steps = course.due(plan.steps(), folder.steps, only, arguments.again)
-    if arguments.again:
-        folder.forget(step.part for step in steps)
-    print(f"{found['name']}: {len(steps)} steps to do, {budget_s:.0f} s; {folder.path}", flush=True)
-    launcher = course.Launcher(folder, arguments.device)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        complete = course.run(
-            steps,
-            folder,
-            budget_s - _CONCLUDING_S - (time.monotonic() - began),
-            launcher,
-            tell=lambda text: print(text, flush=True),
-        )
-    except KeyboardInterrupt:
-        launcher.stop()
-        _conclude(folder)
-        print("interrupted; what is done is kept: call it again to go on", file=sys.stderr)
-        return INTERRUPTED
-    _conclude(folder)
-    print(f"{time.monotonic() - began:.0f} s in all")
-    return OK if complete else FAILED
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.add("calls", began, {**found, "host": platform.node(), "budget": arguments.budget})
+    return folder
 
 
 def _summarise(path):
     """The summary of a folder, on any machine."""
     if path is None or not (path / "device.json").exists():
         raise UsageError(f"out must be the folder of a reference run, but got {path}")
-    return _conclude(Folder(path))
-
-
-def _conclude(folder):
-    """Pictures, summary, archive."""
-    from tests.reference import figures, summary
-
-    figures.draw(folder)
-    summary.write(folder)
-    folder.archive()
-    print(f"summary: {folder.path / SUMMARY}\narchive: {folder.path / ARCHIVE}", flush=True)
+    _conclude(Folder(path))
     return OK
 
 
-def _list(plan):
-    from tests.reference.plan import PARTS
+def _conclude(folder):
+    """Pictures, in the time that there is for them; summary, archive."""
+    command = [sys.executable, "tests/reference", "draw", str(folder.path.resolve())]
+    try:
+        drawn = subprocess.run(
+            command, cwd=ROOT, timeout=_DRAWING_S, capture_output=True, text=True, check=False
+        )
+        said = drawn.stderr.strip().splitlines() if drawn.returncode else []
+    except subprocess.TimeoutExpired:
+        said = [f"not done after {_DRAWING_S:.0f} s"]
+    if said:
+        print(f"pictures: {said[-1]}", file=sys.stderr)
+    folder.keep()
+    print(f"summary: {folder.path / SUMMARY}\narchive: {folder.archive_path}", flush=True)
 
+
+def _list(plan):
     for part, what in PARTS.items():
         print(f"{part}: {what}")
         for step in plan.steps():
             if step.part == part:
                 cost = step.cost
-                print(f"    {step.name}: {cost.fixed_s:g} s and {cost.work_s:g} s to measure")
-    total_s = sum(step.cost.fixed_s + step.cost.work_s for step in plan.steps())
-    print(f"all at their longest: {total_s:g} s; a shorter budget shortens all alike")
+                later = ", in the second call" if step.call > 1 else ""
+                print(
+                    f"    {step.name}: {cost.fixed_s:g} s and {cost.work_s:g} s to measure{later}"
+                )
+    for call, name in ((1, "the first call"), (2, "the second")):
+        own = [step for step in plan.steps() if step.call == call]
+        total_s = sum(max(s.cost.most_s for s in group) for group in course.together(own))
+        print(f"{name}: {total_s:g} s at its longest, and {_CONCLUDING_S:g} s to conclude")

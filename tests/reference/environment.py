@@ -1,5 +1,6 @@
 """What everything ran on: the host, the GPU as its driver describes it, versions."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -29,41 +30,43 @@ def identify(device):
 
 def main(device):
     """Print what `identify` says as JSON, or why there is no such device."""
+    if importlib.util.find_spec("torch") is None:
+        sys.exit(f"{sys.executable} must have the package torch, but has not")
     try:
         print(json.dumps(identify(device)))
     except ConfigError as error:
         sys.exit(str(error))
 
 
-def run(context):
-    """Write `environment.json`."""
-    placement = resolve_placement(context.plan.device)
+def facts(device):
+    """Everything that a figure depends on: host, GPU, versions, commit."""
+    placement = resolve_placement(device)
     index = int(placement.device.partition(":")[2]) if placement.is_cuda else None
-    context.folder.write(
-        "environment",
-        {
-            **identify(context.plan.device),
-            "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-            **describe_environment(torch_threads=None, gpu_index=index),
-            "load_average": os.getloadavg()[0],
-            "gpu_facts": None if index is None else gpu_facts(index),
-        },
-    )
+    return {
+        **identify(device),
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe_environment(torch_threads=None, gpu_index=index),
+        "load_average": os.getloadavg()[0],
+        "gpu_facts": None if index is None else gpu_facts(index),
+    }
 
 
 def gpu_facts(index):
     """What NVML and torch say of a GPU before anything runs; null for what this one does not."""
-    import pynvml as nvml
     import torch
 
     properties = torch.cuda.get_device_properties(index)
-    facts = {
+    known = {
         "torch_cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
         "memory_bytes": properties.total_memory,
     }
+    try:
+        import pynvml as nvml
+    except ModuleNotFoundError:
+        return known
     questions = {
         "driver": lambda h: _text(nvml.nvmlSystemGetDriverVersion()),
         "driver_cuda": lambda h: nvml.nvmlSystemGetCudaDriverVersion_v2(),
@@ -83,8 +86,8 @@ def gpu_facts(index):
     }
     handle = _handle(nvml, properties)
     for name, question in questions.items():
-        facts[name] = _asked(nvml, handle, question)
-    return facts
+        known[name] = _asked(nvml, handle, question)
+    return known
 
 
 def _handle(nvml, properties):

@@ -7,7 +7,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from results import format as fmt
 from results.figures import style
-from tests.reference.replays import errors
+from results.report import write_report
+from results.run import Run
+from tests.reference.errors import errors
+from tests.reference.folder import Folder
 
 # Loads further apart than this are shown on a logarithmic axis.
 _WIDE = 5.0
@@ -27,6 +30,15 @@ def draw(folder):
             _save(folder, name, content, function, title)
             drawn.append(f"{name}.png")
     return drawn
+
+
+def main(path):
+    """Draw those of the folder at that path, and the report of the run that it keeps."""
+    folder = Folder(path)
+    draw(folder)
+    if folder.run.exists():
+        page = write_report(Run.load(folder.run))
+        folder.write_text("report.html", page.read_text(encoding="utf-8"))
 
 
 def _save(folder, name, content, function, title):

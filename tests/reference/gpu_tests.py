@@ -1,43 +1,71 @@
-"""The tests marked gpu, and what came of them."""
+"""The tests marked gpu, and what came of them, one by one as they end.
 
+They run in a process of their own. A test that hangs, or that takes the process with it, is named,
+and the others go on in a new one.
+"""
+
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ET
+import time
+from contextlib import suppress
 from pathlib import Path
 
+from tests.reference.journal import BEGAN, DONE, ENDED, read
 from tests.reference.packages import ROOT
 
-INTERRUPTED = 2  # pytest's exit code
-_REPORTING_S = 6.0
+# A test that takes longer hangs: the slowest compiles a model.
+_LONGEST_S = 60.0
+# Before that, pytest writes where each thread is.
+_TELL_S = 45.0
+# Collecting them, torch's import included.
+_COLLECTING_S = 90.0
+_LOOK_S = 0.5
+# Tests are called by their files' paths from here.
+_NAMED_FROM = ROOT
+# pytest's exit codes: all passed, some failed, none was found.
+_RAN = (0, 1, 5)
 
 
 def run(context):
-    """Run them with pytest; keep the counts, and the first line of what failed."""
+    """Run those that are not done; keep counts, and the first line of what failed."""
+    context.start()
     files = marked(ROOT / "tests")
-    command = [
-        sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider",
-        "--continue-on-collection-errors", "-W", "default",
-    ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "report.xml"
-        code = _run([*command, f"--junitxml={report}", *map(str, files)])
-        content = summary(report) if report.exists() else {"total": 0}
-    names = [str(path.relative_to(ROOT)) for path in files]
-    context.folder.write(
-        "tests",
-        {"command": "pytest -m gpu " + " ".join(names), "exit_code": code, **content},
-    )
-    if code == INTERRUPTED:
-        return f"{content['total']} tests had been run by then"
-    if code not in {0, 1}:  # 1: some failed, which is what was asked
-        raise RuntimeError(f"pytest ended with exit code {code}")
+    names = [str(path.relative_to(_NAMED_FROM)) for path in files]
+    done = context.folder.read("tests").get("tests", {})
+
+    def keep():
+        counts = counted(done)
+        command = "pytest -m gpu " + " ".join(names)
+        context.folder.write("tests", {"command": command, **counts, "tests": done})
+
+    keep()
+    while True:
+        before = len(done)
+        with tempfile.TemporaryDirectory() as scratch:
+            how = _session(files, done, Path(scratch) / "journal", context, keep)
+        keep()
+        if how == "" or context.left_s <= 0.0:
+            break
+        if len(done) == before:  # the process itself cannot do it
+            raise RuntimeError(f"pytest {how}")
+    hung = ", ".join(test for test, found in done.items() if found["outcome"] == "hung")
+    if how:
+        return f"{len(done)} tests had been run by then" + (f"; hung: {hung}" if hung else "")
     return ""
 
 
-def _run(command):
-    """Its exit code; an interrupt, which it gets too, lets it write its report."""
+def _session(files, done, path, context, keep):
+    """Run them in one process; returns how that ended, if not by itself."""
+    command = [
+        sys.executable, "-u", "tests/reference", "pytest", str(path),
+        "-m", "gpu", "-v", "-p", "no:cacheprovider", "--continue-on-collection-errors",
+        "-W", "default", "-o", f"faulthandler_timeout={_TELL_S:g}", *map(str, files),
+    ]  # fmt: skip
+    path.with_suffix(DONE).write_text(json.dumps([*done]), encoding="utf-8")
     # An environment that somebody else put together may hold any plugins, of which these tests need
     # none, and versions that warn of this and that.
     # What the stand-in does is nothing to be said of a device, unless all of this runs on it.
@@ -47,9 +75,48 @@ def _run(command):
     }  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
-            return process.wait()
-        except KeyboardInterrupt:
-            return process.wait(_REPORTING_S)
+            return _watched(process, done, path, context, keep)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def _watched(process, done, path, context, keep):
+    seen, current, since_s = 0, None, time.monotonic()
+    while True:
+        code = process.poll()
+        events = read(path)
+        for event in events[seen:]:
+            since_s = time.monotonic()
+            if event["event"] == BEGAN:
+                current = event["test"]
+            elif event["event"] == ENDED:
+                current = None
+                done[event["test"]] = {key: event[key] for key in ("outcome", "seconds", "why")}
+                keep()
+        seen = len(events)
+        took_s = time.monotonic() - since_s
+        if code is not None:
+            if current is None:
+                return "" if code in _RAN else f"ended with exit code {code}"
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            done[current] = _ended("failed", took_s, f"it ended the process: {how}")
+            return how
+        if current is not None and took_s > _LONGEST_S:
+            process.send_signal(signal.SIGABRT)  # which has it say where each thread is
+            done[current] = _ended("hung", took_s, f"no end after {took_s:.0f} s")
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10 * _LOOK_S)
+            return "hung"
+        if current is None and not seen and took_s > _COLLECTING_S:
+            return f"had not begun after {took_s:.0f} s"
+        if context.left_s <= 0.0:
+            return "had no more time" + (f", in {current}" if current else "")
+        time.sleep(_LOOK_S)
+
+
+def _ended(outcome, took_s, why):
+    return {"outcome": outcome, "seconds": round(took_s, 2), "why": why}
 
 
 def marked(folder):
@@ -58,33 +125,23 @@ def marked(folder):
         path
         for path in folder.rglob("test_*.py")
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
-        and path.name != "test_reference.py"
+        and path.parent.name != "reference"  # those are about this
     )
 
 
-def summary(report):
-    """Counts and failures of a JUnit report."""
-    cases = list(ET.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
-    outcome = {id(case): _outcome(case) for case in cases}
+def counted(done):
+    """Counts and failures, of test -> outcome, seconds, why."""
     counts = {
-        name: sum(found[0] == name for found in outcome.values())
-        for name in ("passed", "failed", "skipped")
+        name: sum(found["outcome"] == name for found in done.values())
+        for name in ("passed", "failed", "skipped", "hung")
     }
     return {
-        "total": len(cases),
+        "total": len(done),
         **counts,
-        "seconds": round(sum(float(case.get("time", 0.0)) for case in cases), 1),
+        "seconds": round(sum(found["seconds"] for found in done.values()), 1),
         "failures": {
-            f"{case.get('classname')}::{case.get('name')}": outcome[id(case)][1]
-            for case in cases
-            if outcome[id(case)][0] == "failed"
+            test: found["why"]
+            for test, found in done.items()
+            if found["outcome"] in ("failed", "hung")
         },
     }
-
-
-def _outcome(case):
-    for kind, name in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
-        found = case.find(kind)
-        if found is not None:
-            return name, (found.get("message") or "").split("\n")[0][:300]
-    return "passed", ""

@@ -1,7 +1,6 @@
 """Which packages an environment lacks, or has too old: named all at once, before anything runs."""
 
 import tomllib
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -17,22 +16,8 @@ def declared(root=ROOT):
     ]
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What an environment lacks, sorted.
-
-    Attributes:
-        asked: of the requirements themselves: nothing can be run.
-        beyond: of what these need in turn. An environment that somebody else put together may work
-            without, so that is only said.
-    """
-
-    asked: tuple[str, ...]
-    beyond: tuple[str, ...]
-
-
 def missing_packages(requirements, find=distribution):
-    """Which requirements are not met here.
+    """Which requirements are not met here, and which of what these need in turn; sorted.
 
     Args:
         requirements: as pip takes them: "numpy>=1.26".
@@ -41,39 +26,29 @@ def missing_packages(requirements, find=distribution):
     try:
         from packaging.requirements import Requirement
     except ModuleNotFoundError:
-        return Missing(("packaging",), ())  # it reads the others
-    lacking = ({}, {})
+        return ("packaging",)  # it reads the others
+    lacking = {}
     seen = set()
-    waiting = [(Requirement(text), 0) for text in requirements]
+    waiting = [Requirement(text) for text in requirements]
     while waiting:
-        wanted, depth = waiting.pop(0)
+        wanted = waiting.pop(0)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         try:
             found = find(wanted.name)
         except PackageNotFoundError:
-            lacking[depth].setdefault(wanted.name.lower(), f"{wanted.name}{wanted.specifier}")
+            lacking.setdefault(wanted.name.lower(), f"{wanted.name}{wanted.specifier}")
             continue
         if not wanted.specifier.contains(found.version, prereleases=True):
             text = f"{wanted.name}{wanted.specifier} (it has {found.version})"
-            lacking[depth].setdefault(wanted.name.lower(), text)
+            lacking.setdefault(wanted.name.lower(), text)
         if wanted.name.lower() not in seen:
             seen.add(wanted.name.lower())
-            waiting += [(Requirement(text), 1) for text in found.requires or ()]
-    asked, beyond = lacking
-    others = [text for name, text in beyond.items() if name not in asked]
-    return Missing(tuple(sorted(asked.values())), tuple(sorted(others)))
+            waiting += [Requirement(text) for text in found.requires or ()]
+    return tuple(sorted(lacking.values()))
 
 
-def complaint(missing):
+def remark(lacking):
     """One line that names them all."""
-    names = ", ".join((*missing.asked, *missing.beyond))
-    return (
-        f"this environment must have {names}, and what these need in turn, but has not: "
-        "install them, or leave PYTHON out and let make set up .venv"
-    )
-
-
-def remark(missing):
-    """One line about what may do no harm."""
-    return f"note: packages here say that they need {', '.join(missing.beyond)}; going on without"
+    names = ", ".join(lacking)
+    return f"note: not here: {names}; what needs them may fail, and the rest is measured"

@@ -1,44 +1,58 @@
-"""Batch times of one model in one engine, by `dynbatch profile`."""
+"""Batch times of one model in one engine, as `dynbatch profile` measures them."""
 
-import contextlib
-import io
-import json
 import shlex
-import sys
 
-from batching.profiles import load_profile
+from rich.console import Console
+
+from batching import RealClock
+from batching.profiles import load_profile, save_profile
 from batching.profiles.plan import sizes_up_to
+from bench.config import load_settings
+from bench.profiling import load_subject, measure_quietly, summarise, work_of
 
 
 def run(context, model, dtype, engine):
-    """Measure; keep the profile, its picture, and the gist in `profile.json` or `models.json`."""
-    from bench import cli
+    """Measure; keep the profile, and the gist of it in `profile.json` or `models.json`.
 
+    The gist is kept as soon as there is one, and again when the work of a request, which may take
+    a while to count, is known too. An interrupt leaves a profile of every size that was measured.
+    """
     path = context.profile_of(engine, model, dtype)
-    command = command_of(context.plan, model, dtype, engine, context.seconds)
-    sys.argv = ["dynbatch", *command, "--quiet", "--json", "--out", str(path)]
-    # It alone knows the work of a request, since the model is loaded there.
-    with contextlib.redirect_stdout(io.StringIO()) as told:
-        code = cli.run()
-    if code != 0:
-        sys.exit(code)
-    shown = ["dynbatch", *command, "--out", path.name]
-    content = {
-        "command": shlex.join(shown),
-        **gist(load_profile(path), json.loads(told.getvalue())),
-        "profile": path.stem,
-    }
-    own = context.step.part == "profile"
-    key = engine if own else f"{model} {dtype} {engine}"
-    context.folder.add("profile" if own else "models", key, content)
+    clock = RealClock()
+    settings = load_settings(None, context.plan.model_settings(engine, model, dtype))
+    loaded, placement = load_subject(settings.model, clock)
+    part = context.step.part
+    key = engine if part == "profile" else f"{model} {dtype} {engine}"
+    earlier = context.folder.read(part).get(key)
+    if earlier and not earlier["interrupted"] and path.exists():  # the work alone is not known
+        found, own = load_profile(path), {name: earlier[name] for name in ("command", "profile")}
+        loaded.prepare(placement)
+    else:
+        found = measure_quietly(
+            loaded,
+            placement,
+            clock,
+            Console(quiet=True),
+            max_batch_size=context.plan.profiled,
+            budget_s=context.seconds,
+        )
+        save_profile(found, path)
+        command = shlex.join(command_of(context.plan, model, dtype, engine, context.seconds))
+        own = {"command": command, "profile": path.stem}
+        context.folder.add(part, key, {**own, **gist(found, summarise(found))})
+    if found.interrupted:
+        return f"interrupted: of {len(found.sizes)} sizes fewer samples than are due"
+    work = work_of(loaded, placement, clock)
+    context.folder.add(part, key, {**own, **gist(found, summarise(found, work))})
+    return ""
 
 
 def command_of(plan, model, dtype, engine, seconds):
     """`dynbatch profile` with the options that decide what is measured."""
     engines = [] if engine == "eager" else ["--engine", engine]
     return [
-        "profile", "--model", model, "--device", plan.device, "--dtype", dtype, *engines,
-        "--max-batch-size", str(plan.profiled), "--budget", f"{seconds:.0f}s",
+        "dynbatch", "profile", "--model", model, "--device", plan.device, "--dtype", dtype,
+        *engines, "--max-batch-size", str(plan.profiled), "--budget", f"{seconds:.0f}s",
     ]  # fmt: skip
 
 

@@ -19,6 +19,9 @@ from bench.simulation.loading import Loaded
 from bench.simulation.source import ProfileSource
 from bench.trace_source import load_replayed
 
+# Of each replay's batcher, which are many; what is not warm then is soon.
+_WARM_UP_S = 2.0
+
 
 class Replays:
     """A model ready to be replayed against.
@@ -60,6 +63,7 @@ class Replays:
         if self._session is None:
             known = Known(self._loaded) if self._predict else None
             self._session = Session(settings, RealClock(), self.quiet, profiling=known)
+            self._session.warm_up_budget_s = _WARM_UP_S
             return self._session
         spec = load_replayed(settings.replay, self.quiet)
         replicas = settings.batcher.replicas or 1

@@ -1,31 +1,32 @@
-"""The parts `bench` and `fidelity`: replays at three loads, each predicted before."""
+"""The parts `bench` and `fidelity`: replays at several loads, each predicted before."""
 
 import shlex
-from statistics import median
 
-from results.prediction import PREDICTED, measured
-from results.report import write_report
-from tests.reference.plan import LOADS, TRACES
+from results.prediction import measured
+from tests.reference.plan import TRACES
 from tests.reference.replaying import Replays
-from tests.reference.step import command_of
+from tests.reference.step import MissingPartError, command_of
 
-# The cell whose whole report is kept.
+# The cell that is kept whole; its report is drawn at the end.
 SHOWN = ("bursty", 0.7)
 # Starting, draining and analysing a replay, beside its window.
 _AROUND_S = 3.0
 _SHORTEST_S = 2.0
 
 
-def run(context, part):
+def run(context, part, loads):
     """Replay the cells that this part has not; `fidelity` repeats those of `bench`."""
     engine = context.engine
     replays = Replays(context.plan.model_settings(engine), context.profile_of(engine))
     done = context.folder.read(part)
     if part == "fidelity":
         # A repetition is of the same arrivals, so as long as the first.
-        cells = {key: cell["settings"] for key, cell in context.folder.read("bench").items()}
+        replayed = context.folder.read("bench")
+        cells = {key: replayed[key]["settings"] for key in names(loads) if key in replayed}
+        if not cells:
+            raise MissingPartError("there must be replays to repeat: run the part 'bench' first")
     else:
-        cells = planned(context, replays.profile)
+        cells = planned(context, replays.profile, loads)
     waiting = {key: own for key, own in cells.items() if key not in done}
     for own in waiting.values():
         replays.load(own["batcher"], own["replay"])
@@ -36,13 +37,20 @@ def run(context, part):
         if number and context.left_s < window_s + _AROUND_S:
             return f"{len(waiting) - number} of {len(cells)} cells are left to be replayed"
         context.folder.add(part, key, cell(context, replays, key, own))
-    return "" if cells else "the part 'bench' has replayed nothing to repeat"
+    return ""
 
 
-def planned(context, profile):
-    """The cells, in the order of importance: all loads of a trace would be half of a table."""
+def names(loads):
+    """The cells by name, in the order of importance: all loads of a trace would be half a table."""
+    return {
+        f"{trace.removesuffix('.json')} {load}": (trace, load) for load in loads for trace in TRACES
+    }
+
+
+def planned(context, profile, loads):
+    """Each cell's settings."""
     plan, engine = context.plan, context.engine
-    window_s = context.seconds / (len(TRACES) * len(LOADS)) - _AROUND_S
+    window_s = context.seconds / (len(TRACES) * len(loads)) - _AROUND_S
     window_s = round(min(plan.window_s, max(_SHORTEST_S, window_s)), 1)
     for earlier in context.folder.read("bench").values():  # one table, one window
         window_s = earlier["settings"]["replay"]["duration"]
@@ -52,7 +60,7 @@ def planned(context, profile):
         "batch_timeout_ms": plan.timeout_ms,
     }
     return {
-        f"{trace.removesuffix('.json')} {load}": {
+        key: {
             "model": plan.model_settings(engine),
             "batcher": knobs,
             "replay": {
@@ -62,8 +70,7 @@ def planned(context, profile):
                 "seed": 7,
             },
         }
-        for load in (0.7, 0.9, 0.5)
-        for trace in TRACES
+        for key, (trace, load) in names(loads).items()
     }
 
 
@@ -74,8 +81,7 @@ def cell(context, replays, key, own):
 
     def read(found):
         if key == f"{SHOWN[0]} {SHOWN[1]}" and context.step.part == "bench":
-            page = write_report(found)
-            context.folder.write_text("report.html", page.read_text(encoding="utf-8"))
+            context.folder.keep_run(found.path)
         return {
             "settings": own,
             "command": command,
@@ -87,46 +93,3 @@ def cell(context, replays, key, own):
         }
 
     return replays.run(settings, shlex.split(command), read)
-
-
-def errors(bench, fidelity):
-    """Predicted / measured - 1 of each cell and metric, and the spread of its replays.
-
-    The measured value is the median of the cell's replays; the spread is of them, relative to it,
-    and null of a single one. No prediction can be better than the spread.
-
-    Returns:
-        Cell -> metric -> {"predicted", "measured", "error", "spread"}.
-    """
-    found = {}
-    for key, first in bench.items():
-        runs = [first, *([fidelity[key]] if key in fidelity else [])]
-        found[key] = {}
-        for metric in PREDICTED:
-            values = [one["measured"][metric] for one in runs]
-            predicted = (first["predicted"] or {}).get(metric)
-            if predicted is None or any(not value for value in values):
-                continue
-            middle = median(values)
-            found[key][metric] = {
-                "predicted": predicted,
-                "measured": values,
-                "error": predicted / middle - 1.0,
-                "spread": (max(values) - min(values)) / middle if len(values) > 1 else None,
-            }
-    return found
-
-
-def medians(table):
-    """Metric -> median over the cells of the absolute error, and of the spread (null: unknown)."""
-    summary = {}
-    for metric in PREDICTED:
-        cells = [cell[metric] for cell in table.values() if metric in cell]
-        if cells:
-            spreads = [one["spread"] for one in cells if one["spread"] is not None]
-            summary[metric] = {
-                "cells": len(cells),
-                "error": median(abs(one["error"]) for one in cells),
-                "spread": median(spreads) if spreads else None,
-            }
-    return summary

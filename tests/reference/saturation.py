@@ -1,19 +1,17 @@
-"""Requests per second through the batcher with a queue that never empties, against a bare loop.
+"""Requests per second through the batcher with a queue that never empties, as two shares.
 
-The bare loop runs the same batches of the same payloads through the same executor in one thread,
-with nothing around it. The two take turns, so that both meet the same machine. Beside them: what
-the device alone could do, by the median of its own time for a batch; CPU time of the process;
-the speed of a copy to the device; and what the device does in one steady second.
+Of the *device alone*: the same batch, on the device already, run again and again with nothing in
+between (on a GPU the replays of one graph, back to back). No batcher can pass 100 % of it. And of a
+*bare loop*: collate, copy, run and copy back, through the same executor, in one thread; with two
+batches in flight these overlap, which the loop cannot do, so this share may pass 100 %. All take
+turns, so that they meet the same machine.
 """
 
-import json
-import tempfile
 import time
 from collections import deque
 from contextlib import contextmanager
 from itertools import cycle, islice
 from math import isfinite
-from pathlib import Path
 from statistics import median
 
 from rich.console import Console
@@ -21,43 +19,43 @@ from rich.console import Console
 from batching import BatchRecord, RealClock
 from bench.config import load_settings
 from bench.session import Session
-from tests.reference.device_trace import summarise
 
 # Each batch size meets each contestant so often, in turn.
 TURNS = 3
+# Of each batcher that is started; a turn of each contestant, not counted, is the rest of it.
+_WARM_UP_S = 1.0
+# Batches of which one can be timed.
+_FEWEST = 3
 # Batches that are kept waiting or in work.
 _DEPTH = 6
 # Of a turn, left out of the count: until the pipeline is full.
 _RAMP = 0.15
-_COPIES = 50
-# Of a trace: the time that is looked at, after the time in which the profiler finds its pace.
-_TRACED_S, _TRACED_FROM_S = 1.0, 0.3
+# Of a turn of the device alone, which needs less time than the others: few things disturb it.
+_ALONE = 0.5
 
 
 def run(context):
     """Write `saturation.json`, one batch size after the other."""
     plan, engine = context.plan, context.engine
-    session = _session(plan, engine)
+    session = session_of(plan, engine)
     content = context.folder.read("saturation")
     if not content:
         content = {"engine": engine, "model": plan.model, "dtype": plan.dtype, "sizes": {}}
-    waiting = [size for size in plan.batch_sizes if str(size) not in content["sizes"]]
+    # The largest first: of two in flight it is they that are to hide all else.
+    sizes = sorted(plan.batch_sizes, reverse=True)
+    waiting = [size for size in sizes if str(size) not in content["sizes"]]
     context.start()
-    # Three contestants, and each once more to warm up.
-    turn_s = context.seconds / (len(plan.batch_sizes) * (TURNS + 1) * 3)
+    # Each contestant once more, to warm up.
+    turn_s = context.seconds / (len(plan.batch_sizes) * (TURNS + 1) * (3 + _ALONE))
     for number, size in enumerate(waiting):
-        if number and context.left_s < 0.5 * 3 * (TURNS + 1) * turn_s:
+        if number and context.left_s < 0.5 * (3 + _ALONE) * (TURNS + 1) * turn_s:
             return f"batch sizes {', '.join(map(str, waiting[number:]))} are left to be measured"
         content["sizes"][str(size)] = contest(session, size, turn_s)
         context.folder.write("saturation", content)
-    content["copy"] = copy_speed(session)
-    context.folder.write("saturation", content)
-    content["trace"] = traced(session, plan.batch_sizes[-1])
-    context.folder.write("saturation", content)
     return ""
 
 
-def _session(plan, engine):
+def session_of(plan, engine):
     """The model, loaded as a run loads it; what arrives does not matter here."""
     batcher = {"max_batch_size": max(plan.batch_sizes), "batch_timeout_ms": 50.0}
     replay = {"trace": "steady.json", "rate": 1.0, "duration": 1.0}
@@ -65,14 +63,17 @@ def _session(plan, engine):
     if engine == "cudagraph":
         model["captured_batch_sizes"] = plan.batch_sizes
     settings = load_settings(None, {**model, **batcher, **replay})
-    return Session(settings, RealClock(), Console(quiet=True))
+    session = Session(settings, RealClock(), Console(quiet=True))
+    session.warm_up_budget_s = _WARM_UP_S
+    return session
 
 
 def contest(session, size, turn_s):
-    """The bare loop, one batch in flight and two, in turn; medians, and medians of the shares."""
+    """All of them in turn; medians of what was measured, and of the shares."""
     # Both batchers are there all the time, since starting one may capture graphs.
-    with _through(session, size, 1) as one, _through(session, size, 2) as two:
+    with through(session, size, 1) as one, through(session, size, 2) as two:
         contestants = {
+            "alone": lambda: alone(session, size, _ALONE * turn_s),
             "bare": lambda: bare(session, size, turn_s),
             "in_flight_1": lambda: one(turn_s),
             "in_flight_2": lambda: two(turn_s),
@@ -84,16 +85,57 @@ def contest(session, size, turn_s):
     for name in contestants:
         own = [turn[name] for turn in turns]
         found[name] = {key: _median([one[key] for one in own]) for key in own[0]}
-        if name != "bare":
-            shares = [turn[name]["rps"] / turn["bare"]["rps"] for turn in turns]
-            found[name]["share_of_bare"] = median(shares)
-            found[name]["shares_of_bare"] = shares
+        for other in ("alone", "bare"):
+            if name not in ("alone", other):
+                shares = [turn[name]["rps"] / turn[other]["rps"] for turn in turns]
+                found[name][f"share_of_{other}"] = median(shares)
+                found[name][f"shares_of_{other}"] = shares
     return found
+
+
+def alone(session, size, seconds):
+    """Batches that are on the device already, one right behind the other."""
+    executor = session.executor
+    executor.prepare()
+    staged = executor.stage(batch_of(session, size), BatchRecord(size=size))
+    if not session.placement.is_cuda:
+        return {"rps": size / _paced(lambda: session.model.run(staged), seconds)}
+    run = (
+        (lambda: session.model.run(staged.inputs))
+        if staged.graph is None
+        else (lambda: staged.graph.replay(size))
+    )
+    cuda, stream = executor._cuda, executor._shared.stream
+    begin, end = cuda.event(timed=True), cuda.event(timed=True)
+
+    def timed(count):
+        with cuda.on(stream):
+            begin.record(stream)
+            for _ in range(count):
+                run()
+            end.record(stream)
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / count
+
+    with cuda.on(stream):
+        stream.wait_event(executor._copied)
+    began_s = time.perf_counter()
+    batch_s = max(timed(_FEWEST), (time.perf_counter() - began_s) / _FEWEST)
+    return {"rps": size / timed(max(_FEWEST, int(seconds / batch_s)))}
+
+
+def _paced(run, seconds):
+    """Mean time of a call, over calls that take so long together."""
+    count, began_s = 0, time.perf_counter()
+    while count < _FEWEST or time.perf_counter() < began_s + seconds:
+        run()
+        count += 1
+    return (time.perf_counter() - began_s) / count
 
 
 def bare(session, size, seconds):
     """A loop around the executor: rate, CPU seconds a request, the device's time for a batch."""
-    executor, payloads = session.executor, _batch(session, size)
+    executor, payloads = session.executor, batch_of(session, size)
     device_s = []
     with _measured() as cost:
         until_s = time.perf_counter() + seconds
@@ -105,16 +147,16 @@ def bare(session, size, seconds):
     return {
         "rps": requests / cost.wall_s,
         "cpu_s_per_request": cost.cpu_s / requests,
-        **_device(device_s, size),
+        "device_s": _device_s(device_s),
     }
 
 
 @contextmanager
-def _through(session, size, in_flight):
+def through(session, size, in_flight):
     """A batcher of that size, started; what is given takes seconds and measures for so long."""
     records = []
-    payloads = _batch(session, size)
-    with _batcher(session, size, in_flight, lambda record, _: records.append(record)) as target:
+    payloads = batch_of(session, size)
+    with batcher(session, size, in_flight, lambda record, _: records.append(record)) as target:
         yield lambda seconds: through_batcher(target, records, payloads, seconds)
 
 
@@ -123,7 +165,7 @@ def through_batcher(target, records, payloads, seconds):
     records.clear()
     began_s = time.perf_counter()
     with _measured() as cost:
-        requests = _feed(target, payloads, began_s + seconds)
+        requests = feed(target, payloads, began_s + seconds)
     size = len(payloads)
     counted = [r for r in records if r.completed_s >= began_s + _RAMP * seconds]
     counted.sort(key=lambda record: record.completed_s)
@@ -137,21 +179,21 @@ def through_batcher(target, records, payloads, seconds):
         "mean_size": sum(r.size for r in others) / len(others),
         "cpu_s_per_request": cost.cpu_s / requests,
         "device_busy_share": device_s / elapsed_s if isfinite(device_s) else None,
-        **_device([r.device_s for r in others], size),
+        "device_s": _device_s([r.device_s for r in others]),
     }
 
 
-def _batcher(session, size, in_flight, observer):
+def batcher(session, size, in_flight, observer):
     settings = session.settings
     knobs = settings.batcher.model_copy(update={"max_batch_size": size, "in_flight": in_flight})
     return session.serving(settings.model_copy(update={"batcher": knobs})).batcher(observer)
 
 
-def _batch(session, size):
+def batch_of(session, size):
     return list(islice(cycle(session.payloads), size))
 
 
-def _feed(target, payloads, until_s):
+def feed(target, payloads, until_s):
     """Keep some batches waiting until then; returns how many requests were answered."""
     waiting = deque()
     requests = 0
@@ -180,65 +222,11 @@ def _measured():
     cost.cpu_s = time.process_time() - began_cpu_s
 
 
-def _device(times_s, size):
-    """The device's own time for a batch, and what it could serve if it never waited; or null."""
+def _device_s(times_s):
+    """The device's own time for a batch, by its events; null where it has none."""
     known = [seconds for seconds in times_s if isfinite(seconds)]
-    if not known:
-        return {"device_s": None, "device_rps": None}
-    return {"device_s": median(known), "device_rps": size / median(known)}
+    return median(known) if known else None
 
 
 def _median(values):
     return None if any(value is None for value in values) else median(values)
-
-
-def copy_speed(session):
-    """Bytes a second from pinned memory to the device, of the largest batch; null on a CPU."""
-    if not session.placement.is_cuda:
-        return None
-    import torch
-
-    payload = session.payloads[0]
-    if not isinstance(payload, torch.Tensor):
-        return None
-    size = session.settings.batcher.max_batch_size
-    host = torch.empty((size, *payload.shape), dtype=payload.dtype, pin_memory=True)
-    device = torch.device(session.placement.device)
-    held = torch.empty_like(host, device=device)
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    with torch.cuda.device(device):
-        for _ in range(3):
-            held.copy_(host, non_blocking=True)
-        begin.record()
-        for _ in range(_COPIES):
-            held.copy_(host, non_blocking=True)
-        end.record()
-        torch.cuda.synchronize(device)
-    size_bytes = host.numel() * host.element_size()
-    seconds = begin.elapsed_time(end) / 1e3
-    return {
-        "bytes_per_request": size_bytes // size,
-        "bytes_per_s": _COPIES * size_bytes / seconds,
-    }
-
-
-def traced(session, size):
-    """What the device does while the batcher is kept busy with two batches in flight; or null."""
-    if not session.placement.is_cuda:
-        return None
-    from torch.profiler import ProfilerActivity, profile
-
-    # One session and no more: after an empty one, which older versions needed before graphs were
-    # captured, newer ones record nothing (seen by others with CUDA 13.0). Both kinds of activity,
-    # since some versions leave kernels out without the host's; the worker's own are not recorded.
-    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
-    payloads = _batch(session, size)
-    with _batcher(session, size, 2, lambda *_: None) as target:
-        _feed(target, payloads, time.perf_counter() + 0.3)
-        with profile(activities=activities) as profiler:
-            _feed(target, payloads, time.perf_counter() + _TRACED_FROM_S + _TRACED_S)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    return {"batch_size": size, "in_flight": 2, "summary": summarise(events, _TRACED_FROM_S)}

@@ -1,6 +1,7 @@
 """One step's process: `python tests/reference step NAME ...`, started by the course."""
 
 import argparse
+import faulthandler
 import importlib
 import os
 import shlex
@@ -8,12 +9,16 @@ import sys
 import threading
 import time
 import traceback
+from math import inf
 from pathlib import Path
 
-from tests.reference.course import INTERRUPTED, OK, PARTLY
+from tests.reference.course import INTERRUPTED, MISSING, OK, PARTLY
 from tests.reference.folder import Folder
 from tests.reference.naming import profile_name
 from tests.reference.plan import Plan, Step, plan_for
+
+# From the end of measuring to the end of the process.
+_WINDING_UP_S = 2.0
 
 
 class Context:
@@ -22,18 +27,27 @@ class Context:
     Attributes:
         plan, step, folder: of the reference run.
         seconds: what it may measure for.
+
+    Args:
+        until_s: when it is ended from outside, by the monotonic clock, which is the machine's.
     """
 
-    def __init__(self, plan: Plan, step: Step, folder: Folder, seconds: float):
+    def __init__(self, plan: Plan, step: Step, folder: Folder, seconds: float, until_s=inf):
         self.plan = plan
         self.step = step
         self.folder = folder
         self.seconds = seconds
+        self._latest_s = until_s - _WINDING_UP_S
         self._until_s = None
 
     def start(self):
-        """Begin to count: called once everything is loaded."""
-        self._until_s = time.monotonic() + self.seconds
+        """Begin to count: called once everything is loaded.
+
+        Where that took longer than was thought, there is less to measure in.
+        """
+        now_s = time.monotonic()
+        self.seconds = max(1.0, min(self.seconds, self._latest_s - now_s))
+        self._until_s = now_s + self.seconds
 
     @property
     def left_s(self):
@@ -109,23 +123,28 @@ def main(given):
     parser.add_argument("--device", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--until", type=float, default=inf)
     asked = parser.parse_args(given)
     plan = plan_for(asked.device)
     step = next(step for step in plan.steps() if step.name == asked.name)
     _end_with_parent()
-    context = Context(plan, step, Folder(asked.folder), asked.seconds)
-    module = importlib.import_module(f"tests.reference.{step.module}")
+    if asked.until < inf:  # where it is just before it is ended from outside
+        faulthandler.dump_traceback_later(max(1.0, asked.until - time.monotonic() - 1.0))
+    context = Context(plan, step, Folder(asked.folder), asked.seconds, asked.until)
     try:
+        module = importlib.import_module(f"tests.reference.{step.module}")
         left_out = module.run(context, *step.options)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except MissingPartError as error:
+        print(error, flush=True)
+        os._exit(MISSING)
     except Exception as error:  # noqa: BLE001 - whatever it is, the course goes on and names it
-        from bench.cli import outcome_of
-
-        if outcome_of(error) is None and not isinstance(error, MissingPartError):
-            traceback.print_exc()
-        print(" ".join(str(error).split()) or type(error).__name__, flush=True)
-        sys.exit(1)
+        traceback.print_exc()
+        missing = isinstance(error, ModuleNotFoundError)
+        said = f"there is no package {error.name} here" if missing else " ".join(str(error).split())
+        print(said or type(error).__name__, flush=True)
+        os._exit(1)  # worker threads of a model that hangs would keep the interpreter
     if left_out:
         print(left_out, flush=True)
     sys.stdout.flush()

@@ -15,7 +15,8 @@ RECOMMENDED = "recommended.toml"
 def run(context):
     """Search in simulation, or go on with it; keep `tune.json` and `recommended.toml`.
 
-    The device is not raced on, which takes minutes: the part `capacity` measures what is found.
+    The device is not raced on, which takes minutes: the part `capacity` measures what is found. So
+    it needs the processor alone, and runs while the device is busy with something else.
     """
     from bench import cli
 
@@ -28,6 +29,7 @@ def run(context):
         arguments = ["tune", "--resume", str(out), "--no-race", "--quiet"]
     else:
         arguments = [*command, "--profile", str(profile), "--out", str(out), "--quiet"]
+        arguments.append(f"--budget={context.seconds:.0f}s")
     sys.argv = ["dynbatch", *arguments]
     code = cli.run()
     if code not in {0, NO}:

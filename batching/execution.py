@@ -1,6 +1,6 @@
 """Running one batch on a device, with a time stamp at each step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import isnan, nan
 from typing import Any, Protocol
 
@@ -9,10 +9,16 @@ from batching.errors import (
     BatchingError,
     ConfigError,
     ModelError,
-    WrongOutputCountError,
     first_paragraph,
 )
-from batching.models.contract import CallableModel, Model, Placement, sample_payloads
+from batching.models.contract import (
+    CallableModel,
+    Model,
+    Placement,
+    require_plain_functions,
+    sample_payloads,
+)
+from batching.models.results import checked_results
 from batching.request import BatchRecord
 
 # The batch size is left open when a model is compiled, but one of 1 is always a case of its own.
@@ -65,7 +71,7 @@ class Executor(Protocol):
         ...
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
-        """One result for each payload, in order."""
+        """One result for each of `count` requests, in order, whole and checked."""
         ...
 
     def execute(self, payloads: Sequence[Any], batch: BatchRecord) -> Sequence[Any]:
@@ -89,6 +95,7 @@ class Steps:
         self.uncaptured = 0
         self.first_execution_s = nan
         self._clock = clock
+        self._of_function = isinstance(model, CallableModel)
         self._now = clock.now
         self._staging: Any = None
         self._prepared = False
@@ -113,7 +120,7 @@ class Steps:
         staged = self.stage(payloads, batch)
         batch.staged_s = batch.started_s = self._now()
         outputs = self.finish(self.launch(staged, batch), batch)
-        results = self.split(outputs, len(payloads))
+        results = self.split(outputs, batch.size)
         if isnan(self.first_execution_s):
             self.first_execution_s = self._now() - began_s
         return results
@@ -136,18 +143,13 @@ class Steps:
         raise NotImplementedError
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
-        """One result for each payload; a model that breaks that promise is told so."""
+        """One result for each of `count` requests, checked as a whole.
+
+        Raises:
+            WrongOutputCountError: the model did not return that; see `checked_results`.
+        """
         results = self.model.split(outputs, count)
-        if isinstance(results, (str, bytes, Mapping)) or not hasattr(results, "__len__"):
-            raise WrongOutputCountError(
-                f"the model must return a sequence of {count} results, "
-                f"but got {type(results).__name__}"
-            )
-        if len(results) != count:
-            raise WrongOutputCountError(
-                f"the model must return {count} results, but got {len(results)}"
-            )
-        return results
+        return checked_results(results, count, of_function=self._of_function)
 
     def close(self) -> None:
         """Let go of the staging buffers."""
@@ -211,9 +213,11 @@ def make_executor(
     """The executor for a model, or for a plain function of a list of payloads.
 
     Raises:
-        ConfigError: the engine is not one for such a model.
+        ConfigError: the engine is not one for such a model, or the model's methods or the function
+            are `async def` or generators.
     """
     model = run if isinstance(run, Model) else CallableModel(run)
+    require_plain_functions(model)
     if placement.engine != "eager" and not model.uses_torch:
         raise ConfigError(
             f"engine {placement.engine} must have a torch model, but got {model.name}"

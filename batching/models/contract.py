@@ -1,11 +1,28 @@
 """What a model must do to be batched, and what the batcher tells it about where it runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from math import nan
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from batching.errors import ConfigError
+from batching.models.structure import each_tensor
+
+__all__ = [
+    "CallableModel",
+    "Collated",
+    "Model",
+    "Placement",
+    "Staging",
+    "default_captured_sizes",
+    "each_tensor",
+    "is_channels_last",
+    "require_plain_functions",
+    "sample_payloads",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +135,10 @@ class Model(Protocol):
         ...
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
-        """Each request's result, in order; `outputs` are back on the host."""
+        """Each request's result, in order; `outputs` are back on the host.
+
+        A list, a tuple, a tensor or an array `[B, ...]` whose rows they are, or another sequence.
+        """
         ...
 
 
@@ -138,13 +158,28 @@ def sample_payloads(model: Model) -> list[Any]:
     return [model.make_input(np.random.default_rng(0))] if wanted is None else wanted()
 
 
-def each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply `function` to a tensor, or to each of a nest of mappings, tuples and lists."""
-    if isinstance(value, Mapping):
-        return {key: each_tensor(item, function) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(each_tensor(item, function) for item in value)
-    return function(value)
+def require_plain_functions(model: Model) -> None:
+    """Check that what a worker calls does its work when it is called.
+
+    Raises:
+        ConfigError: one of its methods is `async def` or a generator.
+    """
+    for name in ("prepare", "collate", "run", "split"):
+        _require_plain(f"{name} of {model.name}", getattr(model, name))
+
+
+def _require_plain(what: str, function: Any) -> None:
+    for one in (function, getattr(function, "__call__", None)):  # noqa: B004 - looked at, not asked
+        if iscoroutinefunction(one) or isasyncgenfunction(one):
+            raise ConfigError(
+                f"{what} must be a plain function, which a worker's thread calls, but got an "
+                "async def"
+            )
+        if isgeneratorfunction(one):
+            raise ConfigError(
+                f"{what} must return a sequence of results, but got a generator function: "
+                "collect what it yields in a list"
+            )
 
 
 class CallableModel:
@@ -152,12 +187,21 @@ class CallableModel:
 
     Args:
         function: takes a list of payloads, returns as many results in the same order.
+
+    Raises:
+        ConfigError: it cannot be called, or is `async def` or a generator function.
     """
 
     uses_torch = False
 
     def __init__(self, function: Any) -> None:
+        if not callable(function):
+            raise ConfigError(
+                "run must be a Model or a function of a list of payloads, "
+                f"but got {type(function).__name__}"
+            )
         self.name = getattr(function, "__name__", type(function).__name__)
+        _require_plain(f"run ({self.name})", function)
         self._function = function
 
     def make_input(self, rng: np.random.Generator) -> Any:

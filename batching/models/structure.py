@@ -50,8 +50,9 @@ def rows_of(tensor: Any) -> list[Any]:
     A view would keep the whole batch alive for as long as its caller keeps the one row.
     """
     if not is_tensor(tensor):
-        scalars = tensor.ndim == 1 and tensor.dtype.names is None
-        return list(tensor) if scalars else [row.copy() for row in tensor]
+        if tensor.ndim == 1 and tensor.dtype.names is None:
+            return list(map(own, tensor)) if tensor.dtype == object else list(tensor)
+        return [row.copy() for row in tensor]
     torch = sys.modules["torch"]
     if tensor.layout is not torch.strided or tensor.is_nested:
         return list(tensor.unbind(0))
@@ -95,10 +96,12 @@ def split_outputs(outputs: Any, count: int) -> Sequence[Any]:
 
     Raises:
         WrongOutputCountError: a tensor in it does not have the batch as its first dimension, or
-            something is neither a tensor nor a plain value.
+            something in it is neither a tensor nor a plain value, or there is nothing but one.
     """
-    if type(outputs) is list and not all(map(is_array, outputs)):
+    if type(outputs) is list and not (outputs and all(map(is_array, outputs))):
         return outputs
+    if isinstance(outputs, _PLAIN) or (is_array(outputs) and not outputs.ndim):
+        raise _refusal("", count, f"a lone {type(outputs).__name__}")
     return _pieces(outputs, count, "")
 
 

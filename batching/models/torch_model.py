@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from batching.errors import ModelError
+from batching.errors import BatchingError, ModelError
 from batching.models.collation import Collation, Padding
 from batching.models.contract import Collated, Placement, Staging, each_tensor
 from batching.models.serving import Normalisation, Served
 from batching.models.structure import split_outputs
+from batching.plugins import located
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -110,7 +111,7 @@ class TorchModel:
         with _loading:
             if placement == self._loaded:
                 return
-            module = self._build()
+            module = self._built()
             if self._weights is not None:
                 load_state_dict(module, self._weights)
             channels_last = self.is_channels_last(placement)
@@ -130,6 +131,20 @@ class TorchModel:
                 self._run = torch.compile(served, backend=self._compiler)
             self._module = module
             self._loaded = placement
+
+    def _built(self) -> nn.Module:
+        try:
+            module = self._build()
+        except BatchingError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code: anything may come
+            raise ModelError(f"{self.name} cannot be built: {located(error)}") from error
+        if not isinstance(module, nn.Module):
+            raise ModelError(
+                f"build of {self.name} must return a torch.nn.Module, "
+                f"but got {type(module).__name__}"
+            )
+        return module
 
     def lane_key(self, payload: Any) -> Hashable:
         """Inputs of other names, shapes or types never share a batch, less what is padded."""

@@ -88,8 +88,8 @@ def measure_profile(
     the model raises, or until the budget would not hold two rounds of them; after them all others,
     the smallest first, while it would hold enough rounds for 30 samples of each. Then come rounds:
     every size once, in a random order, and after ten such rounds those whose times are spread up to
-    eight times as often (`plan`). It ends when every median is certain to 1 % (standard error, after at least 30
-    samples), or when the budget is spent.
+    eight times as often (`plan`). It ends when every median is certain to 1 % (standard error,
+    after at least 30 samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for. Meanwhile another
     thread sends requests elsewhere, at half of the rate that the fastest size serves: as in a run,

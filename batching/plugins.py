@@ -12,11 +12,10 @@ from typing import Any
 
 from batching.errors import ConfigError, describe
 
-_LIBRARIES = tuple(
-    str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")
-)
+_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
+_INSTALLED = {"site-packages", "dist-packages"}
 _ROOMS = tuple(
-    str(Path(__file__).resolve().parents[1] / room)
+    Path(__file__).resolve().parents[1] / room
     for room in ("batching", "bench", "results", "workloads")
 )
 
@@ -29,10 +28,15 @@ def located(error: BaseException) -> str:
     """
     frames = traceback.extract_tb(error.__traceback__)
     for frame in [] if isinstance(error, SyntaxError) else reversed(frames):
-        path = str(Path(frame.filename).resolve())
-        if not frame.filename.startswith("<") and not path.startswith(_LIBRARIES + _ROOMS):
+        if _is_the_users(frame.filename):
             return f"{describe(error)} ({frame.filename}, line {frame.lineno})"
     return describe(error)
+
+
+def _is_the_users(filename: str) -> bool:
+    path = Path(filename).resolve()
+    ours = any(path.is_relative_to(folder) for folder in (*_ROOMS, _STANDARD_LIBRARY))
+    return not (filename.startswith("<") or ours or _INSTALLED.intersection(path.parts))
 
 
 @dataclass(frozen=True, slots=True)

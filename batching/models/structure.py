@@ -118,20 +118,24 @@ def _pieces(value: Any, count: int, path: str) -> list[Any]:
     parts = _parts(value)
     if parts is None:
         raise _refusal(path, count, type(value).__name__)
-    if isinstance(value, list) and any(isinstance(part, _PLAIN) for part in value):
+    if isinstance(value, list) and value and not _has_array(value):
         # One for each request, or all for each? Nothing here says which.
-        raise _refusal(path, count, f"a list with {type(value[0]).__name__} in it")
+        raise _refusal(path, count, f"a list of {type(value[0]).__name__}")
     if not parts:
         return [value] * count
     columns = [_pieces(part, count, f"{path}[{key!r}]") for key, part in parts.items()]
     return [_rebuilt(value, row) for row in zip(*columns, strict=True)]
 
 
+def _has_array(value: Any) -> bool:
+    return is_array(value) or any(map(_has_array, (_parts(value) or {}).values()))
+
+
 def _refusal(path: str, count: int, got: str) -> WrongOutputCountError:
     return WrongOutputCountError(
-        f"the module's output{path} must be a tensor [{count}, ...], with a row for each request, "
-        f"but got {got}: TorchModel(output=...) chooses among outputs, and a split of your own "
-        "takes what is not split by rows"
+        f"the model's output{path} must be a tensor [{count}, ...], with a row for each request, "
+        f"but got {got}: a TorchModel's output=... chooses among several, and a split of its own "
+        "may do otherwise"
     )
 
 

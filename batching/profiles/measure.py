@@ -130,7 +130,9 @@ def measure_profile(
     executor = make_executor(model, placement.for_batches(max_batch_size), clock)
     rig = Rig(executor, max_batch_size, clock)
     cold_start = rig.start()
-    gauge = MemoryGauge(placement if model.uses_torch else None)
+    # What a model copies by itself to a GPU is not torch's to tell.
+    untold = placement.is_cuda and getattr(model, "copies_itself", False)
+    gauge = MemoryGauge(placement if model.uses_torch and not untold else None)
     measurement = _Measurement(rig, payloads, clock, budget_s, ordering, gauge, on_step)
     try:
         interrupted = measurement.go(max_batch_size, seed if callers else None)

@@ -199,7 +199,7 @@ class TestProbe:
         clock = VirtualClock()
         executor = make_executor(load_model("affine:5,0.1", clock=clock), Placement(), clock)
         executor.prepare()
-        found = probe(executor, clock)
+        found = probe(executor, clock, 32)
         assert set(found.batch_s) == set(PROBE_SIZES)
         assert found.peak_batch_size == 32
         assert found.peak_rps == pytest.approx(32 / 0.0082)
@@ -208,7 +208,7 @@ class TestProbe:
         clock = VirtualClock()
         executor = make_executor(load_model("affine:0,900", clock=clock), Placement(), clock)
         executor.prepare()
-        found = probe(executor, clock)
+        found = probe(executor, clock, 32)
         assert max(found.batch_s) == 4
         assert found.peak_rps == pytest.approx(1 / 0.9)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from batching.errors import DeviceError, ModelError, WrongOutputCountError, first_paragraph
 from batching.models.contract import Collated, Placement, Staging
-from batching.models.structure import split_outputs
+from batching.models.structure import OwnRows, split_outputs
 
 _ERRORS_ONLY = 3
 _DTYPES = {
@@ -153,7 +153,7 @@ class OnnxModel:
         columns = [
             _column(name, output, count) for name, output in zip(names, outputs, strict=True)
         ]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return OwnRows(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
     def _input(self, payload: Any, one: Input) -> Any:
         return payload[one.name] if isinstance(payload, Mapping) else payload

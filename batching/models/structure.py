@@ -22,6 +22,12 @@ PLAIN_TYPES: frozenset[Any] = frozenset({*_PLAIN, *np.sctypeDict.values()}) - {n
 _LOOKED_THROUGH = 16
 
 
+class OwnRows(list[Any]):
+    """Results that share no memory with their batch, so that nobody need look again."""
+
+    __slots__ = ()
+
+
 def is_tensor(value: Any) -> bool:
     """Whether it is a torch tensor."""
     # While another thread imports torch it is there, but not yet its class.
@@ -44,19 +50,19 @@ def each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
     return _rebuilt(value, [each_tensor(part, function) for part in parts.values()])
 
 
-def rows_of(tensor: Any) -> list[Any]:
+def rows_of(tensor: Any) -> OwnRows:
     """The rows `[...]` of a tensor or an array `[B, ...]`, each with memory of its own.
 
     A view would keep the whole batch alive for as long as its caller keeps the one row.
     """
     if not is_tensor(tensor):
         if tensor.ndim == 1 and tensor.dtype.names is None:
-            return list(map(own, tensor)) if tensor.dtype == object else list(tensor)
-        return [row.copy() for row in tensor]
+            return OwnRows(map(own, tensor) if tensor.dtype == object else tensor)
+        return OwnRows(row.copy() for row in tensor)
     torch = sys.modules["torch"]
     if tensor.layout is not torch.strided or tensor.is_nested:
-        return list(tensor.unbind(0))
-    return list(torch.unbind_copy(tensor, 0))
+        return OwnRows(tensor.unbind(0))
+    return OwnRows(torch.unbind_copy(tensor, 0))
 
 
 def own(result: Any) -> Any:
@@ -102,7 +108,7 @@ def split_outputs(outputs: Any, count: int) -> Sequence[Any]:
         return outputs
     if isinstance(outputs, _PLAIN) or (is_array(outputs) and not outputs.ndim):
         raise _refusal("", count, f"a lone {type(outputs).__name__}")
-    return _pieces(outputs, count, "")
+    return OwnRows(_pieces(outputs, count, ""))
 
 
 def _pieces(value: Any, count: int, path: str) -> list[Any]:

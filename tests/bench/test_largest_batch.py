@@ -81,7 +81,7 @@ def run(dynbatch, tmp_path):
             id="capacity",
         ),
         pytest.param(
-            ("compare", "--a", "max_batch_size=3", "--b", "max_batch_size=6", "--draws", "4",
+            ("compare", "--a", "max_batch_size=3", "--b", "max_batch_size=6", "--draws", "2",
              "--exact", *SHORT),
             id="compare",
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from batching.errors import DeviceError, ModelError, WrongOutputCountError, first_paragraph
+from batching.models.collation import PayloadError
 from batching.models.contract import Collated, Placement, Staging
 from batching.models.structure import OwnRows, split_outputs
 
@@ -109,7 +110,10 @@ class OnnxModel:
 
     def lane_key(self, payload: Any) -> Hashable:
         """Inputs of different shape never share a batch."""
-        return tuple(np.shape(self._input(payload, one)) for one in self.inputs)
+        parts: list[Any] = [payload]
+        if isinstance(payload, Mapping):
+            parts = [payload.get(one.name) for one in self.inputs]
+        return tuple(map(np.shape, parts))
 
     def prepare(self, placement: Placement) -> None:
         """Open the file with the device's provider.
@@ -131,7 +135,11 @@ class OnnxModel:
             self._placement = placement
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
-        """Stack `[...]` into `[B, ...]` for each input."""
+        """Stack `[...]` into `[B, ...]` for each input.
+
+        Raises:
+            PayloadError: a payload does not have the inputs of the file.
+        """
         return Collated(
             {
                 one.name: np.stack(
@@ -156,7 +164,15 @@ class OnnxModel:
         return OwnRows(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
     def _input(self, payload: Any, one: Input) -> Any:
-        return payload[one.name] if isinstance(payload, Mapping) else payload
+        if not isinstance(payload, Mapping) and len(self.inputs) == 1:
+            return payload
+        if not isinstance(payload, Mapping) or one.name not in payload:
+            got = ", ".join(payload) if isinstance(payload, Mapping) else type(payload).__name__
+            raise PayloadError(
+                f"payload must be a dict with {', '.join(i.name for i in self.inputs)}, "
+                f"but got {got}"
+            )
+        return payload[one.name]
 
     def _opened(self, providers: Sequence[Any], *, threads: int) -> Any:
         import onnxruntime

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from batching.errors import BatchingError, ModelError
-from batching.models.collation import Collation, Padding
+from batching.models.collation import Collation, Padding, as_tensor
 from batching.models.contract import Collated, Placement, Staging, each_tensor
 from batching.models.serving import Normalisation, Served
 from batching.models.structure import split_outputs
@@ -239,6 +239,7 @@ class TokenModel(TorchModel):
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
         """Pad ids `[l_i]` with zeros to their bucket or the longest; the mask is 1 over ids."""
+        payloads = [as_tensor(ids) for ids in payloads]
         longest = max(len(ids) for ids in payloads)
         longest = next((bucket for bucket in self.length_buckets if longest <= bucket), longest)
         shape = (len(payloads), longest)

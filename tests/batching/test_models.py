@@ -92,7 +92,7 @@ class TestBuiltIn:
 class TestTokens:
     def test_padding_is_masked_out_and_counted(self):
         model = small_text_model()
-        payloads = [torch.tensor([1, 2, 3, 4]), torch.tensor([5])]
+        payloads = [torch.tensor([1, 2, 3, 4]), np.array([5])]
         rows, batch = executed(model, payloads)
         assert [int(row) for row in rows] == [10, 5]
         assert (batch.real_elements, batch.padded_elements) == (5, 8)

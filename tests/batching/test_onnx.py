@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from batching import ConfigError, DeviceError, DynamicBatcher, ModelError, RealClock
+from batching import (
+    BatchExecutionError,
+    ConfigError,
+    DeviceError,
+    DynamicBatcher,
+    ModelError,
+    RealClock,
+)
 from batching.execution import HostExecutor, make_executor
 from batching.models import Placement, load_model
 from batching.models.onnx_model import parse_onnx
@@ -46,6 +53,17 @@ def test_several_inputs_and_outputs_go_by_their_names_and_lengths_keep_apart(tmp
         results = [r.result(20) for r in [batcher.submit(payload) for payload in payloads]]
     assert [int(result["sum"]) for result in results] == [1, 10, 10]
     assert [result["kept"].tolist() for result in results][1] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("payload", [{"ids": np.arange(3)}, np.arange(3), {}])
+def test_a_payload_without_an_input_of_the_file_fails_by_itself(tmp_path, payload):
+    model = load(f"onnx:{tokens(tmp_path / 'a.onnx')}:seq=3")
+    good = model.make_input(np.random.default_rng(0))
+    with DynamicBatcher(model, max_batch_size=2, batch_timeout_ms=0, device="cpu") as batcher:
+        other, bad = batcher.submit(good), batcher.submit(payload)
+        assert int(other.result(20)["sum"]) == 3
+        with pytest.raises(BatchExecutionError, match="payload must be a dict with ids, mask"):
+            bad.result(20)
 
 
 def test_a_classifiers_list_of_maps_is_one_for_each_request():

@@ -111,6 +111,12 @@ def test_a_share_of_the_peak_is_of_the_largest_batch_of_all_arms_in_either_order
     assert list(session.probe.batch_s) == [1, 2, 4, 6]
 
 
+def test_a_tuning_that_was_told_no_end_goes_as_far_as_the_model_does(run, tmp_path):
+    code, _, err, _ = run("tune", "--no-race", "--budget", "6", *SHORT, "--quiet", "--out", "t")
+    assert code in {0, 3}, err
+    assert load_profile(tmp_path / "t" / "profile.json").max_batch_size == 4
+
+
 def test_a_profile_ends_below_the_first_size_that_the_model_refuses_and_says_so(run):
     code, out, err, largest = run("profile", "--budget", "2s", "--out", "p.json")
     assert (code, largest) == (0, 8), err

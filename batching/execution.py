@@ -227,7 +227,10 @@ def make_executor(
             f"engine compile must have a model that can be compiled (a TorchModel, say), "
             f"but got {model.name}"
         )
-    if placement.is_cuda and model.uses_torch:
+    copies_itself = getattr(model, "copies_itself", False)
+    if placement.engine == "cudagraph" and copies_itself:
+        raise ConfigError(f"engine cudagraph must have a model of torch, but got {model.name}")
+    if placement.is_cuda and model.uses_torch and not copies_itself:
         from batching.cuda import TorchCuda
         from batching.cuda_execution import CudaExecutor
 

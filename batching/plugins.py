@@ -3,12 +3,40 @@
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from batching.errors import ConfigError
+from batching.errors import ConfigError, describe
+
+_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
+_INSTALLED = {"site-packages", "dist-packages"}
+_ROOMS = tuple(
+    Path(__file__).resolve().parents[1] / room
+    for room in ("batching", "bench", "results", "workloads")
+)
+
+
+def located(error: BaseException) -> str:
+    """An error of a user's code on one line, with the file and line of that code it came through.
+
+    It is the innermost line that is neither of an installed package nor of ours; an error in the
+    syntax says by itself where it is.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in [] if isinstance(error, SyntaxError) else reversed(frames):
+        if _is_the_users(frame.filename):
+            return f"{describe(error)} ({frame.filename}, line {frame.lineno})"
+    return describe(error)
+
+
+def _is_the_users(filename: str) -> bool:
+    path = Path(filename).resolve()
+    ours = any(path.is_relative_to(folder) for folder in (*_ROOMS, _STANDARD_LIBRARY))
+    return not (filename.startswith("<") or ours or _INSTALLED.intersection(path.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +74,7 @@ class PluginKind:
             return made_by(*arguments)
         except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
-                f"{source}:{attribute}() must return a {self.noun}, but it raised "
-                f"{type(error).__name__}: {error}"
+                f"{source}:{attribute}() must return a {self.noun}, but it raised {located(error)}"
             ) from error
 
     def _import_file(self, path: Path) -> ModuleType:
@@ -63,8 +90,7 @@ class PluginKind:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
-                f"{self.noun} file {str(path)!r} cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{self.noun} file {str(path)!r} cannot be imported: {located(error)}"
             ) from error
         return module
 
@@ -74,7 +100,7 @@ class PluginKind:
             return importlib.import_module(name)
         except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise self.error(
-                f"{self.noun} module {name!r} cannot be imported: {type(error).__name__}: {error}"
+                f"{self.noun} module {name!r} cannot be imported: {located(error)}"
             ) from error
 
 

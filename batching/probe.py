@@ -35,16 +35,28 @@ class Probe:
         return max(self.batch_s, key=lambda size: size / self.batch_s[size])
 
 
-def probe(executor: Executor, clock: Clock, *, budget_s: float = 6.0) -> Probe:
+def probe_sizes(max_batch_size: int) -> list[int]:
+    """The sizes that are tried: 1, 2, 4, ... 32, and none above the largest that is asked for."""
+    largest = min(max_batch_size, PROBE_SIZES[-1])
+    return [*(size for size in PROBE_SIZES if size < largest), largest]
+
+
+def probe(executor: Executor, clock: Clock, max_batch_size: int, *, budget_s: float = 6.0) -> Probe:
     """Time a few batch sizes in the calling thread; the model must be prepared.
 
     Each size is run once unmeasured, then up to nine times or 0.3 s, whichever is first. A model
     so slow that the budget runs out is judged by the sizes done by then.
+
+    Args:
+        executor: runs the model.
+        clock: what it is timed by.
+        max_batch_size: the largest batch that will be asked of the model, which may take no larger.
+        budget_s: time for all sizes.
     """
     payload = executor.model.make_input(np.random.default_rng(0))
     began_s = clock.now()
     medians: dict[int, float] = {}
-    for size in PROBE_SIZES:
+    for size in probe_sizes(max_batch_size):
         payloads = [payload] * size
         executor.execute(payloads, BatchRecord(size=size))
         samples: list[float] = []

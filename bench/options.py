@@ -179,8 +179,8 @@ Client = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Built-in (see 'dynbatch models'; default mlp), path/to/file.py:factory "
-        "or package.module:factory.",
+        help="Built-in (see 'dynbatch models'; default mlp), onnx:FILE, "
+        "path/to/file.py:factory or package.module:factory.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -212,6 +212,11 @@ def remarks(profile: ServiceProfile) -> list[str]:
     said: list[str] = []
     if profile.stopped == "memory":
         said.append(f"a batch of {profile.stopped_at} ran out of memory")
+    if profile.stopped == "refused":
+        said.append(
+            f"the model takes {profile.max_batch_size} at most: a batch of {profile.stopped_at} "
+            f"raised {profile.refusal}"
+        )
     if profile.stopped == "budget":
         said.append(
             f"batches of {profile.stopped_at} and more would not have fitted the budget of "

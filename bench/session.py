@@ -16,10 +16,11 @@ import workloads
 from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, load_model
 from batching.core import BatchObserver
 from batching.devices import require_one_kind, reserve_batcher_core, resolve_placements
-from batching.errors import BatchingError, describe
+from batching.errors import BatchingError
 from batching.execution import Executor, make_executor
 from batching.flops import FlopCount, count_flops
 from batching.models.contract import is_channels_last
+from batching.plugins import located
 from batching.probe import Probe, probe
 from batching.replicas import Copies
 from bench.config import Settings
@@ -88,6 +89,7 @@ class Session:
         self.batcher(None)  # a knob out of range is found before anything is loaded
         for other in also:
             self.serving(other).batcher(None)
+        self._largest = max(one.batcher.max_batch_size for one in (settings, *also))
         self.executor: Executor = make_executor(
             self.model, self.placement.for_batches(settings.batcher.max_batch_size), clock
         )
@@ -292,7 +294,7 @@ class Session:
             return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
         with self._model_code("raised while it was probed"):
-            self.probe = probe(self.executor, self.clock)
+            self.probe = probe(self.executor, self.clock, self._largest)
         assert self.probe is not None  # noqa: S101 - for the type checker
         self.console.print(
             f"peak {self.probe.peak_rps:,.0f} req/s, at batch size {self.probe.peak_batch_size}"
@@ -313,4 +315,4 @@ class Session:
         except BatchingError:
             raise
         except (Exception, SystemExit) as error:
-            raise RunFailedError(f"{self.model.name} {what}: {describe(error)}") from error
+            raise RunFailedError(f"{self.model.name} {what}: {located(error)}") from error

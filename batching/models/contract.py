@@ -111,7 +111,9 @@ class Model(Protocol):
     equal key share a batch; `warm_up_inputs()` gives one payload of each shape to be warmed up;
     `input_of_length(rng, length)` makes a payload of that length, for a model of sequences.
     `compiles` is true of a model whose `prepare` heeds `Placement.engine == "compile"`;
-    `is_channels_last(placement)` says which layout it would have there.
+    `is_channels_last(placement)` says which layout it would have there. `copies_itself` is true of
+    a model that uses a device and whose `run` takes what is on the host, and gives it back there;
+    `packages` names those whose versions a profile of it should note.
     """
 
     name: str

@@ -20,6 +20,7 @@ ZOO = {
     "vit-b16-float": "ViT-B/16, input [3, 224, 224] float32, normalised by the caller",
     "bert-base": "BERT-base, token ids [8..128]",
 }
+ONNX = {"onnx": "onnx:model.onnx, a file with a dynamic batch axis, run by ONNX Runtime"}
 TAKES_LENGTHS = ("bert-base",)
 SYNTHETIC = {
     "affine": "affine:a_ms,b_ms takes a + b*n for a batch of n",
@@ -39,8 +40,9 @@ def load_model(
     """The model that `spec` names; nothing heavy is built before its `prepare`.
 
     Args:
-        spec: a built-in name, `affine:...`, `roofline:...`, `path/to/file.py:factory` or
-            `package.module:factory`, where calling the factory without arguments gives a `Model`.
+        spec: a built-in name, `affine:...`, `roofline:...`, `onnx:path/to/model.onnx`, or
+            `path/to/file.py:factory` or `package.module:factory`, where calling the factory without
+            arguments gives a `Model`.
         clock: the time that synthetic models take is taken on this clock.
         weights: a local checkpoint for a built-in torch model.
         length_buckets: see `TokenModel`; for the built-in models that take token ids.
@@ -68,9 +70,13 @@ def load_model(
     if name == "roofline":
         overhead_s, floor_s, item_s = parse_times_s(name, argument, ("overhead", "floor", "item"))
         return RooflineModel(overhead_s, floor_s, item_s, clock)
+    if name == "onnx" and argument:
+        from batching.models.onnx_model import parse_onnx
+
+        return parse_onnx(argument)
     if argument:
         return _user_model(*spec.rsplit(":", 1))
-    known = ", ".join([*ZOO, *SYNTHETIC.values()])
+    known = ", ".join([*ZOO, *SYNTHETIC.values(), "onnx:model.onnx"])
     raise ModelError(f"model must be one of {known}, or path/to/file.py:factory, but got {spec!r}")
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from batching.errors import WrongOutputCountError, describe
-from batching.models.structure import PLAIN_TYPES, is_array, own, rows_of
+from batching.models.structure import PLAIN_TYPES, OwnRows, is_array, own, rows_of
 
 
 def checked_results(results: Any, count: int, *, of_function: bool = False) -> list[Any]:
@@ -28,6 +28,8 @@ def checked_results(results: Any, count: int, *, of_function: bool = False) -> l
             `count` results, or raised when it was iterated, which is then the cause.
     """
     found = results
+    if type(results) is OwnRows and len(results) == count:
+        return results
     if type(results) is not list or len(results) != count:
         if is_array(results) and results.ndim and len(results) == count:
             return rows_of(results)

@@ -1,4 +1,4 @@
-"""What a torch model does to a batch on the device: cast, normalise, run, pick the result."""
+"""What a torch model does to a batch on the device: cast, normalise, run, choose the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from batching.errors import WrongOutputCountError
+from batching.models.structure import each_tensor
 
 _LARGEST_BYTE = 255.0
 
@@ -34,6 +37,7 @@ class Served(nn.Module):
         module: what runs.
         dtype: what floating-point inputs and images of bytes are cast to.
         normalisation: for inputs `[B, C, H, W]` of bytes; None takes bytes as they are.
+        output: the name or the index of the module's output that is the result; None for all.
         channels_last: lay tensors `[B, C, H, W]` out with the channels last.
     """
 
@@ -46,10 +50,12 @@ class Served(nn.Module):
         dtype: torch.dtype,
         normalisation: Normalisation | None = None,
         *,
+        output: str | int | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.module = module
+        self._output = output
         self._dtype = dtype
         self._normalises = normalisation is not None
         self._channels_last = channels_last
@@ -59,18 +65,18 @@ class Served(nn.Module):
             self.register_buffer("_shift", shift, persistent=False)
 
     def forward(self, inputs: Any) -> Any:
-        """Outputs `[B, ...]` of inputs `[B, ...]`, or of named ones."""
+        """What the module returns for inputs `[B, ...]`, for named ones, or for a tuple of them."""
         if isinstance(inputs, Mapping):
-            outputs = self.module(**inputs)
+            outputs = self.module(**{name: self._cast(value) for name, value in inputs.items()})
+        elif isinstance(inputs, tuple):
+            outputs = self.module(*map(self._cast, inputs))
         else:
             outputs = self.module(self._cast(inputs))
-        # transformers return a record of outputs; the logits, or else the first, are the result.
-        logits = getattr(outputs, "logits", None)
-        if logits is not None:
-            return logits
-        return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+        return outputs if self._output is None else _chosen(outputs, self._output)
 
-    def _cast(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _cast(self, inputs: Any) -> Any:
+        if not isinstance(inputs, torch.Tensor):
+            return each_tensor(inputs, self._cast)
         image_of_bytes = self._normalises and inputs.dtype == torch.uint8
         dtype = self._dtype if image_of_bytes or inputs.is_floating_point() else inputs.dtype
         if self._channels_last and inputs.dim() == 4:
@@ -78,3 +84,24 @@ class Served(nn.Module):
         else:
             inputs = inputs.to(dtype)
         return inputs * self._scale + self._shift if image_of_bytes else inputs
+
+
+def _chosen(outputs: Any, output: str | int) -> Any:
+    """One output of several: of a mapping by its key, of a tuple by its index, else an attribute.
+
+    Raises:
+        WrongOutputCountError: there is none of that name or index.
+    """
+    if isinstance(outputs, Mapping):
+        found = outputs.get(output)
+    elif isinstance(output, int):
+        several = isinstance(outputs, (tuple, list)) and -len(outputs) <= output < len(outputs)
+        found = outputs[output] if several else None
+    else:
+        found = getattr(outputs, output, None)
+    if found is None:
+        raise WrongOutputCountError(
+            f"output must be among what the module returns, but got {output!r} and "
+            f"{type(outputs).__name__}"
+        )
+    return found

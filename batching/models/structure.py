@@ -22,6 +22,12 @@ PLAIN_TYPES: frozenset[Any] = frozenset({*_PLAIN, *np.sctypeDict.values()}) - {n
 _LOOKED_THROUGH = 16
 
 
+class OwnRows(list[Any]):
+    """Results that share no memory with their batch, so that nobody need look again."""
+
+    __slots__ = ()
+
+
 def is_tensor(value: Any) -> bool:
     """Whether it is a torch tensor."""
     # While another thread imports torch it is there, but not yet its class.
@@ -44,18 +50,19 @@ def each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
     return _rebuilt(value, [each_tensor(part, function) for part in parts.values()])
 
 
-def rows_of(tensor: Any) -> list[Any]:
+def rows_of(tensor: Any) -> OwnRows:
     """The rows `[...]` of a tensor or an array `[B, ...]`, each with memory of its own.
 
     A view would keep the whole batch alive for as long as its caller keeps the one row.
     """
     if not is_tensor(tensor):
-        scalars = tensor.ndim == 1 and tensor.dtype.names is None
-        return list(tensor) if scalars else [row.copy() for row in tensor]
+        if tensor.ndim == 1 and tensor.dtype.names is None:
+            return OwnRows(map(own, tensor) if tensor.dtype == object else tensor)
+        return OwnRows(row.copy() for row in tensor)
     torch = sys.modules["torch"]
     if tensor.layout is not torch.strided or tensor.is_nested:
-        return list(tensor.unbind(0))
-    return list(torch.unbind_copy(tensor, 0))
+        return OwnRows(tensor.unbind(0))
+    return OwnRows(torch.unbind_copy(tensor, 0))
 
 
 def own(result: Any) -> Any:
@@ -95,11 +102,13 @@ def split_outputs(outputs: Any, count: int) -> Sequence[Any]:
 
     Raises:
         WrongOutputCountError: a tensor in it does not have the batch as its first dimension, or
-            something is neither a tensor nor a plain value.
+            something in it is neither a tensor nor a plain value, or there is nothing but one.
     """
-    if type(outputs) is list and not all(map(is_array, outputs)):
+    if type(outputs) is list and not (outputs and all(map(is_array, outputs))):
         return outputs
-    return _pieces(outputs, count, "")
+    if isinstance(outputs, _PLAIN) or (is_array(outputs) and not outputs.ndim):
+        raise _refusal("", count, f"a lone {type(outputs).__name__}")
+    return OwnRows(_pieces(outputs, count, ""))
 
 
 def _pieces(value: Any, count: int, path: str) -> list[Any]:
@@ -115,20 +124,24 @@ def _pieces(value: Any, count: int, path: str) -> list[Any]:
     parts = _parts(value)
     if parts is None:
         raise _refusal(path, count, type(value).__name__)
-    if isinstance(value, list) and any(isinstance(part, _PLAIN) for part in value):
+    if isinstance(value, list) and value and not _has_array(value):
         # One for each request, or all for each? Nothing here says which.
-        raise _refusal(path, count, f"a list with {type(value[0]).__name__} in it")
+        raise _refusal(path, count, f"a list of {type(value[0]).__name__}")
     if not parts:
         return [value] * count
     columns = [_pieces(part, count, f"{path}[{key!r}]") for key, part in parts.items()]
     return [_rebuilt(value, row) for row in zip(*columns, strict=True)]
 
 
+def _has_array(value: Any) -> bool:
+    return is_array(value) or any(map(_has_array, (_parts(value) or {}).values()))
+
+
 def _refusal(path: str, count: int, got: str) -> WrongOutputCountError:
     return WrongOutputCountError(
-        f"the module's output{path} must be a tensor [{count}, ...], with a row for each request, "
-        f"but got {got}: TorchModel(output=...) chooses among outputs, and a split of your own "
-        "takes what is not split by rows"
+        f"the model's output{path} must be a tensor [{count}, ...], with a row for each request, "
+        f"but got {got}: a TorchModel's output=... chooses among several, and a split of its own "
+        "may do otherwise"
     )
 
 

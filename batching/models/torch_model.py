@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from batching.errors import ModelError
+from batching.errors import BatchingError, ModelError
+from batching.models.collation import Collation, Padding, as_tensor
 from batching.models.contract import Collated, Placement, Staging, each_tensor
 from batching.models.serving import Normalisation, Served
+from batching.models.structure import split_outputs
+from batching.plugins import located
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -23,12 +26,15 @@ _this_thread = local()
 
 
 class TorchModel:
-    """A `torch.nn.Module` that takes one batched tensor and returns one.
+    """A `torch.nn.Module` that takes and returns batches of tensors `[B, ...]`.
+
+    A payload is a tensor, a numpy array or a number, of which a batch `[B, ...]` is the module's
+    argument; a dict of them, for its keywords; or a tuple of them, for its arguments. What the
+    module returns is split along the batch, whatever it is made of; see `split_outputs`.
 
     Args:
         build: makes the module; called once, by `prepare`.
-        make_input: one request's input tensor `[...]` from a random generator, without the batch
-            dimension.
+        make_input: one request's payload from a random generator, without the batch dimension.
         name: how reports call it.
         weights: a file with a state dict (`.safetensors`, or anything `torch.load` reads with
             `weights_only`), loaded into the module; None keeps its initial weights.
@@ -37,6 +43,14 @@ class TorchModel:
         convolutional: most of its time goes into convolutions: in half precision on a GPU tensors
             `[B, C, H, W]` then have their channels last, unless the placement says otherwise.
         compiler: the backend of `torch.compile`, by its name or itself, for the engine "compile".
+        output: which of the module's outputs is the result, by its name or index, "logits" say;
+            None for all of them.
+        padding: lets inputs of different length share a batch; None lets only equal shapes.
+        collate: makes a batch of a list of payloads, of any kind: what `Collated.inputs` may be,
+            or a `Collated`. All requests may share a batch then.
+
+    Raises:
+        ModelError: both `padding` and `collate` were given.
     """
 
     uses_torch = True
@@ -45,15 +59,23 @@ class TorchModel:
     def __init__(
         self,
         build: Callable[[], nn.Module],
-        make_input: Callable[[np.random.Generator], torch.Tensor],
+        make_input: Callable[[np.random.Generator], Any],
         *,
         name: str,
         weights: Path | None = None,
         normalisation: Normalisation | None = None,
         convolutional: bool = False,
         compiler: str | Callable[..., Any] = "inductor",
+        output: str | int | None = None,
+        padding: Padding | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
     ) -> None:
+        if collate is not None and padding is not None:
+            raise ModelError("padding must be left to collate where that is given, but got both")
         self.name = name
+        self._output = output
+        self._collate = collate
+        self._collation = Collation(padding)
         self._build = build
         self._make_input = make_input
         self._weights = weights
@@ -68,8 +90,8 @@ class TorchModel:
         """A copy, for a further device, is one that was not prepared."""
         return {**self.__dict__, "_module": None, "_run": None, "_loaded": None}
 
-    def make_input(self, rng: np.random.Generator) -> torch.Tensor:
-        """One request's input tensor `[...]`."""
+    def make_input(self, rng: np.random.Generator) -> Any:
+        """One request's payload."""
         return self._make_input(rng)
 
     def is_channels_last(self, placement: Placement) -> bool:
@@ -89,12 +111,16 @@ class TorchModel:
         with _loading:
             if placement == self._loaded:
                 return
-            module = self._build()
+            module = self._built()
             if self._weights is not None:
                 load_state_dict(module, self._weights)
             channels_last = self.is_channels_last(placement)
             served = Served(
-                module, DTYPES[placement.dtype], self._normalisation, channels_last=channels_last
+                module,
+                DTYPES[placement.dtype],
+                self._normalisation,
+                output=self._output,
+                channels_last=channels_last,
             )
             served = served.eval().to(placement.device, DTYPES[placement.dtype])
             if channels_last:
@@ -106,20 +132,37 @@ class TorchModel:
             self._module = module
             self._loaded = placement
 
+    def _built(self) -> nn.Module:
+        try:
+            module = self._build()
+        except BatchingError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code: anything may come
+            raise ModelError(f"{self.name} cannot be built: {located(error)}") from error
+        if not isinstance(module, nn.Module):
+            raise ModelError(
+                f"build of {self.name} must return a torch.nn.Module, "
+                f"but got {type(module).__name__}"
+            )
+        return module
+
     def lane_key(self, payload: Any) -> Hashable:
-        """Tensors of different shape or type never share a batch."""
-        return payload.shape, payload.dtype
+        """Inputs of other names, shapes or types never share a batch, less what is padded."""
+        return None if self._collate is not None else self._collation.lane_key(payload)
 
     def warm_up_inputs(self) -> list[Any]:
         """One payload of each shape that batches are to be warmed up with."""
         return [self.make_input(np.random.default_rng(0))]
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
-        """Stack tensors `[...]` into `[B, ...]`."""
-        return Collated(staging.stack("inputs", payloads))
+        """Stack inputs `[...]` into `[B, ...]`, or pad them, or as the model was told to."""
+        if self._collate is None:
+            return self._collation.collate(payloads, staging)
+        made = self._collate(list(payloads))
+        return made if isinstance(made, Collated) else Collated(made)
 
     def run(self, inputs: Any) -> Any:
-        """Outputs `[B, ...]` of inputs `[B, ...]`, in the model's dtype, without autograd."""
+        """What the module returns for a batch, in the model's dtype, without autograd."""
         assert self._run is not None, "prepare comes before run"  # noqa: S101 - an invariant
         assert self._loaded is not None, "prepare comes before run"  # noqa: S101 - an invariant
         if self._loaded.engine == "compile":
@@ -129,17 +172,17 @@ class TorchModel:
             return self._run(inputs)
 
     def split(self, outputs: Any, count: int) -> Sequence[Any]:
-        """One row each."""
-        return outputs.unbind(0)  # type: ignore[no-any-return]
+        """One row each, or one structure of rows."""
+        return split_outputs(outputs, count)
 
     def _open_dimensions(self) -> Sequence[int]:
         """The dimensions of inputs that vary from batch to batch."""
-        return (0,)
+        return (0,) if self._collation.padding is None else (0, 1)
 
     def _leave_sizes_open(self, tensor: torch.Tensor) -> None:
         """Have one compilation serve all of them; torch makes a size of 1 a constant anyway."""
         for dimension in self._open_dimensions():
-            if tensor.shape[dimension] > 1:
+            if tensor.dim() > dimension and tensor.shape[dimension] > 1:
                 torch._dynamo.maybe_mark_dynamic(tensor, dimension)  # noqa: SLF001 - documented so
 
 
@@ -154,6 +197,7 @@ class TokenModel(TorchModel):
         length_buckets: increasing lengths; a request is padded to the first that holds it, and
             only requests of one bucket share a batch. Empty: all share, padded to the longest.
         compiler: the backend of `torch.compile`, by its name or itself, for the engine "compile".
+        output: as for `TorchModel`.
     """
 
     def __init__(
@@ -165,15 +209,18 @@ class TokenModel(TorchModel):
         weights: Path | None = None,
         length_buckets: Sequence[int] = (),
         compiler: str | Callable[..., Any] = "inductor",
+        output: str | int | None = None,
     ) -> None:
-        super().__init__(build, make_input, name=name, weights=weights, compiler=compiler)
+        super().__init__(
+            build, make_input, name=name, weights=weights, compiler=compiler, output=output
+        )
         if list(length_buckets) != sorted({b for b in length_buckets if b > 0}):
             raise ModelError(f"length_buckets must be increasing, but got {list(length_buckets)}")
         self.length_buckets = tuple(length_buckets)
 
     def input_of_length(self, rng: np.random.Generator, length: int) -> torch.Tensor:
         """A made input, repeated and cut to `length` ids."""
-        made = self.make_input(rng)
+        made: torch.Tensor = self.make_input(rng)
         return made.repeat(-(-length // len(made)))[:length]
 
     def lane_key(self, payload: Any) -> Hashable:
@@ -192,6 +239,7 @@ class TokenModel(TorchModel):
 
     def collate(self, payloads: Sequence[Any], staging: Staging) -> Collated:
         """Pad ids `[l_i]` with zeros to their bucket or the longest; the mask is 1 over ids."""
+        payloads = [as_tensor(ids) for ids in payloads]
         longest = max(len(ids) for ids in payloads)
         longest = next((bucket for bucket in self.length_buckets if longest <= bucket), longest)
         shape = (len(payloads), longest)

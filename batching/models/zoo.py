@@ -19,6 +19,8 @@ from batching.models.torch_model import TokenModel, TorchModel
 _MLP_WIDTH = 1024
 _MLP_LAYERS = 4
 _IMAGE = (3, 224, 224)
+# Of what transformers' classifiers return.
+_RESULT = "logits"
 # Of the images that ResNet-50 is usually trained on (ImageNet, RGB), and what ViT takes them for.
 _IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -66,6 +68,7 @@ def resnet50(weights: Path | None = None, *, bytes_in: bool = True) -> TorchMode
         weights=state,
         normalisation=_IMAGENET,
         convolutional=True,
+        output=_RESULT,
     )
 
 
@@ -99,6 +102,7 @@ def vit_b16(weights: Path | None = None, *, bytes_in: bool = True) -> TorchModel
         name="vit-b16" if bytes_in else "vit-b16-float",
         weights=state,
         normalisation=_HALF,
+        output=_RESULT,
     )
 
 
@@ -135,7 +139,12 @@ def bert_base(weights: Path | None = None, length_buckets: Sequence[int] = ()) -
 
     load, state = _from_checkpoint(configured, pretrained, weights)
     return TokenModel(
-        build, make_input, name="bert-base", weights=state, length_buckets=length_buckets
+        build,
+        make_input,
+        name="bert-base",
+        weights=state,
+        length_buckets=length_buckets,
+        output=_RESULT,
     )
 
 

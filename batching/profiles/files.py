@@ -17,7 +17,7 @@ from pydantic import (
 
 from batching.errors import ProfileError
 from batching.profiles.builtin import is_name, known_names, located
-from batching.profiles.profile import ServiceProfile
+from batching.profiles.profile import ServiceProfile, Stopped
 from batching.profiles.samples import BatchSample
 from batching.profiles.subject import Subject
 from batching.warm_up import ColdStart
@@ -26,7 +26,8 @@ KIND = "service profile"
 SCHEMA_VERSION = 1
 
 _PLAIN = (
-    "stopped", "stopped_at", "target", "budget_s", "spent_s", "seed", "callers_rps", "interrupted",
+    "stopped", "stopped_at", "refusal", "target", "budget_s", "spent_s", "seed", "callers_rps",
+    "interrupted",
 )  # fmt: skip
 _OVERHEADS = ("wake_s", "timer_s", "turn_s")
 _COLD_TIMES = ("load_s", "first_request_s", "warm_up_s")
@@ -84,8 +85,9 @@ class _File(_Table):
     schema_version: Literal[1]
     created: Annotated[AwareDatetime, Field(strict=False)]
     subject: _Subject
-    stopped: Literal["limit", "memory", "budget"]
+    stopped: Stopped
     stopped_at: int
+    refusal: str = ""
     target: _Seconds
     budget_s: _Seconds
     spent_s: _Seconds

@@ -8,7 +8,12 @@ import numpy as np
 
 from batching.clock import Clock
 from batching.devices import reserve_batcher_core
-from batching.errors import ConfigError
+from batching.errors import (
+    BatchExecutionError,
+    ConfigError,
+    WrongOutputCountError,
+    describe,
+)
 from batching.execution import make_executor
 from batching.models.contract import Model, Placement
 from batching.profiles.callers import Callers
@@ -79,12 +84,12 @@ def measure_profile(
     """Time batches of 1, 2, 3, 4, ... requests on their way through a batcher's worker.
 
     The model is loaded, then every size is run once or twice unmeasured, the powers of two first,
-    then those halfway between them. These are added up to the limit, until memory runs out, or
-    until the budget would not hold two rounds of them; after them all others, the smallest first,
-    while it would hold enough rounds for 30 samples of each. Then come rounds: every size once, in
-    a random order, and after ten such rounds those whose times are spread up to eight times as
-    often (`plan`). It ends when every median is certain to 1 % (standard error, after at least 30
-    samples), or when the budget is spent.
+    then those halfway between them. These are added up to the limit, until memory runs out, until
+    the model raises, or until the budget would not hold two rounds of them; after them all others,
+    the smallest first, while it would hold enough rounds for 30 samples of each. Then come rounds:
+    every size once, in a random order, and after ten such rounds those whose times are spread up to
+    eight times as often (`plan`). It ends when every median is certain to 1 % (standard error,
+    after at least 30 samples), or when the budget is spent.
 
     A batch is submitted to an idle worker by the calling thread and waited for. Meanwhile another
     thread sends requests elsewhere, at half of the rate that the fastest size serves: as in a run,
@@ -98,7 +103,7 @@ def measure_profile(
         model: what is measured.
         placement: where; a model that does not use torch ignores it.
         clock: what it is timed by.
-        max_batch_size: the largest size, from 1 to 65536.
+        max_batch_size: the largest size, from 1 to 65536; no larger batch is run.
         budget_s: time for everything but loading, > 0; the first round is finished in any case.
         lengths: for a model of sequences, lengths to measure by themselves, at powers of two.
         seed: of the payloads and of the order, >= 0.
@@ -108,7 +113,8 @@ def measure_profile(
     Raises:
         ConfigError: an argument is out of its range, or the model has no lengths.
         ModelError: the model cannot be loaded.
-        BatchExecutionError: the model raised.
+        BatchExecutionError: the model raised at the smallest size, at one below another that it
+            took, or later.
     """
     if not 1 <= max_batch_size <= _LARGEST:
         raise ConfigError(f"max_batch_size must be from 1 to {_LARGEST}, but got {max_batch_size}")
@@ -124,7 +130,9 @@ def measure_profile(
     executor = make_executor(model, placement.for_batches(max_batch_size), clock)
     rig = Rig(executor, max_batch_size, clock)
     cold_start = rig.start()
-    gauge = MemoryGauge(placement if model.uses_torch else None)
+    # What a model copies by itself to a GPU is not torch's to tell.
+    untold = placement.is_cuda and getattr(model, "copies_itself", False)
+    gauge = MemoryGauge(placement if model.uses_torch and not untold else None)
     measurement = _Measurement(rig, payloads, clock, budget_s, ordering, gauge, on_step)
     try:
         interrupted = measurement.go(max_batch_size, seed if callers else None)
@@ -145,6 +153,7 @@ def measure_profile(
         memory_bytes=measurement.memory_bytes,
         stopped=measurement.stopped,
         stopped_at=measurement.stopped_at,
+        refusal=measurement.refusal,
         target=TARGET,
         budget_s=budget_s,
         spent_s=measurement.elapsed_s,
@@ -191,6 +200,7 @@ class _Measurement:
         self.first_s = self.warm_up_s = 0.0
         self.stopped: Stopped = "limit"
         self.stopped_at = 0
+        self.refusal = ""
         self.callers_rps = 0.0
 
     @property
@@ -270,6 +280,16 @@ class _Measurement:
                 took_s = self._batch(cell).total_s
         except BatchTooLargeError:
             self._stop_at(cell, "memory")
+            self._rig.restart()
+            return False
+        except BatchExecutionError as error:
+            # An engine may have a largest batch. What raises at a smaller one, or does not give a
+            # result to each request, is broken.
+            broken = isinstance(error.__cause__, WrongOutputCountError)
+            if broken or not known or any(n > size for n, of in self.expected_s if of == length):
+                raise
+            self._stop_at(cell, "refused")
+            self.refusal = describe(error.__cause__ or error)
             self._rig.restart()
             return False
         self.expected_s[cell] = took_s

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from batching.errors import BatchExecutionError, ConfigError, describe
+from batching.errors import BatchExecutionError, ConfigError
 from batching.models.contract import Model
+from batching.plugins import located
 from batching.profiles.plan import Cell
 from batching.replicas import lane_key_of
 
@@ -49,7 +50,7 @@ class Payloads:
                 pools[length] = [make(rng, length) for _ in range(_EACH)]
         except (Exception, SystemExit) as error:  # the user's code: anything may come
             raise BatchExecutionError(
-                f"{model.name} raised while it made an input: {describe(error)}"
+                f"{model.name} raised while it made an input: {located(error)}"
             ) from error
         self._mates = {length: self._lanes(pool) for length, pool in pools.items()}
 

@@ -19,7 +19,7 @@ from batching.warm_up import ColdStart
 
 KNEE = 0.9
 
-Stopped = Literal["limit", "memory", "budget"]
+Stopped = Literal["limit", "memory", "budget", "refused"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class ServiceProfile:
         memory_bytes: size -> peak memory by then: of the GPU's allocator during that size, or on
             the CPU of the whole process so far. Empty where it was not measured.
         stopped: why there is no larger size: it was the limit asked for, the next one ran out of
-            memory, or it would not have fitted the budget.
+            memory, it would not have fitted the budget, or the model raised at it ("refused").
         stopped_at: the limit, or the size that was not measured.
+        refusal: what the model raised then; empty if it did not.
         target: the relative standard error of each median that was aimed at.
         budget_s, spent_s: time allowed and time taken, without loading.
         seed: of the payloads and of the order of the batches.
@@ -61,6 +62,7 @@ class ServiceProfile:
     memory_bytes: Mapping[int, int] = field(default_factory=dict)
     stopped: Stopped = "limit"
     stopped_at: int = 0
+    refusal: str = ""
     target: float = 0.01
     budget_s: float = 0.0
     spent_s: float = 0.0

@@ -77,7 +77,8 @@ def subject_of(model: Any, placement: Placement) -> Subject:
     """The subject that a profile of `model` measured here and now would have."""
     synthetic = hasattr(model, "batch_s")
     versions = {"python": platform.python_version()}
-    for package in _PACKAGES if model.uses_torch else ("dynbatch",):
+    own = getattr(model, "packages", ())
+    for package in (*(_PACKAGES if model.uses_torch else ("dynbatch",)), *own):
         found = version_of(package)
         if found is not None:
             versions[package] = found

@@ -5,11 +5,12 @@ import sys
 
 def models() -> None:
     """List the built-in models, and how to name one of your own."""
-    from batching.models.loading import SYNTHETIC, ZOO
+    from batching.models.loading import ONNX, SYNTHETIC, ZOO
 
     listed = {
         **ZOO,
         **SYNTHETIC,
+        **ONNX,
         "your own": "path/to/file.py:factory or package.module:factory",
     }
     width = max(map(len, listed)) + 2

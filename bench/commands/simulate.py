@@ -12,6 +12,7 @@ from bench.exits import judged
 if TYPE_CHECKING:
     from bench.config import Settings
     from bench.simulation.loading import Loaded
+    from bench.simulation.sweeping import Plan
     from results.run import Run
     from workloads import ResolvedTrace
 
@@ -98,7 +99,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     with stdout_kept(as_json):
         spec = load_replayed(settings.replay, messages)
         loaded = load_source(
-            settings,
+            settings if plan is None else _with_largest_batch(settings, plan),
             RealClock(),
             messages,
             profile=profile,
@@ -117,6 +118,13 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     if plan is not None:
         return sweeping.tell(swept, folder, as_json=as_json, quiet=quiet)
     return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
+
+
+def _with_largest_batch(settings: "Settings", plan: "Plan") -> "Settings":
+    """The settings with the largest batch that the sweep tries, which batch times are needed to."""
+    largest = plan.largest_batch(settings.batcher.max_batch_size)
+    batcher = settings.batcher.model_copy(update={"max_batch_size": largest})
+    return settings.model_copy(update={"batcher": batcher})
 
 
 def _run(

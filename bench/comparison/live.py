@@ -43,6 +43,8 @@ class LiveArms:
         warm_up_budget_s: float | None = None,
     ) -> None:
         control = arms[0].settings
+        # A share of what the control can do, up to the largest batch of all: the order of the arms
+        # makes no difference to their load.
         alike = [arm.settings for arm in arms if arm.settings.model == control.model]
         self.control = Session(control, clock, console, also=alike)
         self._loaded = loaded = {control.model: self.control}

@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.console import Console
 
 from batching import Clock, Placement
-from batching.probe import PROBE_SIZES
 from batching.profiles import (
     ServiceProfile,
     Subject,
@@ -71,7 +70,8 @@ def load_source(
     """Read the profile, or take a synthetic model at its word, or profile a real one now.
 
     Args:
-        settings: the model and the batcher that are asked for.
+        settings: the model and the batcher that are asked for, with the largest batch of all that
+            are to be tried; no model is run with a larger one.
         clock: for a profile that is measured now.
         console: where to say what is being done.
         profile: a file; it decides the model where none is named.
@@ -93,7 +93,7 @@ def load_source(
             ProfileSource(found), subject.model, subject.device, found, profile, differences
         )
     model, placement = load_subject(settings.model, clock)
-    exact = exact_source(model)
+    exact = exact_source(model, settings.batcher.max_batch_size)
     if exact is not None:
         return Loaded(exact, model.name, "synthetic")
     measured = measure_quietly(
@@ -101,7 +101,7 @@ def load_source(
         placement,
         clock,
         console,
-        max_batch_size=max(PROBE_SIZES[-1], settings.batcher.max_batch_size),
+        max_batch_size=settings.batcher.max_batch_size,
         budget_s=budget_s,
     )
     return Loaded(ProfileSource(measured), model.name, measured.subject.device, measured)

@@ -8,7 +8,7 @@ import numpy as np
 
 from batching import Model
 from batching.models.synthetic import SyntheticModel
-from batching.probe import PROBE_SIZES
+from batching.probe import PROBE_SIZES, probe_sizes
 from batching.profiles import ServiceProfile
 from bench.simulation.service import ExactService, Overheads, Service
 
@@ -84,15 +84,17 @@ class ExactSource:
     Args:
         model: an affine or roofline model.
         max_batch_size: the largest batch that may be asked for; its formula has no end.
+        probed_batch_size: the largest that a run's own probe would try.
     """
 
     model: SyntheticModel
     max_batch_size: int = 4096
+    probed_batch_size: int = PROBE_SIZES[-1]
 
     @property
     def peak_rps(self) -> float:
         """The largest b/T(b) of the sizes that a run's own probe tries."""
-        return max(size / self.model.batch_s(size) for size in PROBE_SIZES)
+        return max(size / self.model.batch_s(size) for size in probe_sizes(self.probed_batch_size))
 
     def least_s(self, size: int) -> float:
         """T(size) itself."""
@@ -111,6 +113,8 @@ class ExactSource:
         return ExactService(self.model.batch_s), Overheads()
 
 
-def exact_source(model: Model) -> ExactSource | None:
+def exact_source(model: Model, probed_batch_size: int) -> ExactSource | None:
     """The source of a synthetic model; None for a real one, which has to be profiled."""
-    return ExactSource(model) if isinstance(model, SyntheticModel) else None
+    if not isinstance(model, SyntheticModel):
+        return None
+    return ExactSource(model, probed_batch_size=probed_batch_size)

@@ -42,6 +42,13 @@ class Plan:
         for values in itertools.product(*(values for _, values in self.axes)):
             yield dict(zip(names, values, strict=True))
 
+    def largest_batch(self, usual: int) -> int:
+        """The largest max_batch_size of all cells; `usual` where it is not swept."""
+        sizes = [
+            size for size in dict(self.axes).get("max_batch_size", ()) if isinstance(size, int)
+        ]
+        return max(sizes, default=usual)
+
 
 def parse(texts: Sequence[str]) -> Plan:
     """Read `max_batch_size=1,2,4:batch_timeout_ms=0:20:1`, in one text or several.

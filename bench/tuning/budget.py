@@ -69,7 +69,7 @@ class Pace:
         model, device: as reports call them.
         load_s: loading it.
         batch_s: seconds by batch size: of 1, and of the largest that takes no longer than half a
-            second, as far as 128.
+            second, as far as 128, and that it takes.
     """
 
     model: str
@@ -124,9 +124,14 @@ def _pace(model: Model, placement: Placement, clock: Clock, largest: int) -> Pac
     size = 1
     while 2 * size <= largest and times[1] * 2 * size <= _LONGEST_PROBE_S:
         size *= 2
-    if size > 1:
-        timed(size)
-        times[size] = timed(size)
+    while size > 1:
+        try:
+            timed(size)
+            times[size] = timed(size)
+        except Exception:  # noqa: BLE001 - it may take no such batch, and the profile says so
+            size //= 2
+        else:
+            break
     device = placement.device if model.uses_torch else "the host"
     return Pace(model.name, device, executor.load_s, times)
 

@@ -28,8 +28,8 @@ from bench.tuning.finalists import raced
 from bench.tuning.findings import Findings
 from bench.tuning.loading import (
     PROFILE,
-    PROFILED_BATCH_SIZE,
     LoadedEngines,
+    largest_batch_asked,
     load_engines,
 )
 from bench.tuning.objectives import Energy
@@ -189,7 +189,7 @@ def _forecast(request: Request, folder: Path, clock: Clock, console: Console) ->
     """Say how fast the model is and how long it will take, before anything slow."""
     profile_s = 0.0
     if not request.profiles and not (folder / PROFILE).exists():
-        pace = look_ahead(request.settings.model, clock, PROFILED_BATCH_SIZE)
+        pace = look_ahead(request.settings.model, clock, largest_batch_asked(request))
         if pace is not None:
             profile_s = request.profiles_s
             console.print(str(pace), soft_wrap=True)

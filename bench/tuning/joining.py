@@ -21,6 +21,7 @@ from bench.profiling import load_subject
 from bench.simulation.source import ProfileSource, Source, exact_source
 from bench.tuning.engines import EngineSources
 from bench.tuning.evaluation import Traffic
+from bench.tuning.loading import largest_batch_asked
 from bench.tuning.record import SEARCHED, SEARCHING, Begun, Record, find_tuning
 from bench.tuning.search import Finished, best_of
 from bench.tuning.sharing import POLL_S, Team, storage_failures_told, team_on
@@ -182,7 +183,7 @@ def _source(record: Record, clock: Clock, *, force: bool) -> Source:
         profiles = record.read_profiles(Path(folder))
     if not profiles:
         model, _ = load_subject(request.settings.model, clock)
-        exact = exact_source(model)
+        exact = exact_source(model, largest_batch_asked(request))
         if exact is None:
             raise InputError(
                 f"model must be a synthetic one, as for who began it, but {model.name} is not"

@@ -16,10 +16,10 @@ from bench.simulation.loading import Loaded, load_source
 from bench.simulation.source import Source
 from bench.tuning.engines import Engine, EngineSources
 from bench.tuning.request import Request
-from bench.tuning.space import Whole, parse_search
+from bench.tuning.space import Choice, Whole, parse_search
 
 PROFILE = "profile.json"
-# As far as a profile goes that is measured for a search, unless --search goes further.
+# As far as a profile goes that is measured for a search, unless --search says how far.
 PROFILED_BATCH_SIZE = 128
 
 
@@ -140,12 +140,20 @@ def _load(
     return loaded if path != own else replace(loaded, path=file)
 
 
+def largest_batch_asked(request: Request) -> int:
+    """As far as batch times are needed, and no further: a model may take no larger batch."""
+    sizes = parse_search(request.search).get("max_batch_size")
+    if isinstance(sizes, Whole):
+        return sizes.high
+    if isinstance(sizes, Choice):
+        return max(int(size) for size in sizes.values)
+    return PROFILED_BATCH_SIZE
+
+
 def _as_profiled(request: Request, engine: Engine) -> Settings:
     """The settings with as large a batch as is to be profiled, and in that engine."""
-    sizes = parse_search(request.search).get("max_batch_size")
-    asked = sizes.high if isinstance(sizes, Whole) else 0
     knobs = request.settings.batcher.model_copy(
-        update={"max_batch_size": max(PROFILED_BATCH_SIZE, asked)}
+        update={"max_batch_size": largest_batch_asked(request)}
     )
     model = request.settings.model
     if request.searches_engines:

@@ -92,7 +92,7 @@ class TestBuiltIn:
 class TestTokens:
     def test_padding_is_masked_out_and_counted(self):
         model = small_text_model()
-        payloads = [torch.tensor([1, 2, 3, 4]), torch.tensor([5])]
+        payloads = [torch.tensor([1, 2, 3, 4]), np.array([5])]
         rows, batch = executed(model, payloads)
         assert [int(row) for row in rows] == [10, 5]
         assert (batch.real_elements, batch.padded_elements) == (5, 8)
@@ -169,10 +169,30 @@ class TestSpecs:
         with pytest.raises(ModelError, match="cannot be imported: SyntaxError"):
             load(f"{tmp_path}/bad.py:make")
 
-    def test_a_factory_that_raises_is_reported_with_its_error(self, tmp_path):
-        (tmp_path / "bad.py").write_text("def make():\n    raise OSError('no disk')\n")
-        with pytest.raises(ModelError, match="but it raised OSError: no disk"):
-            load(f"{tmp_path}/bad.py:make")
+    @pytest.mark.parametrize(
+        ("code", "line"),
+        [
+            ("def make():\n    raise OSError('no\\ndisk')\n", 2),
+            ("def disk():\n    raise OSError('no disk')\n\ndef make():\n    disk()\n", 2),
+            ("import json\n\ndef make():\n    return json.loads('{')\n", 4),
+            ("from batching.models import AffineModel\nmake = lambda: AffineModel(1)\n", 2),
+        ],
+        ids=["itself", "a function of its own", "in the standard library", "in ours"],
+    )
+    def test_a_factory_that_raises_is_reported_with_file_and_line(self, tmp_path, code, line):
+        path = tmp_path / "bad.py"
+        path.write_text(code)
+        with pytest.raises(ModelError, match="must return a model, but it raised") as caught:
+            load(f"{path}:make")
+        assert str(caught.value).endswith(f"({path}, line {line})")
+        assert "\n" not in str(caught.value)
+
+    def test_a_file_that_raises_when_it_is_imported_is_reported_with_its_line(self, tmp_path):
+        path = tmp_path / "bad.py"
+        path.write_text("x = 1\ny = x.lost\n")
+        with pytest.raises(ModelError, match="cannot be imported: AttributeError") as caught:
+            load(f"{path}:make")
+        assert str(caught.value).endswith(f"({path}, line 2)")
 
 
 class TestDevices:
@@ -199,16 +219,25 @@ class TestProbe:
         clock = VirtualClock()
         executor = make_executor(load_model("affine:5,0.1", clock=clock), Placement(), clock)
         executor.prepare()
-        found = probe(executor, clock)
+        found = probe(executor, clock, 32)
         assert set(found.batch_s) == set(PROBE_SIZES)
         assert found.peak_batch_size == 32
         assert found.peak_rps == pytest.approx(32 / 0.0082)
+
+    @pytest.mark.parametrize(
+        ("asked", "tried"),
+        [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8]), (64, list(PROBE_SIZES))],
+    )
+    def test_no_size_above_the_largest_that_is_asked_for_is_tried(self, asked, tried):
+        clock = VirtualClock()
+        executor = make_executor(load_model("affine:5,0.1", clock=clock), Placement(), clock)
+        assert list(probe(executor, clock, asked).batch_s) == tried
 
     def test_a_slow_model_is_judged_by_the_sizes_done_within_the_budget(self):
         clock = VirtualClock()
         executor = make_executor(load_model("affine:0,900", clock=clock), Placement(), clock)
         executor.prepare()
-        found = probe(executor, clock)
+        found = probe(executor, clock, 32)
         assert max(found.batch_s) == 4
         assert found.peak_rps == pytest.approx(1 / 0.9)
 

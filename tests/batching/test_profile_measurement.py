@@ -222,6 +222,34 @@ class TestFailures:
         assert profile.stopped == "memory"
         assert profile.stopped_at == 9
 
+    def test_a_size_that_the_model_refuses_ends_the_profile_below_it(self):
+        class Engine(AffineModel):
+            def run(self, inputs):
+                if len(inputs) > 9:
+                    raise ValueError("nine\nat most")
+                return super().run(inputs)
+
+        profile = measured(lambda clock: Engine(0.005, 0.0001, clock), max_batch_size=128)
+        assert profile.sizes == tuple(range(1, 9))
+        assert (profile.stopped, profile.stopped_at) == ("refused", 16)
+        assert profile.refusal == "ValueError: nine at most"
+
+    def test_a_smaller_size_that_raises_and_results_that_are_missing_are_errors(self):
+        class Odd(AffineModel):
+            def run(self, inputs):
+                if len(inputs) == 3:
+                    raise ValueError("no three")
+                return super().run(inputs)
+
+        class Columns(AffineModel):
+            def split(self, outputs, count):
+                return outputs[:1]
+
+        with pytest.raises(BatchExecutionError, match="ValueError: no three"):
+            measured(lambda clock: Odd(0.005, 0.0001, clock), max_batch_size=8)
+        with pytest.raises(BatchExecutionError, match="must return 2 results, but got 1"):
+            measured(lambda clock: Columns(0.005, 0.0001, clock), max_batch_size=8)
+
     def test_a_model_that_raises_is_an_error_that_says_what(self):
         class Broken(AffineModel):
             def run(self, inputs):

@@ -3,19 +3,49 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from results.format import escaped
+
+
+class _Escaping(Console):
+    """Shows control characters instead of passing them on to the terminal.
+
+    What is printed may quote a trace, a model's note or a file name: none of it is markup, and none
+    of it may move the cursor.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return markup-free text as it may be shown."""
+        return super().render_str(escaped(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render anything, of a kind that was not a string too."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(escaped(segment.text), segment.style)
 
 
 def message_console(*, quiet: bool = False) -> Console:
     """Progress and remarks, on stderr."""
-    return Console(stderr=True, quiet=quiet, highlight=False)
+    return _Escaping(stderr=True, quiet=quiet)
 
 
 def output_console() -> Console:
     """Results, on stdout."""
-    return Console(highlight=False)
+    return _Escaping()
 
 
 @contextlib.contextmanager

@@ -19,12 +19,14 @@ def report(
     """Draw a report again: a run's from its logs, a tuning's from tune.json; needs no torch."""
     from bench.console import output_console
     from bench.exits import OK
+    from bench.streams import kept_in
     from results.run import RECORD
     from results.tuning.record import holds_tuning
 
     console = output_console()
     tuning = holds_tuning(run) and not (run / RECORD).exists()
     path, said = _tuning(run) if tuning else _run(run)
+    kept_in(path)
     for line in said:
         console.print(line, soft_wrap=isinstance(line, str))
     console.print(f"report: {path}", soft_wrap=True)

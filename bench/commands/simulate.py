@@ -117,6 +117,7 @@ def _run(
 ) -> "Run":
     from bench.simulation.runner import Setup
     from bench.simulation.writing import write_simulation
+    from bench.streams import kept_in
     from results.report import write_report
     from results.run import update_latest
 
@@ -124,6 +125,7 @@ def _run(
     command = shlex.join(["dynbatch", *sys.argv[1:]])
     run = write_simulation(setup, settings, loaded, resolved, folder, command=command)
     write_report(run)
+    kept_in(folder)
     if latest:
         update_latest(folder)
     return run
@@ -143,5 +145,5 @@ def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
     elif not quiet:
         output = output_console()
         output.print(summary(run))
-        output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
+        output.print(f"report: {run.path / REPORT}", soft_wrap=True)
     return judged(run, strict=strict)

@@ -319,7 +319,7 @@ class OnDevice:
         return runs_planned(arms) * each_s
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
 
 def searchable(objective: Objective) -> Objective:

@@ -42,7 +42,7 @@ class SearchLine:
         if not self._shown:
             if what != self._what or now_s >= self._next_s:
                 said = f"{what}: {done} of {of} at most{_said(best)}"
-                self._console.print(said, markup=False, soft_wrap=True)
+                self._console.print(said, soft_wrap=True)
                 self._next_s = now_s + _SPOKEN_S
             self._what = what
             return

@@ -48,7 +48,7 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
         sys.stdout.write(json.dumps(_facts(spec, source, target), indent=2) + "\n")
     elif not quiet:
         console = output_console()
-        console.print(_told(spec, source, target), markup=False, soft_wrap=True)
+        console.print(_told(spec, source, target), soft_wrap=True)
     return OK
 
 

@@ -83,8 +83,8 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     elif not quiet:
         console = output_console()
         _tell(recorded, found, console)
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
-        console.print(f"picture: {picture}", soft_wrap=True, markup=False)
+        console.print(f"written to {out}", soft_wrap=True)
+        console.print(f"picture: {picture}", soft_wrap=True)
     return OK
 
 

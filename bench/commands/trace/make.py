@@ -101,7 +101,7 @@ def make(  # noqa: PLR0917 - typer passes every option by name
         if out is None or as_json:
             sys.stdout.write(json.dumps(content(spec), indent=2) + "\n")
         elif not quiet:
-            console.print(f"written to {out}", soft_wrap=True, markup=False)
+            console.print(f"written to {out}", soft_wrap=True)
         return OK
     if out is not None:
         check_writable(out)
@@ -238,7 +238,7 @@ def _tell(
     lines.append(f"CV    {got} of the gaps; {formula}")
     lines.append(f"written to {out}" if out else "written nowhere: give --out FILE to keep it")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _list_processes(console: "Console", *, as_json: bool) -> None:

@@ -76,7 +76,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     elif not quiet:
         _tell(resolved, statistics, output_console())
-        output_console().print(f"page: {page}", soft_wrap=True, markup=False)
+        output_console().print(f"page: {page}", soft_wrap=True)
     return OK
 
 

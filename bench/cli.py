@@ -7,8 +7,6 @@ line and an exit code, whatever is being imported.
 import os
 import signal
 import sys
-import threading
-from types import FrameType
 from typing import Any
 
 from bench.exits import FAILED, INPUT, INTERRUPTED, OK
@@ -22,10 +20,14 @@ def main() -> None:
 
         secure_streams()
         code = run()
-        signal.signal(signal.SIGINT, _leave)  # what follows is the interpreter's own way out
+        # All is said and written: what follows is the interpreter's own way out.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _say("interrupted", INTERRUPTED)
-    if any(t.name.startswith("dynbatch-") and t.is_alive() for t in threading.enumerate()):
+    import threading
+
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon or thread.name.startswith("dynbatch-") for thread in others):
         # A model that hangs, or was interrupted in the middle of native code: the interpreter's
         # own way out would wait for that thread or abort in it.
         sys.stdout.flush()
@@ -103,8 +105,3 @@ def _say(message: str, code: int) -> int:
 
         say(message)
     return code
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    os.write(2, b"dynbatch: interrupted\n")
-    os._exit(INTERRUPTED)

@@ -192,10 +192,9 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
 
 
 def _shared() -> list[str]:
-    from bench.config import BatcherSettings, ModelSettings, ReplaySettings
+    from bench.config import TABLES
 
-    tables = (ModelSettings, BatcherSettings, ReplaySettings)
-    return [key for table in tables for key in table.model_fields]
+    return [key for table in TABLES.values() for key in table.model_fields]
 
 
 def _live(
@@ -206,6 +205,7 @@ def _live(
     from bench.errors import InputError
     from bench.run_folder import run_folder
     from results.comparison.record import RECORD
+    from results.run import update_latest
 
     if resume is not None:
         if out is not None:
@@ -215,11 +215,14 @@ def _live(
         raise InputError(
             f"{out} holds a comparison already: choose another folder, or go on with --resume {out}"
         )
-    arms = request.arms()
+    arms = request.arms(lambda text: messages.print(text, soft_wrap=True))
     Course.check(request, arms)
     first = arms[0].settings
     with run_folder(out, first.model.model, first.replay.trace, "compare") as folder:
-        return _carry_out(Course.begin(request, folder, arms), messages)
+        done = _carry_out(Course.begin(request, folder, arms), messages)
+        if out is None:
+            update_latest(folder)
+        return done
 
 
 def _carry_out(

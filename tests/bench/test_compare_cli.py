@@ -104,7 +104,7 @@ def test_a_comparison_that_has_no_draw_yet_says_so_and_can_go_on(dynbatch, inter
     interrupted_after(1)
     code, out, err = dynbatch("compare", *ARMS, *SHORT, "--out", "c")
     assert (code, out) == (130, "")
-    assert "interrupted before the first draw was finished" in err
+    assert "interrupted; the first draw was not finished" in err
     assert "to go on: dynbatch compare --resume c" in err
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from batching.clock import Clock
 from batching.execution import Executor
-from batching.request import BatchRecord
+from batching.profiles.rig import Rig
 
 PROBE_SIZES = (1, 2, 4, 8, 16, 32)
 _SAMPLES = 9
@@ -16,10 +16,10 @@ _SIZE_BUDGET_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Median batch times at a few sizes.
+    """Median batch times at a few sizes, as the batcher's own worker serves them.
 
     Attributes:
-        batch_s: batch size -> seconds from its payloads to its results.
+        batch_s: batch size -> seconds from its first payload's submission to its results.
     """
 
     batch_s: dict[int, float]
@@ -36,7 +36,10 @@ class Probe:
 
 
 def probe(executor: Executor, clock: Clock, *, budget_s: float = 6.0) -> Probe:
-    """Time a few batch sizes in the calling thread; the model must be prepared.
+    """Time a few batch sizes through a batcher; the model must be prepared.
+
+    A batch's time has in it what the worker needs beside the model, and what it costs to submit
+    each request: of a cheap model that, and not the model, is what limits the rate.
 
     Each size is run once unmeasured, then up to nine times or 0.3 s, whichever is first. A model
     so slow that the budget runs out is judged by the sizes done by then.
@@ -44,15 +47,20 @@ def probe(executor: Executor, clock: Clock, *, budget_s: float = 6.0) -> Probe:
     payload = executor.model.make_input(np.random.default_rng(0))
     began_s = clock.now()
     medians: dict[int, float] = {}
-    for size in PROBE_SIZES:
-        payloads = [payload] * size
-        executor.execute(payloads, BatchRecord(size=size))
-        samples: list[float] = []
-        while len(samples) < _SAMPLES and sum(samples) < _SIZE_BUDGET_S:
-            started_s = clock.now()
-            executor.execute(payloads, BatchRecord(size=size))
-            samples.append(clock.now() - started_s)
-        medians[size] = median(samples)
-        if clock.now() - began_s > budget_s:
-            break
+    rig = Rig(executor, PROBE_SIZES[-1], clock)
+    rig.start()
+    try:
+        for size in PROBE_SIZES:
+            payloads = [payload] * size
+            rig.run(payloads)
+            samples: list[float] = []
+            while len(samples) < _SAMPLES and sum(samples) < _SIZE_BUDGET_S:
+                started_s = clock.now()
+                batch, _ = rig.run(payloads)
+                samples.append(batch.delivered_s - started_s)
+            medians[size] = median(samples)
+            if clock.now() - began_s > budget_s:
+                break
+    finally:
+        rig.stop()
     return Probe(medians)

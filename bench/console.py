@@ -6,11 +6,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from results.format import escaped
+
+_BAR, _GAP = 24, 2
 
 
 class _Escaping(Console):
@@ -46,6 +51,34 @@ def message_console(*, quiet: bool = False) -> Console:
 def output_console() -> Console:
     """Results, on stdout."""
     return _Escaping()
+
+
+def progress_line(width: int, done: float, of: float, first: str, *further: str) -> Table:
+    """One line of progress: a text, a bar, and as much of what follows as there is room for.
+
+    Args:
+        width: of the terminal, in characters.
+        done: how far it is.
+        of: how far it goes.
+        first: before the bar.
+        further: behind it, the more telling first; the one that has no room is cut.
+    """
+    bar = min(_BAR, max(1, width - cell_len(first) - _GAP))
+    cells: list[RenderableType] = [Text(first), ProgressBar(total=of, completed=done, width=bar)]
+    left = width - cell_len(first) - _GAP - bar
+    for text in further:
+        left -= _GAP + cell_len(text)
+        shown = Text(text, no_wrap=True)
+        if left < 0:
+            shown.truncate(max(0, left + cell_len(text)), overflow="ellipsis")
+        cells.append(shown)
+        if left < 0:
+            break
+    line = Table.grid(padding=(0, _GAP, 0, 0))
+    for _ in cells:
+        line.add_column(no_wrap=True)
+    line.add_row(*cells)
+    return line
 
 
 @contextlib.contextmanager

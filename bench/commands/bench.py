@@ -1,6 +1,5 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,13 +125,13 @@ def _tell(
 ) -> int:
     """Print what came out and choose the exit code."""
     from bench.streams import say
+    from results import summary
     from results.run import REPORT
-    from results.summary import summary
 
     if as_json:
-        sys.stdout.write(_as_json(run))
+        sys.stdout.write(summary.as_json(run))
     elif not quiet:
-        output.print(summary(run))
+        output.print(summary.summary(run))
         output.print(f"report: {run.path / REPORT}", soft_wrap=True)
     error = recording.first_error
     if isinstance(error, Exception):
@@ -142,13 +141,3 @@ def _tell(
     if recording.partial or not run.metrics.counts.ok:
         return FAILED
     return judged(run, strict=strict)
-
-
-def _as_json(run: "Run") -> str:
-    """The metrics; verdicts on the SLOs where there are any, and what was predicted if it was."""
-    content = run.metrics.model_dump(mode="json")
-    if run.record.prediction is not None:
-        content |= {"prediction": run.record.prediction, "bounds": run.record.bounds}
-    if run.record.verdicts:
-        content["verdicts"] = [verdict.model_dump(mode="json") for verdict in run.record.verdicts]
-    return json.dumps(content, indent=2) + "\n"

@@ -269,4 +269,4 @@ def _said(trial: _Trial, score: Score, yardstick: Yardstick) -> str:
     missed = "" if score.feasible else ", which is not enough"
     if not score.feasible and score.violations.get(SLO, 0.0) > 0.0:
         missed = f", {100 * (exp(score.violations[SLO]) - 1):.0f} % over the SLO"
-    return f"{said}{yardstick.label} {score.value:.6g}{missed}"
+    return f"{said}{yardstick.label} {yardstick.shown(score.value)}{missed}"

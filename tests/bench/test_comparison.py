@@ -89,21 +89,20 @@ class TestArms:
         ]
 
     @pytest.mark.parametrize(
-        ("a", "b", "key", "shared", "note"),
+        ("a", "b", "shared", "note"),
         [
-            ("rate = 1", "rate = 2", "rate", 1.0, "B: rate 2.0 is left aside for that of A"),
-            ("utilization = 0.5", "rate = 2", "rate", None, "B: rate 2.0 is left aside"),
-            ("", "rate = 2", "rate", 2.0, None),
-            ("", 'trace = "poisson"', "trace", "poisson", None),
-            ("duration = 3", "duration = 5", "duration", 3.0, "B: duration 5.0 is left aside"),
+            ("rate = 1", "rate = 2", {"rate": 1.0}, "B: rate 2.0 is left aside for that of A"),
+            ("utilization = 0.5", "rate = 2", {"rate": None, "utilization": 0.5}, "B: rate 2.0"),
+            ("", "rate = 2", {"rate": 2.0}, None),
+            ("duration = 3", "duration = 5", {"duration": 3.0}, "B: duration 5.0 is left aside"),
         ],
-        ids=["both say it", "another way", "the second alone", "a trace", "a length"],
+        ids=["both say it", "another way", "the second alone", "a length"],
     )
-    def test_share_what_arrives_of_the_first_to_say(self, tmp_path, a, b, key, shared, note):
+    def test_share_what_arrives_of_the_first_to_say(self, tmp_path, a, b, shared, note):
         said = []
         paths = files(tmp_path, *(f"[replay]\n{text}" for text in (a, b)))
-        arms = make_arms(paths, {}, None, {}, said.append)
-        assert [getattr(arm.settings.replay, key) for arm in arms] == [shared, shared]
+        for arm in make_arms(paths, {}, None, {}, said.append):
+            assert {key: getattr(arm.settings.replay, key) for key in shared} == shared
         assert len(said) == (note is not None)
         assert note is None or note in said[0]
 

@@ -1,7 +1,10 @@
 """A short probe of how fast a model can go here: what `--utilization` is a share of."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +15,9 @@ from batching.profiles.rig import Rig
 PROBE_SIZES = (1, 2, 4, 8, 16, 32)
 _SAMPLES = 9
 _SIZE_BUDGET_S = 0.3
+# Above this rate submitting takes a share of the time that counts: so many batches show how much.
+_FAST_RPS = 5_000.0
+_BATCHES_IN_A_ROW = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +26,18 @@ class Probe:
 
     Attributes:
         batch_s: batch size -> seconds from its first payload's submission to its results.
+        sustained_rps: what the batcher got done of a row of batches of the best size, submitted
+            while it served them; infinite where no model is so fast that this could be less.
     """
 
     batch_s: dict[int, float]
+    sustained_rps: float = inf
 
     @property
     def peak_rps(self) -> float:
-        """The largest b/T(b) among the probed sizes, requests per second."""
-        return max(size / time_s for size, time_s in self.batch_s.items())
+        """The largest b/T(b) among the probed sizes, as far as the batcher keeps up with it."""
+        size = self.peak_batch_size
+        return min(size / self.batch_s[size], self.sustained_rps)
 
     @property
     def peak_batch_size(self) -> int:
@@ -61,6 +71,20 @@ def probe(executor: Executor, clock: Clock, *, budget_s: float = 6.0) -> Probe:
             medians[size] = median(samples)
             if clock.now() - began_s > budget_s:
                 break
+        found = Probe(medians)
+        size = found.peak_batch_size
+        if found.peak_rps > _FAST_RPS:
+            found = replace(found, sustained_rps=_sustained_rps(rig, [payload] * size, clock))
     finally:
         rig.stop()
-    return Probe(medians)
+    return found
+
+
+def _sustained_rps(rig: Rig, payloads: Sequence[Any], clock: Clock) -> float:
+    """Requests per second of batches that are submitted while others are served.
+
+    Submitting and serving take turns at the interpreter, as they do in a run.
+    """
+    began_s = clock.now()
+    rig.run_in_a_row(payloads, _BATCHES_IN_A_ROW)
+    return _BATCHES_IN_A_ROW * len(payloads) / (clock.now() - began_s)

@@ -12,6 +12,7 @@ from batching import Clock, Statistics
 from bench.console import progress_line
 from bench.replay import Sent
 from bench.target import Target
+from results import format as fmt
 
 _REFRESH_S = 0.25
 # The live p99 is over the latest answers only, so that reading them costs the run nothing to
@@ -48,7 +49,9 @@ class Progress:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print(f"replaying {len(self._arrival_s):,} requests in {total_s:.0f} s")
+            self._console.print(
+                f"replaying {len(self._arrival_s):,} requests in {fmt.duration(total_s)}"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

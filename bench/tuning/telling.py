@@ -326,7 +326,7 @@ def race_table(result: Result) -> Table:
     assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
     shown = Table(
         title=f"raced on {result.loaded.device} at {fmt.rate(verified.rate_rps)}, "
-        f"draws of {verified.window_s:.1f} s",
+        f"draws of {fmt.duration(verified.window_s)}",
         title_justify="left",
     )
     shown.add_column("")

@@ -67,13 +67,13 @@ def progress_line(width: int, done: float, of: float, first: str, *further: str)
     cells: list[RenderableType] = [Text(first), ProgressBar(total=of, completed=done, width=bar)]
     left = width - cell_len(first) - _GAP - bar
     for text in further:
-        left -= _GAP + cell_len(text)
-        shown = Text(text, no_wrap=True)
-        if left < 0:
-            shown.truncate(max(0, left + cell_len(text)), overflow="ellipsis")
-        cells.append(shown)
-        if left < 0:
+        room = left - _GAP
+        if room < 1:
             break
+        shown = Text(text)
+        shown.truncate(room, overflow="ellipsis")
+        cells.append(shown)
+        left = room - cell_len(text)
     line = Table.grid(padding=(0, _GAP, 0, 0))
     for _ in cells:
         line.add_column(no_wrap=True)

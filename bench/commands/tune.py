@@ -315,18 +315,16 @@ def _keep(result: "Result", folder: Path, messages: "Console") -> None:
 
     from bench.command_line import command_line
     from bench.streams import kept_in
-    from bench.tuning.recommending import RECOMMENDED, write_config
+    from bench.tuning.recommending import write_config
     from bench.tuning.tune_json import as_json
     from results.run import write_text
     from results.tuning.record import RECORD, read_tuning
     from results.tuning.report import write_report
 
     command = command_line()
-    # What an earlier part of this tuning recommended need not hold any more.
-    (folder / RECOMMENDED).unlink(missing_ok=True)
     told = as_json(result, command)
-    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
     write_config(result, folder, command)
+    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
     kept_in(folder)
     messages.print("drawing the report")
     write_report(read_tuning(folder))

@@ -19,16 +19,19 @@ RECOMMENDED = "recommended.toml"
 
 
 def write_config(result: Result, folder: Path, command: str) -> Path | None:
-    """Write `recommended.toml`; None where there is nothing to recommend."""
-    chosen = final(result)
+    """Write `recommended.toml`; None where there is nothing to recommend.
+
+    What an earlier part of the tuning recommended does not stand beside that.
+    """
+    chosen, path = final(result), folder / RECOMMENDED
     if chosen is None or not result.met:
+        path.unlink(missing_ok=True)
         return None
     settings = with_setting(result.settings, chosen.settings)
     model = settings.model.model_copy(
         update={"device": _measured_on(result, settings.model.device)}
     )
     settings = settings.model_copy(update={"model": model})
-    path = folder / RECOMMENDED
     write_recommendation(path, settings, facts(result, command))
     return path
 

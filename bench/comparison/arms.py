@@ -8,7 +8,14 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from bench.config import TABLES, BatcherSettings, ModelSettings, Settings, load_settings
+from bench.config import (
+    TABLES,
+    BatcherSettings,
+    ModelSettings,
+    Settings,
+    absolute,
+    load_settings,
+)
 from bench.errors import InputError
 
 MOST_ARMS = len(ascii_lowercase)
@@ -85,7 +92,7 @@ def make_arms(
     """
     arms: dict[str, Arm] = {}
     for name, path in zip(ascii_lowercase, configs, strict=False):
-        arms[name] = Arm(name, load_settings(path, given))
+        arms[name] = Arm(name, absolute(load_settings(path, given)))
     if inline:
         load_settings(config, given)  # a fault in the common settings is no arm's
     for name, text in inline.items():
@@ -96,7 +103,7 @@ def make_arms(
             )
         knobs = _parsed(name, text)
         try:
-            arms[name] = Arm(name, load_settings(config, {**given, **knobs}))
+            arms[name] = Arm(name, absolute(load_settings(config, {**given, **knobs})))
         except InputError as error:
             raise InputError(f"--{name}: {error}") from None
     if len(arms) < 2:

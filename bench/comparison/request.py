@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.comparison.arms import Arm, make_arms
-from bench.config import TABLES, Settings
+from bench.config import TABLES, Settings, absolute
 from bench.errors import InputError
 from results.comparison.metrics import metric_named
 from results.comparison.record import ComparisonRecord
@@ -88,7 +88,7 @@ def _differences(arms: Sequence[Arm], request: Request) -> list[str]:
             tables[name] = {**tables[name], **now}
             wrong += [
                 f"{arm.name}: {text}"
-                for text in _fields(arm.settings, Settings.model_validate(tables))
+                for text in _fields(arm.settings, absolute(Settings.model_validate(tables)))
             ]
     return wrong
 

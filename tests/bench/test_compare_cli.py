@@ -187,3 +187,11 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert last.startswith("dynbatch: ")
     assert message in last
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "taken", "list.json"}
+
+
+def test_the_latest_comparison_is_what_report_draws_again(dynbatch, undrawn):
+    code, out, err = dynbatch("compare", *ARMS, *SHORT)
+    assert code == 0, err
+    code, again, err = dynbatch("report")
+    assert code == 0, err
+    assert again.splitlines()[:3] == out.splitlines()[:3]

@@ -121,6 +121,15 @@ class TestArms:
         assert [arm.settings.slo.slo for arm in arms] == [shared, shared]
         assert not any(arm.settings.slo.until_decided for arm in arms)
 
+    def test_may_call_one_file_by_two_names(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        named = '[model]\nmodel = "{0}mine.py:make"\n[replay]\ntrace = "{0}day.log"'
+        said = []
+        paths = files(tmp_path, named.format(""), named.format(f"{tmp_path}/"))
+        a, b = make_arms([path.relative_to(tmp_path) for path in paths], {}, None, {}, said.append)
+        assert a.settings == b.settings
+        assert said == []
+
     def test_run_on_the_device_of_the_one_that_names_it(self, tmp_path):
         arms = make_arms(files(tmp_path, "", '[model]\ndevice = "cpu"'), {}, None, {})
         assert [arm.settings.model.device for arm in arms] == ["cpu", "cpu"]

@@ -38,12 +38,14 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
     from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
+    from bench.streams import kept_in
     from workloads import check_writable, save
 
     check_writable(target)  # before a long file is read for nothing
     how = trace_source.reading(trace_format, time_column, time_unit, skip_bad)
     spec = trace_source.load_listed(source, how, message_console(quiet=quiet))
     save(spec.trace, target)
+    kept_in(target)
     if as_json:
         sys.stdout.write(json.dumps(_facts(spec, source, target), indent=2) + "\n")
     elif not quiet:

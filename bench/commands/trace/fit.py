@@ -48,6 +48,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     from bench.exits import OK
     from bench.fit_words import shortcomings
     from bench.folders import writable, writing
+    from bench.streams import kept_in
     from workloads import fitting, save_described
 
     if out is not None and out.suffix != ".json":
@@ -71,6 +72,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
             name=f"{recorded.name} fitted",
         )
         save_described(described, out)
+        kept_in(out)
         with writing(picture):
             _draw(recorded, found, picture)
     if as_json:

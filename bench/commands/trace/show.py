@@ -48,6 +48,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console
     from bench.exits import OK
     from bench.folders import writable, writing
+    from bench.streams import kept_in
     from results.figures.arrivals import save_arrivals
     from results.trace_report import write_trace_page
     from workloads.statistics import describe
@@ -66,6 +67,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         with writing(folder):
             save_arrivals(_arrivals(spec, resolved, statistics), picture)
             write_trace_page(_page(statistics, picture, getattr(spec, "notes", ())), page)
+            kept_in(page)
     if as_json:
         facts = statistics.as_json() | {
             "sha256": resolved.trace.fingerprint(),

@@ -16,6 +16,7 @@ from batching.clock import RealClock
 from batching.errors import ConfigError
 from batching.models import load_model
 from batching.options import FaultTolerance
+from batching.plugins import seen_from
 
 # What other parts of dynbatch keep in the same file.
 _OTHER_TABLES = ("replay", "slo", "recommendation")
@@ -43,15 +44,21 @@ class BatcherConfig:
 def read_config(path: Path) -> BatcherConfig:
     """Read and check the two tables; the others of a config file are left alone.
 
+    Paths in the file are relative to its folder.
+
     Raises:
         ConfigError: the file cannot be read or is not TOML, or a table, a key or a value in it is
             not known or out of its range.
     """
     tables = _tables(path)
-    return BatcherConfig(
-        _checked(path, "model", tables.get("model", {}), _MODEL),
-        _checked(path, "batcher", tables.get("batcher", {}), _BATCHER),
-    )
+    model = _checked(path, "model", tables.get("model", {}), _MODEL)
+    batcher = _checked(path, "batcher", tables.get("batcher", {}), _BATCHER)
+    for table, key in ((model, "model"), (batcher, "policy")):
+        if key in table:
+            table[key] = seen_from(path.parent, table[key])
+    if "weights" in model:
+        model["weights"] = path.parent / model["weights"]
+    return BatcherConfig(model, batcher)
 
 
 def arguments(path: Path, run: Any, overrides: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import sysconfig
 import traceback
@@ -102,6 +103,17 @@ class PluginKind:
             raise self.error(
                 f"{self.noun} module {name!r} cannot be imported: {located(error)}"
             ) from error
+
+
+def seen_from(folder: Path, named: str) -> str:
+    """What a file in `folder` names as `path/to/file.py:name`, as it is named from here.
+
+    Whatever is not in a file of its own, a built-in or a module, is called the same everywhere.
+    """
+    source, colon, attribute = named.rpartition(":")
+    if not source.endswith(".py"):
+        return named
+    return f"{os.path.normpath(folder / source)}{colon}{attribute}"
 
 
 def _append_to_path(folder: Path) -> None:

@@ -1,33 +1,43 @@
 """A short probe of how fast a model can go here: what `--utilization` is a share of."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from batching.clock import Clock
 from batching.execution import Executor
-from batching.request import BatchRecord
+from batching.profiles.rig import Rig
 
 PROBE_SIZES = (1, 2, 4, 8, 16, 32)
 _SAMPLES = 9
 _SIZE_BUDGET_S = 0.3
+# Above this rate submitting takes a share of the time that counts: so many batches show how much.
+_FAST_RPS = 5_000.0
+_BATCHES_IN_A_ROW = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Median batch times at a few sizes.
+    """Median batch times at a few sizes, as the batcher's own worker serves them.
 
     Attributes:
-        batch_s: batch size -> seconds from its payloads to its results.
+        batch_s: batch size -> seconds from its first payload's submission to its results.
+        sustained_rps: what the batcher got done of a row of batches of the best size, submitted
+            while it served them; infinite where no model is so fast that this could be less.
     """
 
     batch_s: dict[int, float]
+    sustained_rps: float = inf
 
     @property
     def peak_rps(self) -> float:
-        """The largest b/T(b) among the probed sizes, requests per second."""
-        return max(size / time_s for size, time_s in self.batch_s.items())
+        """The largest b/T(b) among the probed sizes, as far as the batcher keeps up with it."""
+        size = self.peak_batch_size
+        return min(size / self.batch_s[size], self.sustained_rps)
 
     @property
     def peak_batch_size(self) -> int:
@@ -42,7 +52,10 @@ def probe_sizes(max_batch_size: int) -> list[int]:
 
 
 def probe(executor: Executor, clock: Clock, max_batch_size: int, *, budget_s: float = 6.0) -> Probe:
-    """Time a few batch sizes in the calling thread; the model must be prepared.
+    """Time a few batch sizes through a batcher; the model must be prepared.
+
+    A batch's time has in it what the worker needs beside the model, and what it costs to submit
+    each request: of a cheap model that, and not the model, is what limits the rate.
 
     Each size is run once unmeasured, then up to nine times or 0.3 s, whichever is first. A model
     so slow that the budget runs out is judged by the sizes done by then.
@@ -56,15 +69,35 @@ def probe(executor: Executor, clock: Clock, max_batch_size: int, *, budget_s: fl
     payload = executor.model.make_input(np.random.default_rng(0))
     began_s = clock.now()
     medians: dict[int, float] = {}
-    for size in probe_sizes(max_batch_size):
-        payloads = [payload] * size
-        executor.execute(payloads, BatchRecord(size=size))
-        samples: list[float] = []
-        while len(samples) < _SAMPLES and sum(samples) < _SIZE_BUDGET_S:
-            started_s = clock.now()
-            executor.execute(payloads, BatchRecord(size=size))
-            samples.append(clock.now() - started_s)
-        medians[size] = median(samples)
-        if clock.now() - began_s > budget_s:
-            break
-    return Probe(medians)
+    sizes = probe_sizes(max_batch_size)
+    rig = Rig(executor, sizes[-1], clock)
+    rig.start()
+    try:
+        for size in sizes:
+            payloads = [payload] * size
+            rig.run(payloads)
+            samples: list[float] = []
+            while len(samples) < _SAMPLES and sum(samples) < _SIZE_BUDGET_S:
+                started_s = clock.now()
+                batch, _ = rig.run(payloads)
+                samples.append(batch.delivered_s - started_s)
+            medians[size] = median(samples)
+            if clock.now() - began_s > budget_s:
+                break
+        found = Probe(medians)
+        size = found.peak_batch_size
+        if found.peak_rps > _FAST_RPS:
+            found = replace(found, sustained_rps=_sustained_rps(rig, [payload] * size, clock))
+    finally:
+        rig.stop()
+    return found
+
+
+def _sustained_rps(rig: Rig, payloads: Sequence[Any], clock: Clock) -> float:
+    """Requests per second of batches that are submitted while others are served.
+
+    Submitting and serving take turns at the interpreter, as they do in a run.
+    """
+    began_s = clock.now()
+    rig.run_in_a_row(payloads, _BATCHES_IN_A_ROW)
+    return _BATCHES_IN_A_ROW * len(payloads) / (clock.now() - began_s)

@@ -1,46 +1,33 @@
-"""The `dynbatch` command. Heavy packages are imported by the subcommand that needs them."""
+"""The `dynbatch` command. Heavy packages are imported by the subcommand that needs them.
 
-import contextlib
+Nothing but the standard library is imported before `main` is at work: from there on Ctrl-C is one
+line and an exit code, whatever is being imported.
+"""
+
 import os
 import signal
 import sys
-import threading
-from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from bench import commands
 from bench.exits import FAILED, INPUT, INTERRUPTED, OK
-
-app = typer.Typer(
-    name="dynbatch",
-    help="Benchmark and tune dynamic batching of PyTorch inference under replayed arrivals.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-commands.register(app)
-
-
-@app.callback()
-def common(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", is_eager=True),
-    ] = False,
-) -> None:
-    """Take the options that go with no subcommand."""
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal may know ASCII only
-    code = run()
-    if any(t.name.startswith("dynbatch-") and t.is_alive() for t in threading.enumerate()):
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        from bench.streams import secure_streams
+
+        secure_streams()
+        code = run()
+        # All is said and written: what follows is the interpreter's own way out.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    import threading
+
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon or thread.name.startswith("dynbatch-") for thread in others):
         # A model that hangs, or was interrupted in the middle of native code: the interpreter's
         # own way out would wait for that thread or abort in it.
         sys.stdout.flush()
@@ -51,21 +38,35 @@ def main() -> None:
 
 def run() -> int:
     """Run the command line; every foreseen error is one line and an exit code."""
+    # What a notebook hands down names a backend that need not be here, and nothing is shown: all
+    # figures are files.
+    os.environ["MPLBACKEND"] = "agg"
+    code = _run()
+    from bench.streams import lost_output
+
+    lost = lost_output()
+    if lost is None:
+        return code
+    message, kept = lost
+    return _say(message, code if kept or code != OK else FAILED)
+
+
+def _run() -> int:
     if sys.argv[1:2] == ["--version"]:
         from batching.versions import own_version
 
         sys.stdout.write(f"dynbatch {own_version()}\n")
         return OK
-    command: Any = typer.main.get_command(app)
     try:
+        import typer
+
+        from bench import commands
+
+        command: Any = typer.main.get_command(commands.application())
         code = command.main(args=None, prog_name="dynbatch", standalone_mode=False)
-        sys.stdout.flush()  # a full disk shows here, not after the last line of ours has run
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        code = INTERRUPTED
     except OSError as error:
-        _silence_stdout()
-        if isinstance(error, BrokenPipeError):
-            return FAILED
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}{error.strerror or error}", FAILED)
     except Exception as error:
@@ -73,13 +74,9 @@ def run() -> int:
         if foreseen is None:
             raise
         return _say(*foreseen)
+    if code == INTERRUPTED:
+        return _say(getattr(code, "message", "interrupted"), INTERRUPTED)
     return code if isinstance(code, int) else OK
-
-
-def _silence_stdout() -> None:
-    """Point stdout at nothing, so that leaving does not try to write there again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def outcome_of(error: Exception) -> tuple[str, int] | None:
@@ -103,7 +100,8 @@ def outcome_of(error: Exception) -> tuple[str, int] | None:
 
 
 def _say(message: str, code: int) -> int:
-    if not message:
-        return code  # a bare `dynbatch` has printed its help
-    sys.stderr.write(f"dynbatch: {' '.join(message.split())}\n")
+    if message:  # none for a bare `dynbatch`, which has printed its help
+        from bench.streams import say
+
+        say(message)
     return code

@@ -1,8 +1,10 @@
 """Settings of a run: one TOML schema, with keys named as the command line's options.
 
-The command line wins over the file, the file over the defaults.
+The command line wins over the file, the file over the defaults. Paths in a file are relative to its
+folder, those of the command line to the current one.
 """
 
+import os
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -145,7 +147,7 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
     Raises:
         InputError: the file cannot be read, or a value is unknown or out of its range.
     """
-    tables = _read_toml(config) if config is not None else {}
+    tables = _seen_from(config.parent, _read_toml(config)) if config is not None else {}
     given = {key: value for key, value in options.items() if value is not None}
     merged: dict[str, dict[str, Any]] = {}
     for name, table in TABLES.items():
@@ -168,6 +170,35 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         raise InputError("load must be given as --rate or as --utilization, but got both")
     _check_slos(settings, "" if config is None or "slo" in given else f"config {config}: [slo] ")
     return settings
+
+
+def absolute(settings: Settings) -> Settings:
+    """The settings with their paths in full, so that they mean the same in a file anywhere."""
+    tables = {name: getattr(settings, name).model_dump(exclude_unset=True) for name in TABLES}
+    return Settings.model_validate(_seen_from(Path.cwd(), tables))
+
+
+def _seen_from(folder: Path, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a file in that folder says, with its paths as they are seen from here."""
+    from batching.plugins import seen_from
+    from workloads import builtin_names
+
+    found = {name: dict(table) for name, table in tables.items()}
+    for name, key in (("model", "model"), ("batcher", "policy")):
+        value = found.get(name, {}).get(key)
+        if isinstance(value, str):
+            found[name][key] = seen_from(folder, value)
+    model, replay = found.get("model", {}), found.get("replay", {})
+    if isinstance(model.get("weights"), str | Path):
+        model["weights"] = folder / model["weights"]
+    trace = replay.get("trace")
+    if isinstance(trace, str) and trace != "-":
+        # As on the command line: a file of that name, or else the built-in.
+        beside = folder / trace
+        known = {name for one in builtin_names() for name in (one, one.removesuffix(".json"))}
+        if beside.exists() or trace not in known:
+            replay["trace"] = os.path.normpath(beside)
+    return found
 
 
 def _one_replica_a_device(tables: dict[str, dict[str, Any]]) -> None:

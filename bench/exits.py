@@ -1,6 +1,6 @@
 """Exit codes of every command."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from results.run import Run
@@ -10,6 +10,22 @@ FAILED = 1  # the run itself failed
 INPUT = 2  # usage or input
 NO = 3  # it ran, and the answer is no
 INTERRUPTED = 130
+
+
+class Interrupted(int):
+    """Exit code 130 of a command that has more to say of it than that it was interrupted.
+
+    Args:
+        further: what was kept, or how to go on.
+    """
+
+    message: str
+
+    def __new__(cls, further: str) -> Self:
+        """The code, with its line."""
+        code = super().__new__(cls, INTERRUPTED)
+        code.message = f"interrupted; {further}"
+        return code
 
 
 def judged(run: "Run", *, strict: bool) -> int:

@@ -9,8 +9,6 @@ from typing import Any, Self
 import numpy as np
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 
 from batching import Clock, load_model
 from batching.devices import device_name, require_one_kind, resolve_placements
@@ -18,6 +16,7 @@ from batching.flops import count_flops
 from batching.models import Model, Placement
 from batching.profiles import ServiceProfile, Step, measure_profile
 from bench.config import ModelSettings
+from bench.console import progress_line
 from bench.hardware import rounds_to_tf32
 from bench.peaks import Peak, peak_of
 from bench.replay import quiet_gc
@@ -94,11 +93,12 @@ class _Line:
         if not self._shown or now_s < self._next_s:
             return
         self._next_s = now_s + _REFRESH_S
-        line = Table.grid(padding=(0, 2))
         done_s = min(step.elapsed_s, step.budget_s)
-        line.add_row(
+        line = progress_line(
+            self._live.console.width,
+            done_s,
+            step.budget_s,
             f"{done_s:5.1f}/{step.budget_s:g} s",
-            ProgressBar(total=step.budget_s, completed=done_s, width=24),
             f"{step.batches:,} batches of 1 to {step.largest}" if step.batches else "warming up",
             f"now {step.size}",
         )

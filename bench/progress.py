@@ -6,12 +6,13 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from batching import Clock, Statistics
+from bench.console import progress_line
 from bench.replay import Sent
 from bench.target import Target
+from results import format as fmt
 
 _REFRESH_S = 0.25
 # The live p99 is over the latest answers only, so that reading them costs the run nothing to
@@ -48,7 +49,9 @@ class Progress:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print(f"replaying {len(self._arrival_s):,} requests in {total_s:.0f} s")
+            self._console.print(
+                f"replaying {len(self._arrival_s):,} requests in {fmt.duration(total_s)}"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,17 +70,17 @@ class Progress:
         done = len(self._sent.requests) - counts.queue_depth - counts.in_flight
         rate_rps = self._rate(done)
         p99_s = self._recent_p99_s()
-        line = Table.grid(padding=(0, 2))
-        line.add_row(
+        return progress_line(
+            self._console.width,
+            elapsed_s,
+            total_s,
             f"{elapsed_s:5.1f}/{total_s:.0f} s",
-            ProgressBar(total=total_s, completed=elapsed_s, width=24),
             f"sent {len(self._sent.requests):,}",
             f"done {done:,}",
             f"{rate_rps:,.0f} req/s",
             "p99 -" if math.isnan(p99_s) else f"p99 {p99_s * 1e3:.1f} ms",
             f"queue {counts.queue_depth:,}",
         )
-        return line
 
     def _rate(self, done: int) -> float:
         last_s, last_done = self._last

@@ -39,7 +39,7 @@ def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | L
 
     spec = workloads.load(trace, how)
     for note in getattr(spec, "notes", ()):
-        messages.print(f"{trace}: {note}", markup=False, soft_wrap=True)
+        messages.print(f"{trace}: {note}", soft_wrap=True)
     return spec
 
 

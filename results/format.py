@@ -1,4 +1,4 @@
-"""How numbers are shown to people, in the terminal, the figures and the report alike."""
+"""How numbers and names are shown to people, in the terminal, the figures and the report alike."""
 
 import math
 
@@ -7,6 +7,23 @@ NOT_MEASURED = "not measured"
 _DURATION_UNITS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 _FLOPS_UNITS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+# What moves a cursor, breaks a line or turns the direction of reading, and halves of a character;
+# tabs and line ends stay.
+_CONTROLS = {
+    code: chr(code).encode("unicode_escape").decode()
+    for span in (
+        range(0x20), range(0x7F, 0xA0), range(0x2028, 0x202F), range(0x2066, 0x206A),
+        range(0xD800, 0xE000),
+    )
+    for code in span
+    if chr(code) not in "\t\n"
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    r"""Return text from outside as it may be shown: its control characters as \x1b, \u202e."""
+    return text.translate(_CONTROLS)
 
 
 def _unknown(value: float | None) -> bool:

@@ -329,11 +329,19 @@ def _beside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which then takes the place of the one given."""
+    """Yield a path to write to, which then takes the place of the one given.
+
+    Raises:
+        OSError: It cannot be written; `filename` is the path given, of a full disk too.
+    """
     fresh = _beside(path)
     try:
         yield fresh
         fresh.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(fresh)):
+            error.filename = str(path)
+        raise
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -1,4 +1,7 @@
-"""The summary of a run in the terminal, to be read in five seconds."""
+"""The summary of a run in the terminal, to be read in five seconds, and the same for programs."""
+
+import json
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -50,6 +53,29 @@ def summary(run: Run) -> RenderableType:
         *([] if repeated is None else [Text(repeated)]),
         *findings,
     )
+
+
+def as_json(run: Run) -> str:
+    """Return the metrics as JSON, and beside them whether and why not they can be believed.
+
+    Raises:
+        NotAnalysedError: The run's metrics have not been computed.
+    """
+    record = json.loads(run.record.as_json())
+    simulated = run.record.kind == SIMULATION
+    content: dict[str, Any] = {
+        "run": str(run.path),
+        "simulated": simulated,
+        **{key: record[key] for key in ("valid", "partial", "findings")},
+        **json.loads(run.metrics.model_dump_json()),
+    }
+    if run.record.prediction is not None:
+        content["prediction"] = record["prediction"]
+    if simulated or run.record.prediction is not None:
+        content["bounds"] = record["bounds"]
+    if run.record.verdicts:
+        content["verdicts"] = record["verdicts"]
+    return json.dumps(content | {"config": record["config"]}, indent=2) + "\n"
 
 
 def _subject(run: Run) -> str:

@@ -22,6 +22,8 @@ SLIP_BUDGET = 0.1
 """The p99 of slip may be this share of the p99 of latency."""
 
 _LEAST_THROTTLED = 0.01
+# Shares above which batches count as full, and a device as what limits the rate.
+_FULL, _BUSY = 0.8, 0.8
 
 
 class FindingCode(StrEnum):
@@ -114,7 +116,7 @@ def _saturated(evidence: Evidence) -> Finding | None:
     way_out = "lower --rate or --utilization"
     if metrics.throughput_rps > 0.0:
         way_out = f"offer less than {fmt.rate(metrics.throughput_rps)} (--rate or --utilization)"
-    if "max_batch_size" in evidence.config and (metrics.batch.efficiency or 0.0) > 0.8:
+    if _larger_batches_help(evidence):
         way_out += (
             f", or raise --max-batch-size above {evidence.config['max_batch_size']}: "
             f"batches were {fmt.percent(metrics.batch.efficiency)} full"
@@ -130,6 +132,26 @@ def _saturated(evidence: Evidence) -> Finding | None:
         "run was, not how fast the system is",
         remedy=f"To measure latency, {way_out}.",
     )
+
+
+def _larger_batches_help(evidence: Evidence) -> bool:
+    """Whether batches were full, the device busy with them, and larger ones are not known as slow.
+
+    A device that was idle waited for requests to be sent or handled, whatever the batch.
+    """
+    batch, busy = evidence.metrics.batch, evidence.metrics.device.busy_fraction
+    limit = evidence.config.get("max_batch_size")
+    if not isinstance(limit, int) or (batch.efficiency or 0.0) <= _FULL:
+        return False
+    if busy is not None and busy < _BUSY:
+        return False
+    probed = evidence.config.get("probe_batch_s")
+    if not isinstance(probed, Mapping) or not probed:
+        return True
+    rates = {int(size): int(size) / float(time_s) for size, time_s in probed.items()}
+    up_to = max((rate for size, rate in rates.items() if size <= limit), default=0.0)
+    beyond = [rate for size, rate in rates.items() if size > limit]
+    return not beyond or max(beyond) > up_to
 
 
 def _not_steady(evidence: Evidence) -> Finding | None:

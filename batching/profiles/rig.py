@@ -108,6 +108,16 @@ class Rig:
         requests = self._serve(payloads)
         return self._records[0], requests[-1].enqueued_s
 
+    def run_in_a_row(self, payloads: Sequence[Any], batches: int) -> None:
+        """Run so many batches of these payloads, each as soon as the worker is free for it.
+
+        Raises:
+            BatchTooLargeError: one ran out of memory, and a smaller one may not.
+            BatchExecutionError: the model raised.
+        """
+        self._policy.command(len(payloads))
+        self._serve([*payloads] * batches)
+
     def overheads(self, payload: Any, hold_s: float) -> tuple[float, float, float]:
         """Two lone requests at an idle worker: how late it looks, wakes from a timer, turns round.
 

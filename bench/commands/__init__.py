@@ -1,5 +1,7 @@
 """One file a subcommand."""
 
+from typing import Annotated
+
 import typer
 
 from bench.commands import (
@@ -17,8 +19,16 @@ from bench.commands import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add every subcommand to the application, in the order that `--help` lists them."""
+def application() -> typer.Typer:
+    """The command line, its subcommands in the order that `--help` lists them."""
+    app = typer.Typer(
+        name="dynbatch",
+        help="Benchmark and tune dynamic batching of PyTorch inference under replayed arrivals.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_common)
     app.command("bench")(bench.bench)
     app.command("tune")(tune.tune)
     app.command("compare")(compare.compare)
@@ -30,3 +40,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(trace.app, name="trace")
     app.command("models")(models.models)
     app.command("doctor")(doctor.doctor)
+    return app
+
+
+def _common(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that go with no subcommand."""

@@ -1,12 +1,11 @@
 """`dynbatch bench`: one measured run, its numbers and its report."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import options
-from bench.exits import FAILED, INTERRUPTED, judged
+from bench.exits import FAILED, INTERRUPTED, Interrupted, judged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,11 +78,11 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
-    from bench.errors import RunFailedError
     from bench.prediction import Profiling
     from bench.recording import record
     from bench.run_folder import run_folder
     from bench.session import Session
+    from results.run import RECORD
 
     settings = load_settings(config, given)
     budget_s = parse_duration_s("profile_budget", profile_budget)
@@ -96,25 +95,25 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         session = Session(settings, RealClock(), messages, profiling=profiling)
         recording = record(session)
         if not len(recording.requests) or recording.window_s <= 0:
-            messages.print("interrupted before anything was measured: nothing is kept")
-            return INTERRUPTED
+            return Interrupted("nothing had been measured, and nothing is kept")
         try:
             run = _keep(folder, recording, messages, latest=out is None)
         except KeyboardInterrupt:
-            messages.print(f"interrupted; the logs are kept: dynbatch report {folder}")
-            return INTERRUPTED
-        except OSError as error:
-            raise RunFailedError(f"{folder}: cannot be written: {error.strerror}") from error
+            if not (folder / RECORD).exists():
+                raise
+            return Interrupted(f"the logs are kept: dynbatch report {folder}")
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
 
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
     from bench.keeping import keep
+    from bench.streams import kept_in
     from results.report import write_report
     from results.run import update_latest
 
     run = keep(folder, recording)
+    kept_in(folder)
     messages.print("drawing the report")
     write_report(run)
     if latest:
@@ -132,29 +131,20 @@ def _tell(
     strict: bool,
 ) -> int:
     """Print what came out and choose the exit code."""
+    from bench.streams import say
+    from results import summary
     from results.run import REPORT
-    from results.summary import summary
 
     if as_json:
-        sys.stdout.write(_as_json(run))
+        sys.stdout.write(summary.as_json(run))
     elif not quiet:
-        output.print(summary(run))
-        output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
+        output.print(summary.summary(run))
+        output.print(f"report: {run.path / REPORT}", soft_wrap=True)
     error = recording.first_error
     if isinstance(error, Exception):
-        sys.stderr.write(f"dynbatch: first error: {' '.join(str(error).split())}\n")
+        say(f"first error: {error}")
     if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
         return INTERRUPTED
     if recording.partial or not run.metrics.counts.ok:
         return FAILED
     return judged(run, strict=strict)
-
-
-def _as_json(run: "Run") -> str:
-    """The metrics; verdicts on the SLOs where there are any, and what was predicted if it was."""
-    content = run.metrics.model_dump(mode="json")
-    if run.record.prediction is not None:
-        content |= {"prediction": run.record.prediction, "bounds": run.record.bounds}
-    if run.record.verdicts:
-        content["verdicts"] = [verdict.model_dump(mode="json") for verdict in run.record.verdicts]
-    return json.dumps(content, indent=2) + "\n"

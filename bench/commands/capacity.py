@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options
-from bench.exits import INTERRUPTED, NO, OK
+from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,7 +149,7 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
             if check and content["rate_rps"] is not None:
                 content["check"] = _check(settings, loaded, objective, content, folder, messages)
                 if content["check"] is None:
-                    return INTERRUPTED
+                    return Interrupted(f"the check is not kept; what was found is in {folder}")
                 _keep(content, folder)
     _tell(content, folder, as_json=as_json, quiet=quiet)
     checked = content["check"]
@@ -157,12 +157,14 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
 
 
 def _keep(content: dict[str, Any], folder: Path) -> None:
+    from bench.streams import kept_in
     from results.figures.capacity import save_capacity_figure
     from results.run import write_text
 
     if content["trials"]:
         save_capacity_figure(content, folder / "capacity.png")
     write_text(folder / "capacity.json", json.dumps(content, indent=1) + "\n")
+    kept_in(folder)
 
 
 def _check(  # noqa: PLR0917 - private, and called in one place
@@ -192,7 +194,6 @@ def _check(  # noqa: PLR0917 - private, and called in one place
     )
     recording = record(session)
     if recording.partial or not len(recording.requests):
-        messages.print("interrupted: the check is not kept")
         return None
     run = keep(folder / "check", recording)
     write_report(run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options
-from bench.exits import INTERRUPTED, NO, OK
+from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -188,30 +188,31 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
         if resume is None and arms and any(path.is_dir() for path in arms):
-            comparison, interrupted = _recorded(request, out), False
+            comparison, interrupted = _recorded(request, out), None
         else:
             ran, interrupted = _live(request, out, resume, messages)
             if ran is None:
-                return INTERRUPTED
+                assert interrupted is not None  # noqa: S101 - for the type checker
+                return interrupted
             comparison = ran
     return _tell(comparison, as_json=as_json, quiet=quiet, fail_if=fail_if, interrupted=interrupted)
 
 
 def _shared() -> list[str]:
-    from bench.config import BatcherSettings, ModelSettings, ReplaySettings
+    from bench.config import TABLES
 
-    tables = (ModelSettings, BatcherSettings, ReplaySettings)
-    return [key for table in tables for key in table.model_fields]
+    return [key for table in TABLES.values() for key in table.model_fields]
 
 
 def _live(
     request: "Request", out: Path | None, resume: Path | None, messages: "Console"
-) -> "tuple[Comparison | None, bool]":
-    """Begin or resume a comparison; return what there is to report, and whether it was cut off."""
+) -> "tuple[Comparison | None, Interrupted | None]":
+    """Begin or resume a comparison; return what there is to report, and the code if cut off."""
     from bench.comparison.course import Course
     from bench.errors import InputError
     from bench.run_folder import run_folder
     from results.comparison.record import RECORD
+    from results.run import update_latest
 
     if resume is not None:
         if out is not None:
@@ -221,31 +222,37 @@ def _live(
         raise InputError(
             f"{out} holds a comparison already: choose another folder, or go on with --resume {out}"
         )
-    arms = request.arms()
+    arms = request.arms(lambda text: messages.print(text, soft_wrap=True))
     Course.check(request, arms)
     first = arms[0].settings
     with run_folder(out, first.model.model, first.replay.trace, "compare") as folder:
-        return _carry_out(Course.begin(request, folder, arms), messages)
+        done = _carry_out(Course.begin(request, folder, arms), messages)
+        if out is None:
+            update_latest(folder)
+        return done
 
 
-def _carry_out(course: "Course", messages: "Console") -> "tuple[Comparison | None, bool]":
+def _carry_out(
+    course: "Course", messages: "Console"
+) -> "tuple[Comparison | None, Interrupted | None]":
     from batching import RealClock
+    from bench.streams import kept_in
     from results.comparison.report import write_report
 
-    interrupted = False
+    interrupted = None
+    go_on = f"to go on: dynbatch compare --resume {course.folder}"
     try:
         if course.finished:
             course.close()
         else:
             course.run(RealClock(), messages)
     except KeyboardInterrupt:
-        interrupted = True
+        interrupted = Interrupted(go_on)
     comparison = course.comparison
-    if interrupted and comparison.record.draws:
-        messages.print(f"to go on: dynbatch compare --resume {course.folder}", soft_wrap=True)
     if not comparison.draws:
-        messages.print("interrupted before the first draw was finished")
-        return None, True
+        early = "the first draw was not finished"
+        return None, Interrupted(f"{early}; {go_on}" if comparison.record.draws else early)
+    kept_in(course.folder)
     messages.print("drawing the report")
     write_report(comparison)
     return comparison, interrupted
@@ -254,15 +261,22 @@ def _carry_out(course: "Course", messages: "Console") -> "tuple[Comparison | Non
 def _recorded(request: "Request", out: Path | None) -> "Comparison":
     """Compare the folders of recorded runs."""
     from bench.comparison.recorded import compare_recorded
+    from bench.streams import kept_in
     from results.comparison.report import write_report
 
     comparison = compare_recorded(request, out)
+    kept_in(comparison.path)
     write_report(comparison)
     return comparison
 
 
 def _tell(
-    comparison: "Comparison", *, as_json: bool, quiet: bool, fail_if: str | None, interrupted: bool
+    comparison: "Comparison",
+    *,
+    as_json: bool,
+    quiet: bool,
+    fail_if: str | None,
+    interrupted: Interrupted | None,
 ) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
@@ -274,8 +288,8 @@ def _tell(
     elif not quiet:
         console = output_console()
         console.print(summary(comparison))
-        console.print(f"report: {comparison.path / REPORT}", soft_wrap=True, highlight=False)
-    if interrupted:
-        return INTERRUPTED
+        console.print(f"report: {comparison.path / REPORT}", soft_wrap=True)
+    if interrupted is not None:
+        return interrupted
     worse = any(c.verdict == "worse" for c in comparison.outcome.challengers)
     return NO if fail_if == "worse" and worse else OK

@@ -56,7 +56,7 @@ def export(
     exported = export(load_settings(config, {}), to, config.name)
     console = message_console(quiet=quiet)
     for warning in exported.warnings:
-        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", soft_wrap=True)
     if out is None:
         sys.stdout.write(exported.text)
         return OK
@@ -65,5 +65,5 @@ def export(
         out.write_text(exported.text, encoding="utf-8")
     except OSError as error:
         raise RunFailedError(f"{out}: cannot be written: {error.strerror}") from None
-    console.print(f"written: {out}", markup=False, soft_wrap=True)
+    console.print(f"written: {out}", soft_wrap=True)
     return OK

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options
-from bench.exits import INTERRUPTED, OK
+from bench.exits import OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -106,6 +106,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from bench.durations import parse_duration_s
     from bench.folders import writable
     from bench.profiling import load_subject, measure_quietly, summarise, work_of
+    from bench.streams import kept_in
 
     # Its options of the same names as the batcher's and the replay's knobs mean something else.
     asked = {key: given[key] for key in ModelSettings.model_fields if key in given}
@@ -129,9 +130,9 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
                     seed=seed,
                 )
             except KeyboardInterrupt:
-                messages.print("interrupted before every size was measured once: nothing is kept")
-                return INTERRUPTED
+                return Interrupted("not every size had been measured once: nothing is kept")
             save_profile(found, path)
+            kept_in(path)
             picture = _draw(found, path)
             work = work_of(loaded, placement, clock)
     if as_json:
@@ -142,7 +143,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
         console = output_console()
         console.print(_shown(found, work))
         console.print(f"profile: {path}\npicture: {picture}", soft_wrap=True)
-    return INTERRUPTED if found.interrupted else OK
+    return Interrupted(f"the profile is of what was measured: {path}") if found.interrupted else OK
 
 
 def _list(*, as_json: bool) -> int:

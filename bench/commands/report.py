@@ -1,4 +1,4 @@
-"""`dynbatch report`: draw the report of a run or of a tuning again from what is kept of it."""
+"""`dynbatch report`: draw the report of a run, a tuning or a comparison again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,18 +13,28 @@ if TYPE_CHECKING:
 
 def report(
     run: Annotated[
-        Path, typer.Argument(help="Folder of a run or of a tuning.", show_default="runs/latest")
+        Path,
+        typer.Argument(
+            help="Folder of a run, a tuning or a comparison.", show_default="runs/latest"
+        ),
     ] = Path("runs/latest"),
 ) -> int:
-    """Draw a report again: a run's from its logs, a tuning's from tune.json; needs no torch."""
+    """Draw the report of a run, a tuning or a comparison again; needs no torch."""
     from bench.console import output_console
     from bench.exits import OK
+    from bench.streams import kept_in
+    from results.comparison.record import RECORD as COMPARISON
     from results.run import RECORD
     from results.tuning.record import holds_tuning
 
     console = output_console()
-    tuning = holds_tuning(run) and not (run / RECORD).exists()
-    path, said = _tuning(run) if tuning else _run(run)
+    if (run / RECORD).exists():
+        path, said = _run(run)
+    elif (run / COMPARISON).exists():
+        path, said = _comparison(run)
+    else:
+        path, said = _tuning(run) if holds_tuning(run) else _run(run)
+    kept_in(path)
     for line in said:
         console.print(line, soft_wrap=isinstance(line, str))
     console.print(f"report: {path}", soft_wrap=True)
@@ -38,6 +48,15 @@ def _run(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
 
     analysed = analyse(folder)
     return write_report(analysed), [summary(analysed)]
+
+
+def _comparison(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
+    from results.comparison.record import read_comparison
+    from results.comparison.report import write_report
+    from results.comparison.summary import summary
+
+    comparison = read_comparison(folder)
+    return write_report(comparison), [summary(comparison)]
 
 
 def _tuning(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":

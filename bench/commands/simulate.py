@@ -1,6 +1,5 @@
 """`dynbatch simulate`: what a run would measure, in less time and without the device."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -132,6 +131,7 @@ def _run(
 ) -> "Run":
     from bench.simulation.runner import Setup
     from bench.simulation.writing import write_simulation
+    from bench.streams import kept_in
     from results.report import write_report
     from results.run import update_latest
 
@@ -139,6 +139,7 @@ def _run(
     command = shlex.join(["dynbatch", *sys.argv[1:]])
     run = write_simulation(setup, settings, loaded, resolved, folder, command=command)
     write_report(run)
+    kept_in(folder)
     if latest:
         update_latest(folder)
     return run
@@ -146,17 +147,13 @@ def _run(
 
 def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
     from bench.console import output_console
+    from results import summary
     from results.run import REPORT
-    from results.summary import summary
 
     if as_json:
-        facts = {"simulated": True, **json.loads(run.metrics.model_dump_json())}
-        facts["bounds"] = run.record.bounds
-        if run.record.verdicts:
-            facts["verdicts"] = [one.model_dump(mode="json") for one in run.record.verdicts]
-        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        sys.stdout.write(summary.as_json(run))
     elif not quiet:
         output = output_console()
-        output.print(summary(run))
-        output.print(f"report: {run.path / REPORT}", soft_wrap=True, highlight=False)
+        output.print(summary.summary(run))
+        output.print(f"report: {run.path / REPORT}", soft_wrap=True)
     return judged(run, strict=strict)

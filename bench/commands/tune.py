@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import options
-from bench.exits import INTERRUPTED, NO, OK
+from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -202,6 +202,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from bench.tuning.course import read_request
     from bench.tuning.loading import check_subject
     from bench.tuning.studies import let_go, open_database
+    from results.run import update_latest
 
     messages = message_console(quiet=quiet)
     if join is not None:
@@ -221,7 +222,11 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
             model_name = request.settings.model.model
             with run_folder(out, model_name, request.settings.replay.trace, "tune") as folder:
                 result = _carry_out(request, folder, RealClock(), messages)
-    return INTERRUPTED if result is None else _tell(result, as_json=as_json, quiet=quiet)
+                if out is None:
+                    update_latest(folder)
+    if isinstance(result, Interrupted):
+        return result
+    return _tell(result, as_json=as_json, quiet=quiet)
 
 
 def _request(given: dict[str, Any]) -> "Request":
@@ -297,13 +302,26 @@ def _again(request: "Request", given: dict[str, Any]) -> "Request":
 
 def _carry_out(
     request: "Request", folder: Path, clock: Any, messages: "Console"
-) -> "Result | None":
-    """Tune and write what was found; None if it was interrupted."""
+) -> "Result | Interrupted":
+    """Tune and write what was found; the exit code if it was interrupted."""
+    from bench.tuning.course import carry_out
+    from bench.tuning.progress import SearchLine
+
+    try:
+        with SearchLine(messages) as line:
+            result = carry_out(request, folder, clock, messages, watch=line.show)
+        _keep(result, folder, messages)
+    except KeyboardInterrupt:
+        return Interrupted(f"to go on: dynbatch tune --resume {folder}")
+    return result
+
+
+def _keep(result: "Result", folder: Path, messages: "Console") -> None:
+    """Write what was found: the numbers, the setting to use if there is one, the report."""
     import json
 
     from bench.command_line import command_line
-    from bench.tuning.course import carry_out
-    from bench.tuning.progress import SearchLine
+    from bench.streams import kept_in
     from bench.tuning.recommending import write_config
     from bench.tuning.tune_json import as_json
     from results.run import write_text
@@ -311,18 +329,12 @@ def _carry_out(
     from results.tuning.report import write_report
 
     command = command_line()
-    try:
-        with SearchLine(messages) as line:
-            result = carry_out(request, folder, clock, messages, watch=line.show)
-    except KeyboardInterrupt:
-        messages.print(f"interrupted; to go on: dynbatch tune --resume {folder}", soft_wrap=True)
-        return None
     told = as_json(result, command)
-    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
     write_config(result, folder, command)
+    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
+    kept_in(folder)
     messages.print("drawing the report")
     write_report(read_tuning(folder))
-    return result
 
 
 def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
@@ -348,7 +360,7 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
         if (folder / RECOMMENDED).exists():
             console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
         console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
-        console.print(f"report: {folder / REPORT}", soft_wrap=True, highlight=False)
+        console.print(f"report: {folder / REPORT}", soft_wrap=True)
     return OK if result.met else NO
 
 
@@ -377,12 +389,11 @@ def _take_part(given: dict[str, Any], messages: "Console") -> int:
                     watch=line.show,
                 )
         except KeyboardInterrupt:
-            messages.print("interrupted; the trial in hand was given back")
-            return INTERRUPTED
+            return Interrupted("the running trial was re-queued")
     if given["as_json"]:
         sys.stdout.write(json.dumps(as_json(joined), indent=1, allow_nan=False) + "\n")
     elif not given["quiet"]:
         console = output_console()
         for text in lines(joined):
-            console.print(text, markup=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)
     return OK

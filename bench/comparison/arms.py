@@ -2,19 +2,33 @@
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from bench.config import BatcherSettings, ModelSettings, Settings, load_settings
+from bench.config import (
+    TABLES,
+    BatcherSettings,
+    ModelSettings,
+    Settings,
+    absolute,
+    load_settings,
+)
 from bench.errors import InputError
 
 MOST_ARMS = len(ascii_lowercase)
 _ITEM = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
-# What must be one for all arms: another model or other arrivals answer another question.
+# What must be one for all arms: another model answers another question.
 _SHARED_MODEL = ("model", "weights")
+# What arrives and what judges, in parts that mean nothing without each other. All arms get each
+# part from the command line, or from the first arm that says anything of it.
+_SHARED_PARTS = (
+    ("replay", ("trace", "trace_format", "time_column", "time_unit", "skip_bad")),
+    ("replay", ("rate", "utilization")),
+    ("slo", ("slo",)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,11 @@ def _changed(
 
 
 def make_arms(
-    configs: Sequence[Path], inline: Mapping[str, str], config: Path | None, given: dict[str, Any]
+    configs: Sequence[Path],
+    inline: Mapping[str, str],
+    config: Path | None,
+    given: dict[str, Any],
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Arm]:
     """Return the arms: config files are A, B, ... in their order, inline ones the letter they have.
 
@@ -66,14 +84,15 @@ def make_arms(
             "max_batch_size=32,batch_timeout_ms=5"; they win over everything.
         config: A TOML file with the common settings of inline arms.
         given: Options of the command line, None where not given.
+        note: Told what of an arm's file is left aside, because all arms share it.
 
     Raises:
         InputError: Something in a file or knob is not usable, arms are missing or doubled, or they
-            differ in what they must share.
+            are of different models.
     """
     arms: dict[str, Arm] = {}
     for name, path in zip(ascii_lowercase, configs, strict=False):
-        arms[name] = Arm(name, load_settings(path, given))
+        arms[name] = Arm(name, absolute(load_settings(path, given)))
     if inline:
         load_settings(config, given)  # a fault in the common settings is no arm's
     for name, text in inline.items():
@@ -84,7 +103,7 @@ def make_arms(
             )
         knobs = _parsed(name, text)
         try:
-            arms[name] = Arm(name, load_settings(config, {**given, **knobs}))
+            arms[name] = Arm(name, absolute(load_settings(config, {**given, **knobs})))
         except InputError as error:
             raise InputError(f"--{name}: {error}") from None
     if len(arms) < 2:
@@ -95,9 +114,7 @@ def make_arms(
     expected = ascii_lowercase[: len(arms)]
     if "".join(sorted(arms)) != expected:
         raise InputError(f"arms must be {', '.join(expected)}, but got {', '.join(sorted(arms))}")
-    ordered = [arms[name] for name in expected]
-    check_comparable(ordered)
-    return ordered
+    return share([arms[name] for name in expected], note)
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
@@ -134,29 +151,78 @@ def _typed(text: str) -> Any:
         return text
 
 
-def check_comparable(arms: Sequence[Arm]) -> None:
-    """Check that arms differ in nothing that they must share.
+def share(arms: Sequence[Arm], note: Callable[[str], None]) -> list[Arm]:
+    """The arms under the same arrivals and the same SLO, on the same device unless they say not.
+
+    Args:
+        arms: As their files and the command line say.
+        note: Told what is left aside.
 
     Raises:
-        InputError: They differ in the model, its weights, what arrives or what judges them, or
-            are to run until an SLO is decided, which arms of one length cannot.
+        InputError: They say different models or weights.
     """
-    first = arms[0]
-    if first.settings.slo.until_decided:
-        raise InputError("until_decided must be left out of a comparison, but got true")
-    for other in arms[1:]:
-        ours, theirs = first.settings, other.settings
-        shared = [
-            *((key, getattr(ours.model, key), getattr(theirs.model, key)) for key in _SHARED_MODEL),
-            *(
-                (key, getattr(one, key), getattr(another, key))
-                for one, another in ((ours.replay, theirs.replay), (ours.slo, theirs.slo))
-                for key in type(one).model_fields
-            ),
-        ]
-        for key, one, another in shared:
-            if one != another:
-                raise InputError(
-                    f"arms must share {key}, but got {one!r} in {first.name} "
-                    f"and {another!r} in {other.name}"
+    for key in _SHARED_MODEL:
+        said = {arm.name: getattr(arm.settings.model, key) for arm in _saying(arms, "model", key)}
+        if len(set(map(str, said.values()))) > 1:
+            one, another = list(said)[:2]
+            raise InputError(
+                f"arms must share {key}, but got {str(said[one])!r} in {one} and "
+                f"{str(said[another])!r} in {another}: --{key} gives all the same, or compare the "
+                "folders of two runs (dynbatch bench)"
+            )
+    # Arms of one length cannot go on until they are decided.
+    shared: dict[str, dict[str, Any]] = {
+        "replay": {},
+        "slo": {"until_decided": False, "max_duration": None},
+    }
+    for table, keys in _parts():
+        owner = next(iter(_saying(arms, table, *keys)), arms[0])
+        values = {key: getattr(getattr(owner.settings, table), key) for key in keys}
+        shared[table] |= values
+        for arm in _saying(arms, table, *keys):
+            for text in _left_aside(getattr(arm.settings, table), values):
+                options = " or ".join(f"--{key.replace('_', '-')}" for key in keys[:2])
+                note(
+                    f"{arm.name.upper()}: {text} is left aside for that of "
+                    f"{owner.name.upper()}: all arms share it ({options} gives another)"
                 )
+    return [replace(arm, settings=_sharing(arm.settings, arms, shared)) for arm in arms]
+
+
+def _parts() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What is shared: the parts, then every other key of the replay by itself."""
+    yield from _SHARED_PARTS
+    inside = {key for _, keys in _SHARED_PARTS for key in keys}
+    for key in TABLES["replay"].model_fields:
+        if key not in inside:
+            yield "replay", (key,)
+
+
+def _saying(arms: Sequence[Arm], table: str, *keys: str) -> list[Arm]:
+    """The arms that say something of one of these keys."""
+    return [arm for arm in arms if getattr(arm.settings, table).model_fields_set & {*keys}]
+
+
+def _left_aside(table: Any, values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        its = getattr(table, key)
+        if its != value and its not in (None, ()):
+            yield f"{key} {', '.join(its) if isinstance(its, tuple) else its}"
+
+
+def _sharing(settings: Settings, arms: Sequence[Arm], shared: dict[str, Any]) -> Settings:
+    """The settings with what is shared; a device that is left open is that of the others."""
+    model = {}
+    for key in (*_SHARED_MODEL, "device"):
+        owner = next(iter(_saying(arms, "model", key)), None)
+        if owner is not None and key not in settings.model.model_fields_set:
+            model[key] = getattr(owner.settings.model, key)
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update=model),
+            **{
+                name: getattr(settings, name).model_copy(update=values)
+                for name, values in shared.items()
+            },
+        }
+    )

@@ -1,12 +1,12 @@
 """What a command line asks of a comparison, and whether that is what was begun before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.comparison.arms import Arm, make_arms
-from bench.config import TABLES, Settings
+from bench.config import TABLES, Settings, absolute
 from bench.errors import InputError
 from results.comparison.metrics import metric_named
 from results.comparison.record import ComparisonRecord
@@ -40,9 +40,9 @@ class Request:
         """Whether it says what the arms are."""
         return bool(self.configs or self.inline)
 
-    def arms(self) -> list[Arm]:
-        """The arms it names; InputError if they are not usable."""
-        return make_arms(self.configs, self.inline, self.config, self.options)
+    def arms(self, note: Callable[[str], None] = lambda _: None) -> list[Arm]:
+        """The arms it names; InputError if they are not usable. See `make_arms`."""
+        return make_arms(self.configs, self.inline, self.config, self.options, note)
 
 
 def check_same(record: ComparisonRecord, arms: Sequence[Arm], request: Request) -> None:
@@ -88,7 +88,7 @@ def _differences(arms: Sequence[Arm], request: Request) -> list[str]:
             tables[name] = {**tables[name], **now}
             wrong += [
                 f"{arm.name}: {text}"
-                for text in _fields(arm.settings, Settings.model_validate(tables))
+                for text in _fields(arm.settings, absolute(Settings.model_validate(tables)))
             ]
     return wrong
 

@@ -16,6 +16,9 @@ def tables(content: Mapping[str, Any]) -> Iterator[Table]:
         content: what `sweep.json` holds.
     """
     knobs = list(content["axes"])
+    if not knobs:
+        yield _by_load(content)
+        return
     for _, group in groupby(content["cells"], key=lambda cell: cell["offered_rps"]):
         cells = list(group)
         able = sum(cell["able"] for cell in cells)
@@ -38,10 +41,26 @@ def tables(content: Mapping[str, Any]) -> Iterator[Table]:
         yield shown
 
 
+def _by_load(content: Mapping[str, Any]) -> Table:
+    """One setting under every load."""
+    shown = Table(title=f"{content['model']}, simulated", title_justify="left")
+    shown.add_column("load")
+    for name in ("p99", "device time", "batch"):
+        shown.add_column(name, justify="right")
+    for cell in content["cells"]:
+        values = (
+            fmt.duration(cell["p99_s"]),
+            fmt.duration(cell["device_s_per_request"]),
+            fmt.number(cell["mean_batch_size"]),
+        )
+        shown.add_row(_load(cell), *(values if cell["able"] else ("overload", "", "")))
+    return shown
+
+
 def chosen(
     cells: Sequence[Mapping[str, Any]], slo_s: float | None
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """The cells of one load that are worth knowing, each with what it is."""
+    """The cells of one load that are worth knowing, each once, with all that it is."""
     able = [cell for cell in cells if cell["p99_s"] is not None]
     if not able:
         return []
@@ -53,9 +72,12 @@ def chosen(
         if within:
             best = min(within, key=lambda cell: (cell["device_s_per_request"], cell["p99_s"]))
             found.append((f"the same, p99 <= {fmt.duration(slo_s)}", best))
-    if len(cells) > 1:
+    if len(able) > 1:
         found.append(("slowest", max(able, key=lambda cell: cell["p99_s"])))
-    return found
+    names: dict[int, list[str]] = {}
+    for name, cell in found:
+        names.setdefault(id(cell), []).append(name)
+    return [(", ".join(names.pop(id(cell))), cell) for _, cell in found if id(cell) in names]
 
 
 def _load(cell: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from bench.simulation import arrivals
 from bench.simulation.loading import Loaded
 from bench.simulation.outcome import Outcome
 from bench.simulation.runner import Setup
+from bench.streams import kept_in
 
 MOST_CELLS = 20_000
 _KNOBS = tuple(BatcherSettings.model_fields)
@@ -277,6 +278,7 @@ def keep(content: Mapping[str, Any], folder: Path) -> None:
 
     save_surfaces(content, folder / "sweep.png")
     write_text(folder / "sweep.json", json.dumps(content, indent=1) + "\n")
+    kept_in(folder)
 
 
 def tell(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:

@@ -82,11 +82,15 @@ class Candidate:
 
 
 def choose(
-    candidates: Sequence[Candidate], objective: Objective, *, tie: float = NEAR
+    candidates: Sequence[Candidate],
+    objective: Objective,
+    *,
+    tie: float = NEAR,
+    named: Sequence[BatcherSettings] = (),
 ) -> Candidate | None:
-    """The best, or a simpler one that is as good.
+    """The best, or a simpler one that is as good; one that has a name already before all.
 
-    The best is the one with the best value. A simpler one is preferred if it is within `tie` of
+    The best is the one with the best value. Another is preferred if it is within `tie` of
     that, and surely so: where the objective has a value for each draw, the 95 % interval of the
     paired difference must lie within the tie as well.
 
@@ -103,7 +107,10 @@ def choose(
         for candidate in feasible
         if candidate is best or _within(candidate, best, sign, log1p(tie))
     ]
-    return min(as_good, key=lambda candidate: simplicity(candidate.settings))
+    return min(
+        as_good,
+        key=lambda candidate: (candidate.settings not in named, *simplicity(candidate.settings)),
+    )
 
 
 def _within(candidate: Candidate, best: Candidate, sign: float, log_tie: float) -> bool:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench.tuning.racing import Run as RaceRun
 from bench.tuning.settling import ran_with, settled
 from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
 from bench.tuning.yardstick import Yardstick
+from results import format as fmt
 from results.analysis import analyse
 from results.errors import ResultsError
 from results.run import RECORD, Run
@@ -215,7 +216,7 @@ class Verification:
             measured = self.yardstick.of(made_run)
             made += 1
             race.tell(asked, measured)
-            value = "no answer" if measured.value is None else f"{measured.value:.6g}"
+            value = "no answer" if measured.value is None else self.yardstick.shown(measured.value)
             self.watch(f"{name}, draw {asked.draw + 1}, {asked.arm}: {value}")
 
     def _runs(self, name: str, runner: RunArm) -> Callable[[RaceRun, ResolvedTrace], Run]:
@@ -335,12 +336,19 @@ class Verification:
         return found
 
     def _remark_on(self, draw: ResolvedTrace) -> None:
+        asked_s = self.traffic.draws(0, 1)[0].window_s
+        if draw.window_s < asked_s:
+            self._remarks.append(
+                f"draws were cut to {fmt.duration(draw.window_s)} of {fmt.duration(asked_s)}, to "
+                "fit --budget"
+            )
         if draw.requests < FEW_REQUESTS:
-            long_s = TAIL * FEW_REQUESTS / draw.offered_rps + self.overhead_s
-            hours = runs_planned(len(self.arms)) * long_s / 3600.0
+            long_s = ceil(FEW_REQUESTS / draw.offered_rps)
+            race_s = runs_planned(len(self.arms)) * (TAIL * long_s + self.overhead_s)
             self._remarks.append(
                 f"a draw has {draw.requests} requests only, few for a tail: {FEW_REQUESTS} would "
-                f"take --budget {hours:.1f}h and a --duration of {long_s:.0f}"
+                f"take a --duration of {long_s} and a --budget of {ceil(race_s / 60.0)}m for the "
+                "race alone"
             )
 
     def _told(self, race: Race, name: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from bench.tuning.pruning import Bar, Ended, Guard, Known
 from bench.tuning.search import Finished, Proposal, Tuner
 from bench.tuning.space import Space
 from bench.tuning.yardstick import Yardstick, measured_facts
+from results import format as fmt
 from results.comparison.observation import all_latencies
 from results.run import Run
 from workloads import ResolvedTrace
@@ -265,8 +266,8 @@ def _said(trial: _Trial, score: Score, yardstick: Yardstick) -> str:
     said = f"trial {trial.proposal.number + 1}, {knobs}: "
     guard = trial.guard
     if trial.ended is not None and guard is not None and guard.window_s is not None:
-        return said + f"{trial.ended}, seen after {guard.window_s:.1f} s"
+        return said + f"{trial.ended}, seen after {fmt.duration(guard.window_s)}"
     missed = "" if score.feasible else ", which is not enough"
     if not score.feasible and score.violations.get(SLO, 0.0) > 0.0:
         missed = f", {100 * (exp(score.violations[SLO]) - 1):.0f} % over the SLO"
-    return f"{said}{yardstick.label} {score.value:.6g}{missed}"
+    return f"{said}{yardstick.label} {yardstick.shown(score.value)}{missed}"

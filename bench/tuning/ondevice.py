@@ -38,6 +38,7 @@ from bench.tuning.settling import settled
 from bench.tuning.studies import open_study
 from bench.tuning.verified import Verified
 from bench.tuning.yardstick import Yardstick
+from results import format as fmt
 from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class OnDevice:
             )
         self._say(
             f"searching on {self.loaded.device}: {part.left_s:.0f} s at most, "
-            f"{plan.draws} x {plan.window_s:.1f} s a setting"
+            f"{plan.draws} x {fmt.duration(plan.window_s)} a setting"
         )
         draws = self.traffic.draws(0, plan.draws, window_s=plan.window_s)
         finished = self._search(objective, draws, part, self._runner_for([]))
@@ -147,7 +148,7 @@ class OnDevice:
         )
         self._say(
             f"racing {', '.join(arms)} on {self.loaded.device}: draws of "
-            f"{verification.window_s():.1f} s at {offered_rps:,.0f} req/s, "
+            f"{fmt.duration(verification.window_s())} at {offered_rps:,.0f} req/s, "
             f"{self.budget.left_s:.0f} s at most"
         )
         return verification.run()
@@ -319,7 +320,7 @@ class OnDevice:
         return runs_planned(arms) * each_s
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
 
 def searchable(objective: Objective) -> Objective:

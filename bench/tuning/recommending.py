@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batching.devices import resolve_placement
 from bench.environment import describe_environment
 from bench.recommendation import Case, Estimate, Facts, Gain, write_recommendation
 from bench.tuning.choosing import Candidate
@@ -18,14 +19,31 @@ RECOMMENDED = "recommended.toml"
 
 
 def write_config(result: Result, folder: Path, command: str) -> Path | None:
-    """Write `recommended.toml`; None where there is nothing to recommend."""
-    chosen = final(result)
+    """Write `recommended.toml`; None where there is nothing to recommend.
+
+    What an earlier part of the tuning recommended does not stand beside that.
+    """
+    chosen, path = final(result), folder / RECOMMENDED
     if chosen is None or not result.met:
+        path.unlink(missing_ok=True)
         return None
     settings = with_setting(result.settings, chosen.settings)
-    path = folder / RECOMMENDED
+    model = settings.model.model_copy(
+        update={"device": _measured_on(result, settings.model.device)}
+    )
+    settings = settings.model_copy(update={"model": model})
     write_recommendation(path, settings, facts(result, command))
     return path
+
+
+def _measured_on(result: Result, asked: str) -> str:
+    """The device that was measured, where it was left open: elsewhere "auto" may be another."""
+    if asked not in ("auto", "cuda"):
+        return asked
+    profile = result.loaded.profile
+    if profile is not None and profile.subject.engine != "python":
+        return profile.subject.device
+    return resolve_placement(asked).device
 
 
 def facts(result: Result, command: str) -> Facts:

@@ -178,7 +178,6 @@ def open_to_others(
             console.print(
                 f"to take part from another process: dynbatch tune --join {search.name} "
                 f"--storage {shlex.quote(shown)}",
-                markup=False,
                 soft_wrap=True,
             )
             yield

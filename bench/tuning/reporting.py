@@ -37,11 +37,20 @@ from results.metrics import Metrics
 from results.paired import effect_of
 from results.run import RECORD, RunDirectory, RunRecord
 from results.tuning.record import SCHEMA_VERSION
+from results.validity import Finding, FindingCode
 
 # Below this, "the best tenth" is a handful, and says nothing.
 FEWEST_TRIALS = 30
 _BEST = 0.1
 _FEWEST_BEST = 5
+# What a tuning decides by itself is not to be advised to who runs it.
+_LONGER = "Give a longer --duration, and a --budget that holds draws of it."
+_REMEDIES = {
+    FindingCode.TOO_FEW_REQUESTS: _LONGER,
+    FindingCode.NOT_STEADY: f"{_LONGER} If it keeps changing, the load or the machine does.",
+    FindingCode.SATURATED: "A setting that cannot carry the load loses the race: nothing is to be "
+    "done.",
+}
 _TRIAL_FACTS = ("device_s_per_request", "limit_rps", "mean_batch_size")
 
 
@@ -160,7 +169,7 @@ def findings_of(folder: Path, draws: Draws) -> list[dict[str, Any]]:
         for stage, count in stages.items()
         for run in _runs(folder, stage, arm, count)
     ]
-    by_code: dict[str, list[Any]] = {}
+    by_code: dict[FindingCode, list[Finding]] = {}
     for run in runs:
         for finding in run.findings:
             by_code.setdefault(finding.code, []).append(finding)
@@ -168,7 +177,7 @@ def findings_of(folder: Path, draws: Draws) -> list[dict[str, Any]]:
         {
             "code": str(code),
             "message": some[0].message,
-            "remedy": some[0].remedy,
+            "remedy": _REMEDIES.get(code, some[0].remedy),
             "runs": len(some),
             "of": len(runs),
         }

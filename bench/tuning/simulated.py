@@ -8,6 +8,7 @@ are numbered: the first are the search's, those after them this one's.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from bench.config import BatcherSettings
@@ -35,6 +36,7 @@ from bench.tuning.sharing import Team
 from bench.tuning.space import Knobs, Space
 from bench.tuning.studies import open_study
 from bench.tuning.teamwork import FIRST, SharedTuner, work
+from results import format as fmt
 
 if TYPE_CHECKING:
     import optuna
@@ -51,7 +53,7 @@ _MOST_FINALISTS = 48
 _LEAST = 2
 
 
-Watch = Callable[[str, int, int, Finished | None], None]
+Watch = Callable[[str, int, int, str], None]
 
 
 @dataclass
@@ -94,9 +96,7 @@ class SimulatedSearch:
         tried: list[Finished] = []
         for name, objective in self.question.goals.items():
             best = [goal.answer.settings for goal in goals.values() if goal.answer is not None]
-            goals[name] = self._goal(
-                name, objective, [*references.values(), *best], asked=not goals
-            )
+            goals[name] = self._goal(name, objective, [*references.values()], best)
             tried += goals[name].trials
         asked = next(iter(goals.values()))
         closely = self._lens.closely(asked.objective)
@@ -140,10 +140,11 @@ class SimulatedSearch:
         self,
         name: str,
         objective: Objective,
-        first: Sequence[BatcherSettings],
-        *,
-        asked: bool,
+        references: Sequence[BatcherSettings],
+        named: Sequence[BatcherSettings],
     ) -> Goal:
+        """Search for one goal; the first is the one that was asked for, and names no other yet."""
+        asked, first = not named, [*references, *named]
         space = self.question.space(self.source, objective)
         study = open_study(
             self.storage,
@@ -166,7 +167,9 @@ class SimulatedSearch:
         if not self.search(name, objective, space, tuner, is_late=is_late):
             count = len(tuner.finished)
             self._remarks.append(f"the search for {name} ended after {count} trials, out of time")
-        return self._judge(name, objective, space, tuner.finished, first, asked=asked)
+        return self._judge(
+            name, objective, space, tuner.finished, references=references, named=named
+        )
 
     def study_name(self, goal: str) -> str:
         """The name of the study for a goal."""
@@ -231,7 +234,7 @@ class SimulatedSearch:
             return objective.score(evidence), facts_of(evidence, question.limit)
 
         def watch() -> None:
-            self.watch(name, len(tuner.finished), tuner.most, tuner.best)
+            self.watch(name, len(tuner.finished), tuner.most, _so_far(tuner.best, objective))
 
         return work(tuner, evaluate, watch=watch, is_late=is_late)
 
@@ -253,35 +256,40 @@ class SimulatedSearch:
         objective: Objective,
         space: Space,
         trials: Sequence[Finished],
-        others: Sequence[BatcherSettings],
         *,
-        asked: bool,
+        references: Sequence[BatcherSettings],
+        named: Sequence[BatcherSettings],
     ) -> Goal:
-        """Look closely at the best trials until one that violates nothing is among them."""
+        """Look closely at the best trials until one that violates nothing is among them.
+
+        The answers to other goals are looked at too: one that is as good keeps both names.
+        """
         closely = self._lens.closely(objective)
         kept = self._kept(name, objective, closely)
         ranking = ranked(trials, objective, space)
-        others = [settings for settings in others if space.knobs_of(settings) is not None]
+        named = [settings for settings in named if space.knobs_of(settings) is not None]
+        others = [settings for settings in references if space.knobs_of(settings) is not None]
         candidates: list[Candidate] = []
 
         def may_look(settings: BatcherSettings) -> bool:
             return len(candidates) < _LEAST or self._may_look(settings, kept)
 
-        for number, settings in zip(count(1), _unique([*ranking, *others]), strict=False):
+        for number, settings in zip(count(1), _unique([*ranking, *others, *named]), strict=False):
             if not may_look(settings):
                 break
             candidates.append(self._candidate(closely, objective, settings, kept))
-            self.watch(f"{name}, closely", number, min(len(ranking), _FINALISTS), None)
+            self.watch(f"{name}, closely", number, min(len(ranking), _FINALISTS), "")
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
         # What is there already, and the plain setting, may be as good, and simpler. They are looked
         # at in any case, for what was asked, and so is the best of each engine.
+        besides = named or [*others, *leaders_by_engine(trials, objective, space)]
         known = {candidate.settings.model_dump_json() for candidate in candidates}
         candidates += [
             self._candidate(closely, objective, settings, kept)
-            for settings in _unique([*others, *leaders_by_engine(trials, objective, space)])
-            if asked and settings.model_dump_json() not in known
+            for settings in _unique(besides)
+            if settings.model_dump_json() not in known
         ]
         candidates = look_around(
             candidates,
@@ -295,7 +303,7 @@ class SimulatedSearch:
             looked = f"{len(candidates)} settings"
             self._remarks.append(f"the closer look for {name} ended after {looked}, out of time")
         sign = -1.0 if objective.maximise else 1.0
-        chosen = choose(candidates, objective)
+        chosen = choose(candidates, objective, named=named)
         nearest = min(
             candidates,
             key=lambda candidate: _distance(candidate, sign),
@@ -369,6 +377,15 @@ class SimulatedSearch:
         share = self.question.statistic.share
         latency_s = found.mean_s if share is None else found.percentile_s(share)
         return {"capacity_rps": found.capacity_rps, "latency_s": latency_s}
+
+
+def _so_far(best: Finished | None, objective: Objective) -> str:
+    """The best setting of a search, and how good it is; empty before there is one."""
+    if best is None or not isfinite(best.score.value):
+        return ""
+    value = (fmt.rate if objective.maximise else fmt.duration)(best.score.value)
+    knobs = ", ".join(f"{name} {knob}" for name, knob in best.knobs.items())
+    return f"best so far {value} with {knobs}"
 
 
 def _distance(candidate: Candidate, sign: float) -> tuple[bool, float, float]:

@@ -245,7 +245,7 @@ def table(result: Result) -> Table:
         f"{findings.load['name']} at {fmt.rate(findings.load['offered_rps'])}",
         title_justify="left",
     )
-    shown.add_column("", no_wrap=True)
+    shown.add_column("")
     shown.add_column("setting")
     for name in (statistic, "device\ntime", "batch", "capacity"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -253,9 +253,7 @@ def table(result: Result) -> Table:
     if findings.asked.chosen is None:
         named = {"nearest": findings.asked.nearest, **named}
     capacities = findings.capacities
-    for name, candidate in {**named, **findings.references}.items():
-        if candidate is None:
-            continue
+    for name, candidate in _once({**named, **findings.references}):
         facts = candidate.facts
         able = facts["device_s_per_request"] is not None
         shown.add_row(
@@ -273,6 +271,19 @@ def table(result: Result) -> Table:
             _capacity(capacities.get(candidate.settings.model_dump_json())),
         )
     return shown
+
+
+def _once(named: Mapping[str, Candidate | None]) -> Iterator[tuple[str, Candidate]]:
+    """Each setting once, under all names that it has."""
+    names: dict[str, list[str]] = {}
+    settings: dict[str, Candidate] = {}
+    for name, candidate in named.items():
+        if candidate is not None:
+            key = candidate.settings.model_dump_json()
+            names.setdefault(key, []).append(name)
+            settings.setdefault(key, candidate)
+    for key, candidate in settings.items():
+        yield ", ".join(names[key]), candidate
 
 
 def engine_table(result: Result) -> Table:
@@ -315,7 +326,7 @@ def race_table(result: Result) -> Table:
     assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
     shown = Table(
         title=f"raced on {result.loaded.device} at {fmt.rate(verified.rate_rps)}, "
-        f"draws of {verified.window_s:.1f} s",
+        f"draws of {fmt.duration(verified.window_s)}",
         title_justify="left",
     )
     shown.add_column("")

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from math import inf, log
 from typing import Any
 
-from bench.tuning.yardstick import Unit
-from results import format as fmt
+from bench.tuning.yardstick import SHOWN, Unit
 from results.paired import Effect, effect_of
 from results.run import Run
 
@@ -102,7 +101,7 @@ class Verified:
 
     def shown(self, value: float | None) -> str:
         """A value of the yardstick as people read it."""
-        return {"s": fmt.duration, "rps": fmt.rate, "j": fmt.joules}[self.unit](value)
+        return SHOWN[self.unit](value)
 
 
 def metrics_of(run: Run) -> dict[str, float]:

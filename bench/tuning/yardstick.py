@@ -1,6 +1,6 @@
 """What is measured on the device for an objective, of one run and of several draws together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from bench.tuning.objectives import (
     excess_of,
 )
 from bench.tuning.racing import Measured
+from results import format as fmt
 from results.comparison.observation import all_latencies
 from results.run import Run
 from results.validity import FindingCode
@@ -32,6 +33,12 @@ from workloads import ResolvedTrace
 Floats = NDArray[np.float64]
 Unit = Literal["s", "rps", "j"]
 
+# How a value of each unit is shown.
+SHOWN: Mapping[Unit, Callable[[float | None], str]] = {
+    "s": fmt.duration,
+    "rps": fmt.rate,
+    "j": fmt.joules,
+}
 # What a run that is beyond its setting's limits counts as violating at the least.
 _BEYOND = 0.01
 
@@ -65,6 +72,10 @@ class Yardstick:
         if isinstance(self.objective, Energy):
             return "j"
         return "rps" if isinstance(self.objective, Goodput) else "s"
+
+    def shown(self, value: float) -> str:
+        """One of its values as people read it."""
+        return SHOWN[self.unit](value)
 
     @property
     def maximise(self) -> bool:

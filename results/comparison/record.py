@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from results.comparison.observation import Observation
+from results.analysis import analyse
+from results.comparison.observation import Observation, observe
 from results.comparison.outcome import Draw, Outcome
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
 from results.run import write_text
@@ -150,3 +151,22 @@ def read_record(folder: Path) -> ComparisonRecord:
         raise RunCorruptError(
             f"{path} is not a comparison's record: {where}: {fault['msg']}"
         ) from error
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read a comparison with the runs of its finished draws.
+
+    Raises:
+        RunError: There is no comparison in that folder, or it or one of its runs cannot be read.
+    """
+    record = read_record(folder)
+    draws = []
+    for draw in record.draws:
+        if set(draw.runs) == set(record.arms):
+            # Runs that were recorded before are not below the folder.
+            paths = {arm: folder / run for arm, run in draw.runs.items()}
+            draws.append({
+                arm: observe(analyse(path if path.is_dir() else Path(draw.runs[arm])))
+                for arm, path in paths.items()
+            })  # fmt: skip
+    return Comparison(folder, record, draws)

@@ -43,7 +43,7 @@ from results.comparison.outcome import (
 from results.errors import InvalidInputError
 from results.log import FloatArray, floats, has_status, inside
 from results.paired import Effect, Plan, Verdict
-from results.run import Run
+from results.run import SIMULATION, Run
 
 BLOCKS = 5
 WIDENED = 1.5
@@ -108,9 +108,24 @@ def compare_runs(runs: Sequence[Run], *, metric: str = "p99", margin: float = 0.
         at_look=True,
         decided=True,
         challengers=challengers,
-        caveats=tuple(caveats([draw], names)),
+        caveats=(*_unlike(names, runs), *caveats([draw], names)),
     )
     return Found(outcome, [draw])
+
+
+def _unlike(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Return in what runs differ that no setting explains."""
+    said = []
+    kinds = ["simulated" if run.record.kind == SIMULATION else "measured" for run in runs]
+    for what, values in (
+        ("kinds", kinds),
+        ("models", [run.record.config.get("model") for run in runs]),
+        ("devices", [run.record.config.get("device") for run in runs]),
+    ):
+        if len(set(map(str, values))) > 1:
+            each = ", ".join(f"{n.upper()} {v}" for n, v in zip(names, values, strict=True))
+            said.append(f"different {what} ({each})")
+    return said
 
 
 def _same_arrivals(runs: Sequence[Observation]) -> bool:

@@ -51,6 +51,21 @@ def config(tmp_path, text):
     return path
 
 
+def test_paths_in_the_file_are_relative_to_it(tmp_path, monkeypatch):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "mine.py").write_text(
+        "from batching import load_model, RealClock\n"
+        "def make():\n    return load_model('affine:1,0', clock=RealClock())\n"
+    )
+    path = config(tmp_path / "conf", '[model]\nmodel = "mine.py:make"\nweights = "w.pt"\n')
+    monkeypatch.chdir("/")
+    assert read_config(path).model["model"] == f"{tmp_path}/conf/mine.py:make"
+    assert read_config(path).model["weights"] == tmp_path / "conf" / "w.pt"
+    path.write_text('[model]\nmodel = "mine.py:make"\n')
+    with DynamicBatcher.from_config(path) as batcher:
+        assert batcher.submit(1.0).result(10) == 1.0
+
+
 class Spy(DynamicBatcher):
     """Remembers what it was built with."""
 

@@ -415,7 +415,7 @@ def test_a_stdout_that_takes_nothing_is_one_line_not_a_traceback():
             stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False,
         )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == "dynbatch: No space left on device\n"
+    assert done.stderr == "dynbatch: stdout: No space left on device\n"
 
 
 def test_a_terminal_that_knows_ascii_only_is_no_error():

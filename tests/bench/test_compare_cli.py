@@ -104,7 +104,7 @@ def test_a_comparison_that_has_no_draw_yet_says_so_and_can_go_on(dynbatch, inter
     interrupted_after(1)
     code, out, err = dynbatch("compare", *ARMS, *SHORT, "--out", "c")
     assert (code, out) == (130, "")
-    assert "interrupted before the first draw was finished" in err
+    assert "interrupted; the first draw was not finished" in err
     assert "to go on: dynbatch compare --resume c" in err
 
 
@@ -187,3 +187,11 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert last.startswith("dynbatch: ")
     assert message in last
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "taken", "list.json"}
+
+
+def test_the_latest_comparison_is_what_report_draws_again(dynbatch, undrawn):
+    code, out, err = dynbatch("compare", *ARMS, *SHORT)
+    assert code == 0, err
+    code, again, err = dynbatch("report")
+    assert code == 0, err
+    assert again.splitlines()[:3] == out.splitlines()[:3]

@@ -28,6 +28,13 @@ def compared(arms, *, metric="p99", rate_rps=400.0, trace="bursty.json", **plan)
     return compare_arms(contest, arms, draws, run_simulated(), folder=NOTHING), contest
 
 
+def files(tmp_path, *texts):
+    paths = [tmp_path / f"{i}.toml" for i in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths
+
+
 class TestArms:
     def test_are_the_common_settings_with_the_knobs_of_each(self):
         a, b = make_arms(
@@ -71,20 +78,61 @@ class TestArms:
             make_arms([], inline, None, {})
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize(
-        ("a", "b", "message"),
-        [
-            ('[model]\nmodel = "mlp"', '[model]\nmodel = "resnet50"', "must share model, but got"),
-            ("[replay]\nrate = 1", "[replay]\nrate = 2", "must share rate, but got 1.0 in a"),
-            ('[replay]\ntrace = "x"', '[replay]\ntrace = "y"', "must share trace, but got 'x'"),
-        ],
-    )
-    def test_must_have_the_same_model_and_arrivals(self, tmp_path, a, b, message):
-        paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
-        for path, text in zip(paths, (a, b), strict=True):
-            path.write_text(text)
-        with pytest.raises(InputError, match=message):
+    def test_of_two_models_are_refused_with_the_ways_out(self, tmp_path):
+        paths = files(tmp_path, '[model]\nmodel = "mlp"', '[model]\nmodel = "resnet50"')
+        with pytest.raises(InputError, match="must share model, but got 'mlp' in a") as caught:
             make_arms(paths, {}, None, {})
+        assert "--model gives all the same" in str(caught.value)
+        assert [arm.settings.model.model for arm in make_arms(paths, {}, None, {"model": "x"})] == [
+            "x",
+            "x",
+        ]
+
+    @pytest.mark.parametrize(
+        ("a", "b", "shared", "note"),
+        [
+            ("rate = 1", "rate = 2", {"rate": 1.0}, "B: rate 2.0 is left aside for that of A"),
+            ("utilization = 0.5", "rate = 2", {"rate": None, "utilization": 0.5}, "B: rate 2.0"),
+            ("", "rate = 2", {"rate": 2.0}, None),
+            ("duration = 3", "duration = 5", {"duration": 3.0}, "B: duration 5.0 is left aside"),
+        ],
+        ids=["both say it", "another way", "the second alone", "a length"],
+    )
+    def test_share_what_arrives_of_the_first_to_say(self, tmp_path, a, b, shared, note):
+        said = []
+        paths = files(tmp_path, *(f"[replay]\n{text}" for text in (a, b)))
+        for arm in make_arms(paths, {}, None, {}, said.append):
+            assert {key: getattr(arm.settings.replay, key) for key in shared} == shared
+        assert len(said) == (note is not None)
+        assert note is None or note in said[0]
+
+    @pytest.mark.parametrize(
+        ("a", "b", "given", "shared"),
+        [
+            ("", '[slo]\nslo = ["p99<=150ms"]', {}, ("p99<=150ms",)),
+            ('[slo]\nslo = ["p99<=5ms"]', '[slo]\nslo = ["p99<=9ms"]', {}, ("p99<=5ms",)),
+            ("", '[slo]\nslo = ["p99<=9ms"]', {"slo": ["p50<=1ms"]}, ("p50<=1ms",)),
+            ('[slo]\nslo = ["p99<=9ms"]\nuntil_decided = true', "", {}, ("p99<=9ms",)),
+        ],
+        ids=["one has it", "two have it", "the command line", "until decided"],
+    )
+    def test_are_judged_by_one_slo(self, tmp_path, a, b, given, shared):
+        arms = make_arms(files(tmp_path, a, b), {}, None, given)
+        assert [arm.settings.slo.slo for arm in arms] == [shared, shared]
+        assert not any(arm.settings.slo.until_decided for arm in arms)
+
+    def test_may_call_one_file_by_two_names(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        named = '[model]\nmodel = "{0}mine.py:make"\n[replay]\ntrace = "{0}day.log"'
+        said = []
+        paths = files(tmp_path, named.format(""), named.format(f"{tmp_path}/"))
+        a, b = make_arms([path.relative_to(tmp_path) for path in paths], {}, None, {}, said.append)
+        assert a.settings == b.settings
+        assert said == []
+
+    def test_run_on_the_device_of_the_one_that_names_it(self, tmp_path):
+        arms = make_arms(files(tmp_path, "", '[model]\ndevice = "cpu"'), {}, None, {})
+        assert [arm.settings.model.device for arm in arms] == ["cpu", "cpu"]
 
 
 class TestContest:

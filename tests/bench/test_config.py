@@ -1,5 +1,7 @@
 """One schema for the file and the command line; the command line wins."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.config import load_settings
@@ -78,6 +80,34 @@ def test_a_bad_file_is_one_line_that_says_what_was_expected(tmp_path, text, mess
     with pytest.raises(InputError, match=message) as caught:
         settings_of(tmp_path, text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "said", "meant"),
+    [
+        ("model.model", "models/mine.py:make", "conf/models/mine.py:make"),
+        ("model.model", "../mine.py:make", "mine.py:make"),
+        ("model.model", "resnet50", "resnet50"),
+        ("model.model", "package.module:make", "package.module:make"),
+        ("batcher.policy", "mine.py:Policy", "conf/mine.py:Policy"),
+        ("model.weights", "w.pt", Path("conf/w.pt")),
+        ("replay.trace", "day.json", "conf/day.json"),
+        ("replay.trace", "bursty.json", "bursty.json"),
+        ("replay.trace", "poisson", "poisson"),
+    ],
+)
+def test_paths_in_a_file_are_relative_to_it(tmp_path, monkeypatch, where, said, meant):
+    table, key = where.split(".")
+    monkeypatch.chdir(tmp_path)
+    Path("conf").mkdir()
+    Path("conf/c.toml").write_text(f'[{table}]\n{key} = "{said}"\n')
+    assert getattr(getattr(load_settings(Path("conf/c.toml"), {}), table), key) == meant
+
+
+def test_a_trace_beside_the_file_hides_a_built_in(tmp_path):
+    (tmp_path / "bursty.json").write_text("{}")
+    settings = settings_of(tmp_path, '[replay]\ntrace = "bursty.json"\n')
+    assert settings.replay.trace == str(tmp_path / "bursty.json")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -22,9 +22,14 @@ from bench.recommendation import (
 )
 from bench.toml_writing import comment, toml_text
 
-SETTINGS = Settings.model_validate(
+SETTINGS = Settings.model_validate(  # with its paths in full, as they are written
     {
-        "model": {"model": "bert-base", "device": "cpu", "weights": "w.pt", "length_buckets": [64]},
+        "model": {
+            "model": "bert-base",
+            "device": "cpu",
+            "weights": "/w.pt",
+            "length_buckets": [64],
+        },
         "batcher": {
             "max_batch_size": 24,
             "batch_timeout_ms": 0.1,
@@ -32,7 +37,7 @@ SETTINGS = Settings.model_validate(
             "max_queue_size": 64,
             "replicas": 1,
         },
-        "replay": {"trace": 'odd "name".json', "rate": 1e-05, "seed": 7, "loop": True},
+        "replay": {"trace": '/odd "name".json', "rate": 1e-05, "seed": 7, "loop": True},
         "slo": {"slo": ["p99<=50ms", "throughput>=100"]},
     }
 )

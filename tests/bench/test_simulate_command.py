@@ -50,6 +50,23 @@ def only_run():
 
 
 class TestASimulation:
+    def test_says_in_json_whether_and_why_not_it_can_be_believed(self, dynbatch):
+        code, out, err = dynbatch("simulate", *QUICK, "--duration", "1", "--json", "--out", "r")
+        assert code == 0, err
+        told = json.loads(out)
+        assert (told["simulated"], told["valid"], told["run"]) == (True, False, "r")
+        [finding] = told["findings"]
+        assert finding["code"] == "too_few_requests"
+        assert "--duration" in finding["remedy"]
+        assert told["config"]["max_batch_size"] == 32
+        assert told["latency_s"]["p99"] > 0
+
+    def test_of_several_loads_is_one_row_each(self, dynbatch):
+        loads = ["--utilization", "0.3,0.6", "--duration", "2"]
+        _, out, _ = dynbatch("simulate", *QUICK[:4], *loads)
+        assert out.count("30 %") == out.count("60 %") == 1
+        assert "fastest" not in out
+
     def test_is_a_run_that_says_simulated_everywhere(self, dynbatch):
         code, out, err = dynbatch("simulate", *QUICK, "--duration", "5")
         assert code == 0, err

@@ -44,6 +44,14 @@ def test_a_simpler_setting_is_preferred_if_it_is_surely_as_good(simple, size, wh
     assert choose([best, simple], Latency()).settings.max_batch_size == size, why
 
 
+def test_one_that_has_a_name_already_is_preferred_if_it_is_surely_as_good():
+    known, simpler = candidate(64, 2.99, per_draw=[2.99] * 8), candidate(8, 3.0, per_draw=[3.0] * 8)
+    assert choose([known, simpler], Latency()).settings == simpler.settings
+    assert choose([known, simpler], Latency(), named=[known.settings]).settings == known.settings
+    worse = candidate(64, 3.5, per_draw=[3.5] * 8)
+    assert choose([worse, simpler], Latency(), named=[worse.settings]).settings == simpler.settings
+
+
 def test_of_capacities_the_larger_is_better():
     found = choose(
         [candidate(64, 100.0), candidate(8, 99.5), candidate(4, 50.0)], CapacityWithin(p99(5))

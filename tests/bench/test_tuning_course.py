@@ -123,7 +123,9 @@ def test_an_slo_that_nothing_meets_gives_what_comes_nearest_and_by_how_much(tmp_
     rows = list(table(result).columns[0].cells)
     assert rows[0] == "nearest"
     assert not {"cheapest", "most capacity"} & set(rows)
+    (tmp_path / "recommended.toml").write_text("of an earlier part of the tuning")
     assert write_config(result, tmp_path, "dynbatch tune") is None
+    assert not (tmp_path / "recommended.toml").exists()
 
 
 def test_what_was_found_goes_into_a_config_file_that_a_run_takes(tmp_path):

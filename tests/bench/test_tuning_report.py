@@ -200,3 +200,4 @@ def test_runs_that_are_not_valid_are_counted_with_their_remedy(tmp_path):
         ("slip_over_budget", 2, 3), ("too_few_requests", 1, 3),
     ]  # fmt: skip
     assert told[0]["remedy"] == "Be quiet."
+    assert "--budget" in told[1]["remedy"]  # the length of a draw is the tuning's to decide

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from results.comparison.record import (
     read_record,
     write_record,
 )
-from results.comparison.recorded import compare_runs
+from results.comparison.recorded import _unlike, compare_runs
 from results.comparison.report import write_report
 from results.comparison.wording import notes, rows, sentences, standing
 from results.errors import InvalidInputError, RunCorruptError, RunNotFoundError, RunVersionError
@@ -284,6 +285,24 @@ def comparison_of(path, draws, outcome, **record):
         **record,
     )
     return Comparison(path, made, draws)
+
+
+@pytest.mark.parametrize(
+    ("changed", "caveat"),
+    [
+        ({"kind": "simulation"}, "different kinds (A measured, B simulated)"),
+        ({"config": {"model": "b"}}, "different models (A a, B b)"),
+        ({"config": {"model": "a", "device": "cuda:0"}}, "different devices (A None, B cuda:0)"),
+    ],
+    ids=["a simulation", "another model", "another device"],
+)
+def test_recorded_runs_that_no_setting_explains_say_so_in_the_first_line(changed, caveat):
+    def run(**facts):
+        return SimpleNamespace(record=SimpleNamespace(**{"kind": "replay", **facts}))
+
+    assert _unlike(["a", "b"], [run(config={"model": "a"})] * 2) == []
+    other = run(**{"config": {"model": "a"}, **changed})
+    assert _unlike(["a", "b"], [run(config={"model": "a"}), other]) == [caveat]
 
 
 class TestRecord:

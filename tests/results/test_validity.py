@@ -131,6 +131,24 @@ def test_the_remedy_for_saturation_names_a_load_and_a_limit_that_binds():
     assert "raise --max-batch-size above 32" in finding.remedy
 
 
+@pytest.mark.parametrize(
+    ("config", "helps"),
+    [
+        ({"max_batch_size": 32}, True),
+        ({"max_batch_size": 16, "probe_batch_s": {"16": 0.016, "32": 0.032}}, False),
+        ({"max_batch_size": 16, "probe_batch_s": {"16": 0.016, "32": 0.020}}, True),
+    ],
+    ids=["not known to be slower", "no faster", "faster"],
+)
+def test_a_larger_batch_is_advised_only_where_it_can_help(config, helps):
+    size = config["max_batch_size"]
+    server = Server(base_s=0.02, per_request_s=0.001, max_batch_size=size)
+    logs = serve(poisson(1.3 * server.peak_rps, 12.0, np.random.default_rng(5)), server)
+    finding = only(logs, 10.0, config)
+    assert finding.code is FindingCode.SATURATED
+    assert ("raise --max-batch-size" in finding.remedy) is helps
+
+
 def test_throttling_is_reported_with_its_share_and_reasons():
     samples = sampled("gpu_throttle_reasons", [0x4, 0x20, 0, 0])
     message = only(made_logs(ENOUGH, (), samples)).message

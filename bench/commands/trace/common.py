@@ -17,12 +17,14 @@ def write(trace: "Trace", out: Path, *notes: str) -> "Trace":
     Raises:
         TraceFileError: It cannot be saved there.
     """
+    from bench.streams import kept_in
     from workloads import save
 
     name = os.fsencode(out.name).decode("utf-8", "replace").split(".")[0]
     source = {**trace.source, "notes": [*trace.source.get("notes", ()), *notes]}
     named = replace(trace, name=name or trace.name, source=source)
     save(named, out)
+    kept_in(out)
     return named
 
 

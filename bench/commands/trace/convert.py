@@ -46,17 +46,19 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
     from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
+    from bench.streams import kept_in
     from workloads import check_writable, save
 
     check_writable(target)  # before a long file is read for nothing
     how = trace_source.reading(given)
     spec = trace_source.load_listed(source, how, message_console(quiet=quiet))
     save(spec.trace, target)
+    kept_in(target)
     if as_json:
         sys.stdout.write(json.dumps(_facts(spec, source, target), indent=2) + "\n")
     elif not quiet:
         console = output_console()
-        console.print(_told(spec, source, target), markup=False, soft_wrap=True)
+        console.print(_told(spec, source, target), soft_wrap=True)
     return OK
 
 

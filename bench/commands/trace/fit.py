@@ -56,6 +56,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     from bench.exits import OK
     from bench.fit_words import shortcomings
     from bench.folders import writable, writing
+    from bench.streams import kept_in
     from workloads import fitting, save_described
 
     if out is not None and out.suffix != ".json":
@@ -79,6 +80,7 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
             name=f"{recorded.name} fitted",
         )
         save_described(described, out)
+        kept_in(out)
         with writing(picture):
             _draw(recorded, found, picture)
     if as_json:
@@ -91,8 +93,8 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     elif not quiet:
         console = output_console()
         _tell(recorded, found, console)
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
-        console.print(f"picture: {picture}", soft_wrap=True, markup=False)
+        console.print(f"written to {out}", soft_wrap=True)
+        console.print(f"picture: {picture}", soft_wrap=True)
     return OK
 
 

@@ -77,6 +77,7 @@ def make(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import output_console
     from bench.errors import InputError
     from bench.exits import OK
+    from bench.streams import kept_in
     from workloads import check_writable, save, save_described
     from workloads.described import content
 
@@ -98,16 +99,18 @@ def make(  # noqa: PLR0917 - typer passes every option by name
     if describe:
         if out is not None:
             save_described(spec, out)
+            kept_in(out)
         if out is None or as_json:
             sys.stdout.write(json.dumps(content(spec), indent=2) + "\n")
         elif not quiet:
-            console.print(f"written to {out}", soft_wrap=True, markup=False)
+            console.print(f"written to {out}", soft_wrap=True)
         return OK
     if out is not None:
         check_writable(out)
     drawn = _draw(spec)
     if out is not None:
         save(drawn.trace, out)
+        kept_in(out)
     if as_json:
         sys.stdout.write(json.dumps(_facts(spec, drawn, out), indent=2) + "\n")
     elif not quiet:
@@ -238,7 +241,7 @@ def _tell(
     lines.append(f"CV    {got} of the gaps; {formula}")
     lines.append(f"written to {out}" if out else "written nowhere: give --out FILE to keep it")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _list_processes(console: "Console", *, as_json: bool) -> None:

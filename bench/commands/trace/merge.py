@@ -93,7 +93,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
     elif not quiet:
         console = output_console()
         for path, part in zip([*traces, str(out)], [*parts, whole], strict=True):
-            console.print(f"{path}: {outline(part)}", soft_wrap=True, markup=False)
+            console.print(f"{path}: {outline(part)}", soft_wrap=True)
     return OK
 
 
@@ -110,5 +110,4 @@ def _warn_of_ends(paths: list[str], parts: "list[Trace]", messages: "Console") -
                 f"{path} ends at {part.duration_s:,.6g} s of {longest_s:,.6g} s: the load falls "
                 "there",
                 soft_wrap=True,
-                markup=False,
             )

@@ -81,8 +81,8 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     elif not quiet:
         console = output_console()
         console.print(_table(_figures(before), _figures(after)))
-        console.print(" ".join(said), markup=False)
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
+        console.print(" ".join(said))
+        console.print(f"written to {out}", soft_wrap=True)
     return OK
 
 

@@ -56,6 +56,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     from bench.console import message_console, output_console
     from bench.exits import OK
     from bench.folders import writable, writing
+    from bench.streams import kept_in
     from results.figures.arrivals import save_arrivals
     from results.trace_report import write_trace_page
     from workloads.statistics import describe
@@ -74,6 +75,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         with writing(folder):
             save_arrivals(_arrivals(spec, resolved, statistics), picture)
             write_trace_page(_page(statistics, picture, getattr(spec, "notes", ())), page)
+            kept_in(page)
     if as_json:
         facts = statistics.as_json() | {
             "sha256": resolved.trace.fingerprint(),
@@ -84,7 +86,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
     elif not quiet:
         _tell(resolved, statistics, output_console())
-        output_console().print(f"page: {page}", soft_wrap=True, markup=False)
+        output_console().print(f"page: {page}", soft_wrap=True)
     return OK
 
 

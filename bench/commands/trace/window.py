@@ -85,9 +85,9 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         sys.stdout.write(json.dumps({"trace": trace, "windows": found}, indent=2) + "\n")
     elif not quiet:
         console = output_console()
-        console.print(f"{trace}: {outline(whole)}", soft_wrap=True, markup=False)
+        console.print(f"{trace}: {outline(whole)}", soft_wrap=True)
         for part, path in zip(windows, paths, strict=True):
-            console.print(f"{path}: {_said(part, whole)}", soft_wrap=True, markup=False)
+            console.print(f"{path}: {_said(part, whole)}", soft_wrap=True)
     return OK
 
 

@@ -105,11 +105,21 @@ class PluginKind:
             ) from error
 
 
+def split_onnx(argument: str) -> tuple[str, str]:
+    """The file and the sizes of axes in `FILE` or `FILE:axis=size,...`."""
+    file, _, axes = argument.rpartition(":") if "=" in argument else (argument, "", "")
+    return file, axes
+
+
 def seen_from(folder: Path, named: str) -> str:
     """What a file in `folder` names as `path/to/file.py:name`, as it is named from here.
 
-    Whatever is not in a file of its own, a built-in or a module, is called the same everywhere.
+    So for `onnx:path/to/model.onnx`. Whatever is not in a file of its own, a built-in or a module,
+    is called the same everywhere.
     """
+    if named.startswith("onnx:"):
+        file, axes = split_onnx(named.removeprefix("onnx:"))
+        return f"onnx:{os.path.normpath(folder / file)}{':' if axes else ''}{axes}"
     source, colon, attribute = named.rpartition(":")
     if not source.endswith(".py"):
         return named

@@ -145,8 +145,9 @@ class WaitingRequests:
             self.lane_of(request).dead += 1
 
     def clear(self) -> None:
-        """Forget all requests; each has ended."""
-        for lane in self.lanes:
-            lane.clear()
+        """Forget all; every request that was here has ended."""
+        self.default_lane.clear()
+        self.lanes = [self.default_lane]
+        self._by_key = {(None, 0): self.default_lane}
         self._delayed.clear()
         self.retries = 0

@@ -13,6 +13,7 @@ from batching.errors import DeviceError, ModelError, WrongOutputCountError, firs
 from batching.models.collation import PayloadError
 from batching.models.contract import Collated, Placement, Staging
 from batching.models.structure import OwnRows, split_outputs
+from batching.plugins import split_onnx
 
 _ERRORS_ONLY = 3
 _DTYPES = {
@@ -234,7 +235,7 @@ def parse_onnx(argument: str) -> OnnxModel:
     Raises:
         ModelError: it is none of these, or as `OnnxModel`.
     """
-    file, _, text = argument.rpartition(":") if "=" in argument else (argument, "", "")
+    file, text = split_onnx(argument)
     axes = {}
     for part in filter(None, text.split(",")):
         axis, _, size = part.partition("=")

@@ -175,7 +175,7 @@ class TestWarmingUp:
             assert all(len(request.result(30)) == 2 for request in requests)
         assert device.cold == []
         assert len({thread for thread, _, _ in device.plans}) == len(slots)
-        assert len(batcher._cold_starts) == replicas
+        assert len(batcher._life.cold_starts) == replicas
 
 
 def test_inputs_are_stacked_by_one_thread(device):
@@ -199,7 +199,8 @@ class TestMemory:
             def forward(self, x):
                 return x.repeat(1, 100_000).relu().sum(1, keepdim=True)
 
-        needed = 4 * 3 * 100_000 * 4 * 2  # what is repeated, and what is made of it
+        # An allocator rounds, and what else is allocated comes and goes by some kilobytes.
+        needed = 0.99 * 4 * 3 * 100_000 * 4 * 2  # what is repeated, and what is made of it
         seen = []
         for placement in (EAGER, GRAPHS):
             executor, gauge = prepared(Wide, placement), MemoryGauge(placement)
@@ -233,7 +234,7 @@ class TestMemory:
     )  # fmt: skip
     def test_that_ran_out_is_known_whoever_says_so(self, error, ran_out):
         assert is_out_of_memory(error) == ran_out
-        assert Failed(error).out_of_memory == ran_out
+        assert Failed(error, transient=False).out_of_memory == ran_out
         wrapped = ValueError("the batch could not be run")
         wrapped.__cause__ = error
         assert is_out_of_memory(wrapped) == ran_out

@@ -28,7 +28,7 @@ from tests.batching.life.mischief import (
     function_of,
     retry_on,
 )
-from tests.batching.life.oracle import judge
+from tests.batching.life.oracle import MOST_LANES, judge, lanes_of
 from tests.batching.life.scenarios import Cancel, Flood, Sleep, Start, Stop, Submit
 
 # Lives are over in a second or two of their time; whatever is not by then never will be.
@@ -172,6 +172,8 @@ class Life:
             callers.check_counts()
             if (waits := callers.pending()) and self.state == "open":
                 self.problem(f"never ended while it served: {'; '.join(map(str, waits))}")
+            elif not self.live and (lanes := lanes_of(self.batcher)) > MOST_LANES:
+                self.problem(f"with nothing left to serve the batcher holds {lanes} lanes")
         self.note("the end")
         self.stop(drain=self.scenario.ending != "cut")
         for thread in self._asides:

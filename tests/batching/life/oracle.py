@@ -217,21 +217,31 @@ def what_remains(batcher):
     White-box, but it knows no names: everything of the package's own that hangs on the batcher
     is walked through.
     """
-    seen, lanes, remains = set(), 0, []
-    todo = deque([("batcher", batcher)])
+    remains = [
+        f"a request that is {thing.status}, at {path}"
+        for path, thing in reached_from(batcher)
+        if isinstance(thing, Request)
+    ]
+    lanes = lanes_of(batcher)
+    return [*remains, f"{lanes} lanes"] if lanes > MOST_LANES else remains
+
+
+def lanes_of(batcher):
+    """How many lanes can be reached from a batcher, requests apart."""
+    return sum(isinstance(thing, LaneQueue) for _, thing in reached_from(batcher))
+
+
+def reached_from(batcher):
+    """Everything of the package's own that hangs on a batcher, with the way to it."""
+    seen, todo = set(), deque([("batcher", batcher)])
     while todo:
         path, thing = todo.popleft()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, Request):
-            remains.append(f"a request that is {thing.status}, at {path}")
-            continue
-        lanes += isinstance(thing, LaneQueue)
-        todo.extend((f"{path}{step}", part) for step, part in _parts(thing))
-    if lanes > MOST_LANES:
-        remains.append(f"{lanes} lanes")
-    return remains
+        yield path, thing
+        if not isinstance(thing, Request):
+            todo.extend((f"{path}{step}", part) for step, part in _parts(thing))
 
 
 def _parts(thing):

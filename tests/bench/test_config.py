@@ -89,6 +89,8 @@ def test_a_bad_file_is_one_line_that_says_what_was_expected(tmp_path, text, mess
         ("model.model", "../mine.py:make", "mine.py:make"),
         ("model.model", "resnet50", "resnet50"),
         ("model.model", "package.module:make", "package.module:make"),
+        ("model.model", "onnx:m.onnx", "onnx:conf/m.onnx"),
+        ("model.model", "onnx:../m.onnx:seq=8,w=4", "onnx:m.onnx:seq=8,w=4"),
         ("batcher.policy", "mine.py:Policy", "conf/mine.py:Policy"),
         ("model.weights", "w.pt", Path("conf/w.pt")),
         ("replay.trace", "day.json", "conf/day.json"),

@@ -9,7 +9,7 @@ PEERS := .venv-perf
 SERVERS := .venv-exports
 
 .DEFAULT_GOAL := help
-.PHONY: same-python help bench test check check-exports format perf fidelity perf-faults soak calibrate search-quality mutants gpu-reference gpu-reference-summary clean
+.PHONY: same-python help bench test test-long check check-exports format perf fidelity perf-faults soak calibrate search-quality mutants gpu-reference gpu-reference-summary clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,7 +57,10 @@ check: $(VENV)/.tests ## lint, format, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## check, then the test suite
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long"
+
+test-long: $(VENV)/.tests ## the tests that start whole commands, and the reference run on its stand-in
+	$(BIN)/pytest --numprocesses 2 --dist load -m long
 
 format: $(VENV)/.tests ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .

@@ -48,6 +48,7 @@ class Engine:
 def make():
     return Engine()
 """
+pytestmark = pytest.mark.long
 SHORT = ("--trace", "poisson.json", "--duration", "0.5")
 PROFILED = ("--profile-budget", "500ms")
 

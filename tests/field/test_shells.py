@@ -12,6 +12,8 @@ import pytest
 
 from bench import cli
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
 LOAD = ["--model", "affine:2,0.05", "--trace", "poisson.json", "--rate", "100", "--duration", "2"]

@@ -17,6 +17,8 @@ from tests.reference.folder import FAILED
 from tests.reference.plan import PARTS
 from tests.reference.samples import profiled
 
+pytestmark = pytest.mark.long
+
 
 class TestPackages:
     @staticmethod

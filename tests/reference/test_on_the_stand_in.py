@@ -22,6 +22,8 @@ from tests.reference.packages import ROOT
 from tests.reference.plan import plan_for
 from tests.reference.step import Context
 
+pytestmark = pytest.mark.long
+
 PLAN = replace(
     plan_for("cuda"),
     model="mlp",

@@ -340,6 +340,8 @@ def replacing(path: Path) -> Iterator[Path]:
         fresh.replace(path)
     except OSError as error:
         if error.filename in (None, str(fresh)):
+            # One that holds a message alone, as those of pyarrow may, is said by its strerror.
+            error.strerror = error.strerror or str(error)
             error.filename = str(path)
         raise
     finally:

@@ -114,8 +114,10 @@ def test_a_failed_write_leaves_what_was_there(run, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="no space left") as caught:
         RunDirectory.open(run.path).write_record(record(id="other"))
+    assert caught.value.strerror == "no space left on device"
+    assert caught.value.filename == str(run.path / "run.json")
     assert (run.path / "run.json").read_text() == before
     assert not list(run.path.glob(".*"))
 

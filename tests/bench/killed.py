@@ -90,7 +90,7 @@ class Hooks:
         simulated_search.at_other_loads = elsewhere(simulated_search.at_other_loads)
         simulated_search.at_other_burstiness = elsewhere(simulated_search.at_other_burstiness)
         AffineModel.run = profiled
-        loading.exact_source = lambda _: None  # measured, as a real model is
+        loading.exact_source = lambda *_: None  # measured, as a real model is
 
 
 class Device(StandIn):

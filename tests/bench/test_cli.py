@@ -211,13 +211,14 @@ class TestARun:
         assert out == ""
         assert "SystemExit" in err.splitlines()[-1]
 
-    def test_json_is_the_metrics_alone_on_stdout(self, dynbatch):
+    def test_json_alone_is_on_stdout_the_metrics_and_what_they_are_of(self, dynbatch):
         code, out, err = dynbatch("bench", *QUICK, "--duration", "1", "--json", "--out", "r")
         assert code == 0
-        metrics = json.loads(out)
-        assert set(metrics["latency_s"]) == {"mean", "p50", "p90", "p95", "p99", "p99_9", "max"}
-        assert metrics["device"]["nvml_utilization"] is None
-        assert metrics == json.loads(Path("r/run.json").read_text())["metrics"]
+        told, record = json.loads(out), json.loads(Path("r/run.json").read_text())
+        assert set(told["latency_s"]) == {"mean", "p50", "p90", "p95", "p99", "p99_9", "max"}
+        assert told["device"]["nvml_utilization"] is None
+        of_the_run = {key: record[key] for key in ("valid", "partial", "findings", "config")}
+        assert told == {"run": "r", "simulated": False, **of_the_run, **record["metrics"]}
         assert "loading" in err
 
     def test_strict_exits_with_3_when_the_run_is_not_valid(self, dynbatch):

@@ -66,7 +66,7 @@ class Case:
             effort=self.effort,
         )
         name = next(iter(self.question.goals))
-        return search._goal(name, self.objective, list(references.values()), asked=True)
+        return search._goal(name, self.objective, list(references.values()), [])
 
     def race(self, goal):
         """Stage 2: on the device."""

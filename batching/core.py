@@ -127,12 +127,16 @@ class Core:
             QueueFullError: `max_queue_size` requests wait already, or no replica answers.
             ConfigError: the deadline is not a time, or the priority not an integer.
         """
-        key = None if self.lane_key is None else self.lane_key(request.payload)
-        hash(key)  # what cannot be one is the caller's error, and raised here
-        priority = check_count("priority", priority, least=None)
-        check_ms("deadline_ms", deadline_ms)
+        key = None
+        if self.lane_key is not None:
+            key = self.lane_key(request.payload)
+            hash(key)  # what cannot be one is the caller's error, and raised here
+        if type(priority) is not int:
+            priority = check_count("priority", priority, least=None)
         if deadline_ms is None:
             deadline_ms = self.admission.deadline_ms
+        else:
+            check_ms("deadline_ms", deadline_ms)
         with self.guard:
             if not self.open:
                 self._refuse_closed(request)

@@ -32,6 +32,9 @@ class WaitingRequests:
 
     def __len__(self) -> int:
         """How many requests wait, in lanes or for a retry."""
+        lane = self.default_lane
+        if len(self.lanes) == 1:  # as a rule; it is asked for every request
+            return len(lane.queue) - lane.dead + self.retries
         return sum(map(len, self.lanes)) + self.retries
 
     def __iter__(self) -> Iterator[Request]:

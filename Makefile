@@ -59,7 +59,7 @@ check: $(VENV)/.tests ## lint, format, types, import rules
 test: check ## check, then the test suite
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long"
 
-test-long: $(VENV)/.tests ## the tests that start whole commands, and the reference run on its stand-in
+test-long: $(VENV)/.tests ## the tests of whole commands and tunings, and of the reference run on its stand-in
 	$(BIN)/pytest --numprocesses 2 --dist load -m long
 
 format: $(VENV)/.tests ## rewrite the code in the project's format

@@ -7,6 +7,8 @@ import pytest
 
 from bench.comparison.live import LiveArms
 
+pytestmark = pytest.mark.long
+
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
 SHORT = [*QUICK, "--duration", "0.4", "--draws", "2"]
 ARMS = ["--a", "max_batch_size=4", "--b", "max_batch_size=4,batch_timeout_ms=60"]

@@ -47,6 +47,8 @@ from results.tuning.surface import panels_of
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import MS, QUICK, traffic
 
+pytestmark = pytest.mark.long
+
 QUIET = Console(quiet=True)
 EAGER, GRAPH, FEW = Engine("eager"), Engine("cudagraph"), Engine("cudagraph", (8, 32))
 

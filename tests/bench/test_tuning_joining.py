@@ -26,6 +26,8 @@ from tests.batching.profiled import affine, measured
 from tests.bench.test_tuning_course import request
 from tests.bench.tuned import QUICK
 
+pytestmark = pytest.mark.long
+
 QUIET = Console(quiet=True)
 TRIALS = 14
 CUT_OFF_AFTER = 5

@@ -9,6 +9,7 @@ from collections import Counter
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from batching import VirtualClock
@@ -19,6 +20,8 @@ from tests.batching.profiled import measured
 from tests.bench.killed import ASKED, DONE, TOLD
 from tests.bench.test_tuning_course import ARMS, StandIn, request, verification
 from tests.bench.tuned import QUICK
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[2]
 

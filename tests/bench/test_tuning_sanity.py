@@ -16,6 +16,8 @@ from bench.tuning.verified import Gain
 from tests.bench.test_tuning_course import ARMS as RACED
 from tests.bench.test_tuning_course import StandIn, request, tuned, verification
 
+pytestmark = pytest.mark.long
+
 # Any of these is the other at a load so low that two requests hardly ever meet.
 ARMS = {
     "recommended": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),

@@ -22,6 +22,8 @@ from bench.tuning.teamwork import SharedTuner, work
 from tests.bench import postgres
 from tests.bench.test_tuning_search import SPACE, bowl
 
+pytestmark = pytest.mark.long
+
 open_database = studies.open_database
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 14

@@ -20,6 +20,8 @@ from results.summary import summary
 from results.wording import headline, metric_rows
 from tests.results.made import answered, made_logs, served_logs, written_run
 
+pytestmark = pytest.mark.long
+
 CONFIG = {
     "model": "mlp",
     "device": "cpu",

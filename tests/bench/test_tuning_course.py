@@ -31,6 +31,8 @@ from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 
+pytestmark = pytest.mark.long
+
 QUIET = Console(quiet=True)
 
 

@@ -28,6 +28,8 @@ from tests.bench.test_tuning_course import ARMS, StandIn, verification
 from tests.bench.tuned import QUICK
 from tests.results.test_tuning_report import text_of
 
+pytestmark = pytest.mark.long
+
 SPACE = Space(
     BatcherSettings(),
     {

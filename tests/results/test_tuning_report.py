@@ -25,6 +25,8 @@ from tests.results import tunings
 from tests.results.test_shown import CHROMIUM, outside, png_size
 from tests.results.tunings import DOCUMENTS, written
 
+pytestmark = pytest.mark.long
+
 
 def text_of(html):
     """What a reader sees, without tags and pictures."""

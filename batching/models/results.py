@@ -8,11 +8,14 @@ from itertools import islice
 from typing import Any
 
 from batching.errors import WrongOutputCountError, describe
-from batching.models.structure import PLAIN_TYPES, OwnRows, is_array, own, rows_of
+from batching.models.structure import PLAIN_TYPES, OwnRows, copied_rows, is_array, own
 
 
 def checked_results(results: Any, count: int, *, of_function: bool = False) -> list[Any]:
-    """The results of a batch as a list of `count`, in order, each with memory of its own.
+    """The results of a batch as a list of `count`, in order.
+
+    Those of a function or a model of the user's own are copied where they are views: it may write
+    its next batch into the same memory, while their callers still read them.
 
     A list, a tuple, the rows of a tensor, array or Series, and any other sequence will do. It is
     iterated here, so that what fails at that fails before the first request has its result.
@@ -32,7 +35,7 @@ def checked_results(results: Any, count: int, *, of_function: bool = False) -> l
         return results
     if type(results) is not list or len(results) != count:
         if is_array(results) and results.ndim and len(results) == count:
-            return rows_of(results)
+            return copied_rows(results)
         _refuse_what_is_no_sequence(results, count, of_function)
         found = _iterated(results, count)
     return found if PLAIN_TYPES.issuperset(map(type, found)) else list(map(own, found))

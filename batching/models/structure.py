@@ -23,7 +23,7 @@ _LOOKED_THROUGH = 16
 
 
 class OwnRows(list[Any]):
-    """Results that share no memory with their batch, so that nobody need look again."""
+    """Results in memory that no later batch writes to, so that nobody need copy them."""
 
     __slots__ = ()
 
@@ -50,11 +50,8 @@ def each_tensor(value: Any, function: Callable[[Any], Any]) -> Any:
     return _rebuilt(value, [each_tensor(part, function) for part in parts.values()])
 
 
-def rows_of(tensor: Any) -> OwnRows:
-    """The rows `[...]` of a tensor or an array `[B, ...]`, each with memory of its own.
-
-    A view would keep the whole batch alive for as long as its caller keeps the one row.
-    """
+def copied_rows(tensor: Any) -> OwnRows:
+    """The rows `[...]` of a tensor or an array `[B, ...]`, each with memory of its own."""
     if not is_tensor(tensor):
         if tensor.ndim == 1 and tensor.dtype.names is None:
             return OwnRows(map(own, tensor) if tensor.dtype == object else tensor)
@@ -94,7 +91,7 @@ def own(result: Any) -> Any:
 def split_outputs(outputs: Any, count: int) -> Sequence[Any]:
     """What a module returned for a batch, as one result for each request, of the same structure.
 
-    - A tensor `[B, ...]`: its rows.
+    - A tensor `[B, ...]`: its rows, which are views of it.
     - A mapping, dataclass, tuple, or list of tensors: one like it for each request, in which each
       tensor `[B, ...]` has become a row. What belongs to no request (None, a number, a string, a
       tensor without dimensions) is given to each.
@@ -115,10 +112,10 @@ def _pieces(value: Any, count: int, path: str) -> list[Any]:
     """One piece for each request."""
     if is_array(value):
         if value.ndim == 0:
-            return [own(value)] * count
+            return [value] * count
         if len(value) != count:
             raise _refusal(path, count, f"one of shape {list(value.shape)}")
-        return rows_of(value)
+        return list(value.unbind(0) if is_tensor(value) else value)
     if isinstance(value, _PLAIN):
         return [value] * count
     parts = _parts(value)

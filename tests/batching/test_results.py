@@ -228,7 +228,19 @@ def test_the_count_is_that_of_the_batch_whatever_a_model_does_to_its_list():
 
 
 class TestMemory:
-    """A result that its caller keeps does not keep its batch."""
+    """A result of a user's own function is no view of memory that its next batch may overwrite."""
+
+    def test_a_buffer_that_is_used_again_does_not_change_earlier_results(self):
+        buffer = np.zeros((2, 3))
+
+        def run(payloads):
+            buffer[:] = np.stack(payloads)
+            return buffer
+
+        executor = make_executor(run, Placement(), RealClock())
+        [first, _] = executor.execute([np.ones(3), np.ones(3)], BatchRecord(size=2))
+        executor.execute([np.zeros(3), np.zeros(3)], BatchRecord(size=2))
+        assert first.tolist() == [1, 1, 1]
 
     @pytest.mark.parametrize(
         "run",

@@ -116,16 +116,6 @@ class TestOutputs:
         assert (best.values.item(), best.indices.item()) == (3, 1)
 
     @pytest.mark.parametrize(
-        "make",
-        [lambda x: x, lambda x: {"out": x}, lambda x: Named(x, [x]), Frozen],
-    )
-    def test_a_piece_does_not_keep_its_batch(self, make):
-        [_, piece] = split(make)
-        row = piece if isinstance(piece, torch.Tensor) else getattr(piece, "score", None)
-        row = piece["out"] if row is None else row
-        assert row.untyped_storage().nbytes() == row.nbytes == 12
-
-    @pytest.mark.parametrize(
         ("make", "message"),
         [
             (

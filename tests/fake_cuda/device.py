@@ -9,7 +9,7 @@ happens first. Time on the device is counted, not measured.
 import threading
 import time
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import torch
 
@@ -408,8 +408,10 @@ class CUDAGraph:
             self.queue.device.release(self.pool_id)
 
     def __del__(self):
-        with suppress(KeyError):  # a stand-in that was put away meanwhile
+        try:  # noqa: SIM105 - at the interpreter's exit this module's names are gone
             self.reset()
+        except KeyError:  # of a stand-in that was put away meanwhile
+            pass
 
 
 _handles = iter(range(1, 1 << 62))

@@ -1,6 +1,6 @@
 """The tables `[model]` and `[batcher]` of a config file, as arguments of the batcher.
 
-The same keys, types and ranges as `dynbatch --config` takes: those of `bench.config`, which
+The same keys, types and ranges as `dynbatch --config` takes: those of `bench.settings`, which
 `batching` may not import; `tests/batching/test_from_config.py` holds the two together. Checked by
 hand, so that a service needs no further package for it.
 """

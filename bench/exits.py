@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from results.run import Run
+    from results.run.record import Run
 
 OK = 0
 FAILED = 1  # the run itself failed
@@ -35,7 +35,7 @@ def judged(run: "Run", *, strict: bool) -> int:
         run: with its verdicts and findings.
         strict: whether one that is not valid, or an SLO that stays undecided, is a no as well.
     """
-    from results.verdict import Decision, overall
+    from results.run.verdict import Decision, overall
 
     decision = overall(run.record.verdicts)
     if decision is Decision.MISSED:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from bench.command_line import command_line
-from bench.recording import Recording
-from results.analysis import analyse
-from results.log import RunLogs
-from results.run import Run, RunDirectory, RunRecord
+from bench.live.measure import Recording
+from results.run.analysis import analyse
+from results.run.logs import RunLogs
+from results.run.record import Run, RunDirectory, RunRecord
 
 
 def keep(folder: Path, recording: Recording) -> Run:

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config import Settings, absolute, load_settings
 from bench.errors import InputError, RunFailedError
-from bench.toml_writing import comment, toml_text
-from results.run import write_text
+from bench.settings import Settings, absolute, load_settings
+from bench.toml import comment, toml_text
+from results.run.record import write_text
 
 TABLE = "recommendation"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import InputError
-from results.run import RunDirectory
+from results.run.record import RunDirectory
 
 
 @contextlib.contextmanager

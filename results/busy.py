@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.intervals import Coverage, coverage
-from results.log import FloatArray, floats
+from results.run.intervals import Coverage, coverage
+from results.run.logs import FloatArray, floats
 
 
 @dataclass(frozen=True, slots=True)

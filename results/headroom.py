@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from results import format as fmt
-from results.metrics import Metrics
+from results.run.metrics import Metrics
 
 # Key of a bound, what it is of, and which policies it binds.
 _BOUNDS = (

@@ -36,7 +36,7 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "room", ["results.report", "results.tuning.report", "results.summary", "workloads"]
+    "room", ["results.run.report", "results.tuning.report", "results.run.summary", "workloads"]
 )
 def test_a_report_is_drawn_and_a_trace_made_without_torch(room):
     assert "torch" not in modules_after(f"import {room}")

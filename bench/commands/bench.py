@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import options
+from bench.commands import options
 from bench.exits import FAILED, INTERRUPTED, Interrupted, judged
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.recording import Recording
-    from results.run import Run
+    from bench.live.measure import Recording
+    from results.run.record import Run
 
 
 def bench(  # noqa: PLR0917 - typer passes every option by name
@@ -75,14 +75,14 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     slo = slo or None
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
-    from bench.config import load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
-    from bench.prediction import Profiling
-    from bench.recording import record
+    from bench.live.measure import record
+    from bench.live.prediction import Profiling
+    from bench.live.session import Session
     from bench.run_folder import run_folder
-    from bench.session import Session
-    from results.run import RECORD
+    from bench.settings import load_settings
+    from results.run.record import RECORD
 
     settings = load_settings(config, given)
     budget_s = parse_duration_s("profile_budget", profile_budget)
@@ -109,8 +109,8 @@ def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: 
     """Write the logs, then what is computed from them, then the report."""
     from bench.keeping import keep
     from bench.streams import kept_in
-    from results.report import write_report
-    from results.run import update_latest
+    from results.run.record import update_latest
+    from results.run.report import write_report
 
     run = keep(folder, recording)
     kept_in(folder)
@@ -132,8 +132,8 @@ def _tell(
 ) -> int:
     """Print what came out and choose the exit code."""
     from bench.streams import say
-    from results import summary
-    from results.run import REPORT
+    from results.run import summary
+    from results.run.record import REPORT
 
     if as_json:
         sys.stdout.write(summary.as_json(run))

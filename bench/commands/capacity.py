@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.config import Settings
-    from bench.simulation.loading import Loaded
+    from bench.profiling.load import Loaded
+    from bench.settings import Settings
     from bench.simulation.objective import LatencyObjective
 
 
@@ -105,16 +105,16 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
     """
     given: dict[str, Any] = {k: v for k, v in locals().items() if k != "slo"}
     from batching import RealClock
-    from bench.config import load_settings
     from bench.console import message_console, stdout_kept
     from bench.durations import parse_duration_s
+    from bench.profiling.load import load_source
     from bench.run_folder import run_folder
+    from bench.settings import load_settings
     from bench.simulation import arrivals
-    from bench.simulation.finding import find
-    from bench.simulation.loading import load_source
+    from bench.simulation.capacity_result import find
     from bench.simulation.objective import LatencyObjective
-    from bench.simulation.runner import Setup
-    from bench.trace_source import load_replayed
+    from bench.simulation.setup import Setup
+    from bench.traces.source import load_replayed
 
     objective = LatencyObjective.parse(slo)
     settings = load_settings(config, given)
@@ -159,7 +159,7 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
 def _keep(content: dict[str, Any], folder: Path) -> None:
     from bench.streams import kept_in
     from results.figures.capacity import save_capacity_figure
-    from results.run import write_text
+    from results.run.record import write_text
 
     if content["trials"]:
         save_capacity_figure(content, folder / "capacity.png")
@@ -178,10 +178,10 @@ def _check(  # noqa: PLR0917 - private, and called in one place
     """Replay at the load that was found; None if that was interrupted."""
     from batching import RealClock
     from bench.keeping import keep
-    from bench.prediction import Known
-    from bench.recording import record
-    from bench.session import Session
-    from results.report import write_report
+    from bench.live.measure import record
+    from bench.live.prediction import Known
+    from bench.live.session import Session
+    from results.run.report import write_report
 
     load = {"rate": content["rate_rps"] * settings.replay.time_scale, "utilization": None}
     if loaded.profile is not None:
@@ -211,7 +211,7 @@ def _tell(content: dict[str, Any], folder: Path, *, as_json: bool, quiet: bool) 
     from rich.text import Text
 
     from bench.console import output_console
-    from bench.simulation.finding import rows
+    from bench.simulation.capacity_result import rows
 
     if as_json:
         sys.stdout.write(json.dumps(content, indent=1) + "\n")

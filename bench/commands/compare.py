@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.comparison.course import Course
+    from bench.comparison.experiment import Course
     from bench.comparison.request import Request
     from results.comparison.record import Comparison
 
@@ -199,7 +199,7 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
 
 
 def _shared() -> list[str]:
-    from bench.config import TABLES
+    from bench.settings import TABLES
 
     return [key for table in TABLES.values() for key in table.model_fields]
 
@@ -208,11 +208,11 @@ def _live(
     request: "Request", out: Path | None, resume: Path | None, messages: "Console"
 ) -> "tuple[Comparison | None, Interrupted | None]":
     """Begin or resume a comparison; return what there is to report, and the code if cut off."""
-    from bench.comparison.course import Course
+    from bench.comparison.experiment import Course
     from bench.errors import InputError
     from bench.run_folder import run_folder
     from results.comparison.record import RECORD
-    from results.run import update_latest
+    from results.run.record import update_latest
 
     if resume is not None:
         if out is not None:
@@ -281,7 +281,7 @@ def _tell(
     """Print what came out and choose the exit code."""
     from bench.console import output_console
     from results.comparison.summary import summary
-    from results.run import REPORT
+    from results.run.record import REPORT
 
     if as_json:
         sys.stdout.write(comparison.record.as_json())

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from bench import options
+from bench.commands import options
 from bench.exits import NO, OK
 
 
@@ -13,12 +13,12 @@ def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int
     Exit code 3 if something makes results unfit: noisy cores, other programs, a throttled GPU.
     """
     from bench.console import message_console, output_console
-    from bench.doctoring.accelerators import look
-    from bench.doctoring.diagnosis import abilities, complaints
-    from bench.doctoring.machine import watch_machine
-    from bench.doctoring.telling import as_json as in_json
-    from bench.doctoring.telling import is_fit, shown
-    from bench.environment import describe_environment
+    from bench.doctor.accelerators import look
+    from bench.doctor.diagnosis import abilities, complaints
+    from bench.doctor.machine import watch_machine
+    from bench.doctor.report import as_json as in_json
+    from bench.doctor.report import is_fit, shown
+    from bench.hardware.environment import describe_environment
 
     message_console(quiet=quiet or as_json).print("looking at this machine for two seconds")
     machine = watch_machine()

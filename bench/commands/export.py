@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench import options
+from bench.commands import options
 from bench.exits import OK
 
 ConfigFile = Annotated[
@@ -48,10 +48,10 @@ def export(
     Where the server differs from the batcher that was measured is in comments on top; what it
     cannot carry is left out, and said on stderr.
     """
-    from bench.config import load_settings
     from bench.console import message_console
     from bench.errors import RunFailedError
-    from bench.exporting import export
+    from bench.export import export
+    from bench.settings import load_settings
 
     exported = export(load_settings(config, {}), to, config.name)
     console = message_console(quiet=quiet)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 from bench.exits import OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from batching.profiles import ServiceProfile, Subject
-    from bench.profiling import Work
+    from bench.profiling.measure import Work
 
 
 ProfileMaxBatchSize = Annotated[
@@ -101,11 +101,16 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
-    from bench.config import ModelSettings, load_settings
     from bench.console import message_console, output_console, stdout_kept
     from bench.durations import parse_duration_s
     from bench.folders import writable
-    from bench.profiling import load_subject, measure_quietly, summarise, work_of
+    from bench.profiling.measure import (
+        load_subject,
+        measure_quietly,
+        summarise,
+        work_of,
+    )
+    from bench.settings import ModelSettings, load_settings
     from bench.streams import kept_in
 
     # Its options of the same names as the batcher's and the replay's knobs mean something else.
@@ -254,7 +259,7 @@ def _shown(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     from rich.text import Text
 
     from batching.profiles.plan import sizes_up_to
-    from bench.profiling import remarks
+    from bench.profiling.measure import remarks
     from results import format as fmt
 
     powers, between, _ = sizes_up_to(found.max_batch_size)
@@ -299,7 +304,7 @@ def _computed(found: "ServiceProfile", work: "Work | None") -> dict[str, Callabl
 def _facts(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     from rich.table import Table
 
-    from bench.profiling import quantile
+    from bench.profiling.measure import quantile
     from results import format as fmt
 
     cold = found.cold_start

@@ -24,7 +24,7 @@ def report(
     from bench.exits import OK
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
-    from results.run import RECORD
+    from results.run.record import RECORD
     from results.tuning.record import holds_tuning
 
     console = output_console()
@@ -42,9 +42,9 @@ def report(
 
 
 def _run(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
-    from results.analysis import analyse
-    from results.report import write_report
-    from results.summary import summary
+    from results.run.analysis import analyse
+    from results.run.report import write_report
+    from results.run.summary import summary
 
     analysed = analyse(folder)
     return write_report(analysed), [summary(analysed)]

@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import options
+from bench.commands import options
 from bench.exits import judged
 
 if TYPE_CHECKING:
-    from bench.config import Settings
-    from bench.simulation.loading import Loaded
-    from bench.simulation.sweeping import Plan
-    from results.run import Run
+    from bench.profiling.load import Loaded
+    from bench.settings import Settings
+    from bench.simulation.sweep import SweepPlan
+    from results.run.record import Run
     from workloads import ResolvedTrace
 
 
@@ -72,21 +72,22 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     slo = slo or None
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
-    from bench.config import load_settings
     from bench.console import message_console, stdout_kept
     from bench.durations import parse_duration_s
     from bench.errors import InputError
+    from bench.profiling.load import load_source
     from bench.run_folder import run_folder
-    from bench.simulation import arrivals, sweeping
-    from bench.simulation.loading import load_source
-    from bench.trace_source import load_replayed
+    from bench.settings import load_settings
+    from bench.simulation import arrivals
+    from bench.simulation.sweep import SweepPlan, parse_sweep, run_sweep, tell_sweep, write_sweep
+    from bench.traces.source import load_replayed
 
     loads = arrivals.utilizations(utilization)
-    plan = sweeping.parse(sweep) if sweep else None
+    plan = parse_sweep(sweep) if sweep else None
     given["utilization"] = loads[0] if loads else None
     settings = load_settings(config, given)
     if len(loads) > 1 and plan is None:
-        plan = sweeping.Plan(())
+        plan = SweepPlan(())
     if slo and plan is not None:
         raise InputError(
             f"slo must be of one simulated run, but got {', '.join(slo)} with a sweep: give "
@@ -108,18 +109,18 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         )
         with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
             if plan is not None:
-                swept = sweeping.sweep(plan, settings, loaded, spec, loads)
-                sweeping.keep(swept, folder)
+                swept = run_sweep(plan, settings, loaded, spec, loads)
+                write_sweep(swept, folder)
             else:
                 replicas = settings.batcher.replicas or 1
                 resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
                 run = _run(settings, loaded, resolved, folder, latest=out is None)
     if plan is not None:
-        return sweeping.tell(swept, folder, as_json=as_json, quiet=quiet)
+        return tell_sweep(swept, folder, as_json=as_json, quiet=quiet)
     return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
 
 
-def _with_largest_batch(settings: "Settings", plan: "Plan") -> "Settings":
+def _with_largest_batch(settings: "Settings", plan: "SweepPlan") -> "Settings":
     """The settings with the largest batch that the sweep tries, which batch times are needed to."""
     largest = plan.largest_batch(settings.batcher.max_batch_size)
     batcher = settings.batcher.model_copy(update={"max_batch_size": largest})
@@ -129,11 +130,11 @@ def _with_largest_batch(settings: "Settings", plan: "Plan") -> "Settings":
 def _run(
     settings: "Settings", loaded: "Loaded", resolved: "ResolvedTrace", folder: Path, *, latest: bool
 ) -> "Run":
-    from bench.simulation.runner import Setup
-    from bench.simulation.writing import write_simulation
+    from bench.simulation.run import write_simulation
+    from bench.simulation.setup import Setup
     from bench.streams import kept_in
-    from results.report import write_report
-    from results.run import update_latest
+    from results.run.record import update_latest
+    from results.run.report import write_report
 
     setup = Setup(settings.batcher, loaded.source, settings.batcher.replicas or 1)
     command = shlex.join(["dynbatch", *sys.argv[1:]])
@@ -147,8 +148,8 @@ def _run(
 
 def _tell(run: "Run", *, as_json: bool, quiet: bool, strict: bool) -> int:
     from bench.console import output_console
-    from results import summary
-    from results.run import REPORT
+    from results.run import summary
+    from results.run.record import REPORT
 
     if as_json:
         sys.stdout.write(summary.as_json(run))

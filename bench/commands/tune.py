@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 from bench.exits import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.tuning.course import Request, Result
+    from bench.tuning.tune import Request, Result
 
 _SEARCH = "Search"
 Objective = Annotated[
@@ -199,10 +199,10 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from batching import RealClock
     from bench.console import message_console, stdout_kept
     from bench.run_folder import run_folder
-    from bench.tuning.course import read_request
-    from bench.tuning.loading import check_subject
-    from bench.tuning.studies import let_go, open_database
-    from results.run import update_latest
+    from bench.tuning.profiles import check_subject
+    from bench.tuning.search.storage import let_go, open_database
+    from bench.tuning.tune import read_request
+    from results.run.record import update_latest
 
     messages = message_console(quiet=quiet)
     if join is not None:
@@ -235,12 +235,12 @@ def _request(given: dict[str, Any]) -> "Request":
     Raises:
         InputError: an option, or a value in a file, is not usable.
     """
-    from bench.config import load_settings
     from bench.durations import parse_duration_s
     from bench.errors import InputError
-    from bench.tuning.course import Request
+    from bench.settings import load_settings
     from bench.tuning.request import BUDGET_S, of_profiles, read_current
-    from bench.tuning.search import PATIENCE, TRIALS
+    from bench.tuning.search.sampler import PATIENCE, TRIALS
+    from bench.tuning.tune import Request
 
     settings = load_settings(given["config"], given)
     profiles = tuple(given["profile"] or ())
@@ -304,8 +304,8 @@ def _carry_out(
     request: "Request", folder: Path, clock: Any, messages: "Console"
 ) -> "Result | Interrupted":
     """Tune and write what was found; the exit code if it was interrupted."""
-    from bench.tuning.course import carry_out
     from bench.tuning.progress import SearchLine
+    from bench.tuning.tune import carry_out
 
     try:
         with SearchLine(messages) as line:
@@ -322,9 +322,9 @@ def _keep(result: "Result", folder: Path, messages: "Console") -> None:
 
     from bench.command_line import command_line
     from bench.streams import kept_in
-    from bench.tuning.recommending import write_config
+    from bench.tuning.recommended_toml import write_config
     from bench.tuning.tune_json import as_json
-    from results.run import write_text
+    from results.run.record import write_text
     from results.tuning.record import RECORD, read_tuning
     from results.tuning.report import write_report
 
@@ -340,9 +340,9 @@ def _keep(result: "Result", folder: Path, messages: "Console") -> None:
 def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
-    from bench.tuning.recommending import RECOMMENDED
-    from bench.tuning.telling import lines
-    from results.run import REPORT
+    from bench.tuning.conclusion import lines
+    from bench.tuning.recommended_toml import RECOMMENDED
+    from results.run.record import REPORT
     from results.tuning.record import RECORD, read_tuning
     from results.tuning.wording import reservations
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from bench.config import (
+from bench.errors import InputError
+from bench.settings import (
     TABLES,
     BatcherSettings,
     ModelSettings,
@@ -16,7 +17,6 @@ from bench.config import (
     absolute,
     load_settings,
 )
-from bench.errors import InputError
 
 MOST_ARMS = len(ascii_lowercase)
 _ITEM = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.comparison.request import Request
 from bench.errors import InputError
 from bench.run_folder import run_folder
-from results.analysis import analyse
+from results.comparison.block_bootstrap import Found, compare_runs
 from results.comparison.record import (
     ArmRecord,
     Comparison,
@@ -14,9 +14,9 @@ from results.comparison.record import (
     draw_record,
     write_record,
 )
-from results.comparison.recorded import Found, compare_runs
 from results.comparison.wording import sentences, standing
-from results.run import Run
+from results.run.analysis import analyse
+from results.run.record import Run
 
 
 def compare_recorded(request: Request, out: Path | None) -> Comparison:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.comparison.arms import Arm, make_arms
-from bench.config import TABLES, Settings, absolute
 from bench.errors import InputError
+from bench.settings import TABLES, Settings, absolute
 from results.comparison.metrics import metric_named
 from results.comparison.record import ComparisonRecord
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config import ReplaySettings
 from bench.errors import InputError
-from bench.simulation.loading import Loaded
+from bench.profiling.load import Loaded
+from bench.settings import ReplaySettings
 from workloads import DescribedTrace, ListedTrace, ResolvedTrace
 from workloads import resolve as resolve_trace
 from workloads import resolve_draws as resolve_draws_of_trace

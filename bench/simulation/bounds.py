@@ -31,8 +31,8 @@ from math import inf
 
 import numpy as np
 
-from bench.simulation.logs import Floats
-from bench.simulation.source import Source
+from bench.profiling.service_times import Source
+from bench.simulation.outcome import Floats
 
 # Stands for no time at all, which would make the rate infinite.
 _INSTANT_S = 1e-9

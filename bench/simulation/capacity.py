@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.simulation.outcome import Outcome
-from bench.simulation.runner import Setup
+from bench.simulation.setup import Setup
+from bench.simulation.totals import Outcome
 from workloads import ResolvedTrace
 
 # Beyond this share of what a full queue is served at, a queue has no end worth simulating.

@@ -9,11 +9,11 @@ import numpy as np
 
 from bench.errors import InputError
 from bench.simulation.capacity import pooled_mean_s, pooled_percentile_s
-from bench.simulation.outcome import Outcome
+from bench.simulation.totals import Outcome
 from results.errors import InvalidInputError
-from results.run import Run
-from results.slo import Kind, Slo
-from results.verdict import judge
+from results.run.record import Run
+from results.run.slo import Kind, Slo
+from results.run.verdict import judge
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from batching import BatchRecord, Clock, Model, Placement
 from batching.errors import BatchingError, describe
 from batching.execution import make_executor
 from batching.models.synthetic import SyntheticModel
-from bench.config import ModelSettings
 from bench.errors import RunFailedError
-from bench.profiling import load_subject
-from bench.simulation.source import ProfileSource, Source
-from bench.tuning.device import OVERHEAD_S
-from bench.tuning.engines import CUDAGRAPH, every_source
-from bench.tuning.space import typical_s
+from bench.profiling.measure import load_subject
+from bench.profiling.service_times import ProfileSource, Source
+from bench.settings import ModelSettings
+from bench.tuning.device.verification import OVERHEAD_S
+from bench.tuning.search.engines import CUDAGRAPH, every_source
+from bench.tuning.search.space import typical_s
 from results import format as fmt
 
 # The share of the time that the simulation may take, if the rest is to race.

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from bench.simulation.source import Source
-from bench.tuning.evaluation import Simulator, Traffic, draws_for
-from bench.tuning.objectives import CapacityWithin, Objective
+from bench.profiling.service_times import Source
+from bench.tuning.search.objectives import CapacityWithin, Objective
+from bench.tuning.simulated.simulator import Simulator, Traffic, draws_for
 from workloads import DescribedTrace
 
 # Processes of which any stretch is like any other, so that a search may look at a shorter one.

@@ -4,8 +4,8 @@ from math import isfinite
 
 from batching.devices import resolve_placement
 from batching.models.synthetic import SyntheticModel
-from bench.config import ModelSettings
 from bench.errors import InputError
+from bench.settings import ModelSettings
 
 
 def require_energy_counter(settings: ModelSettings) -> None:
@@ -16,7 +16,7 @@ def require_energy_counter(settings: ModelSettings) -> None:
         ConfigError: there is no such model or device.
     """
     from batching import RealClock, load_model
-    from bench.nvml import Gpu
+    from bench.hardware.nvml import Gpu
 
     expected = "objective energy must be on a GPU with an energy counter (NVML)"
     placement = resolve_placement(settings.device.split(",")[0].strip(), settings.dtype)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.tuning.choosing import Candidate, Flatness
-from bench.tuning.objectives import Objective
-from bench.tuning.search import Finished
-from bench.tuning.sensitivity import Variant
+from bench.tuning.search.objectives import Objective
+from bench.tuning.search.sampler import Finished
+from bench.tuning.search.selection import Candidate, Flatness
+from bench.tuning.simulated.sensitivity import Variant
 
 
 @dataclass(frozen=True)

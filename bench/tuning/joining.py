@@ -17,16 +17,22 @@ from rich.console import Console
 from batching import Clock
 from batching.profiles import subject_of
 from bench.errors import InputError
-from bench.profiling import load_subject
-from bench.simulation.source import ProfileSource, Source, exact_source
-from bench.tuning.engines import EngineSources
-from bench.tuning.evaluation import Traffic
-from bench.tuning.loading import largest_batch_asked
+from bench.profiling.measure import load_subject
+from bench.profiling.service_times import ProfileSource, Source, exact_source
+from bench.tuning.profiles import largest_batch_asked
 from bench.tuning.record import SEARCHED, SEARCHING, Begun, Record, find_tuning
-from bench.tuning.search import Finished, best_of
+from bench.tuning.search.engines import EngineSources
+from bench.tuning.search.sampler import Finished, best_of
+from bench.tuning.search.storage import (
+    OWNER,
+    check_same,
+    let_go,
+    open_database,
+    without_password,
+)
 from bench.tuning.sharing import POLL_S, Team, storage_failures_told, team_on
-from bench.tuning.simulated import SimulatedSearch, Watch
-from bench.tuning.studies import OWNER, check_same, let_go, open_database, without_password
+from bench.tuning.simulated.search import SimulatedSearch, Watch
+from bench.tuning.simulated.simulator import Traffic
 from bench.tuning.teamwork import FIRST, SharedTuner
 from workloads.errors import WorkloadError
 

@@ -12,11 +12,11 @@ where batch times have tails they tell 5 % apart no better than chance does.
 
 from collections.abc import Callable, Sequence
 
-from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate
-from bench.tuning.neighbours import SHORT, neighbours
-from bench.tuning.objectives import Objective
-from bench.tuning.space import Space
+from bench.settings import BatcherSettings
+from bench.tuning.search.neighbours import SHORT, neighbours
+from bench.tuning.search.objectives import Objective
+from bench.tuning.search.selection import Candidate
+from bench.tuning.search.space import Space
 
 
 def look_around(

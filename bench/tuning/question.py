@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.config import BatcherSettings
-from bench.simulation.source import Source
-from bench.tuning.objectives import (
+from bench.profiling.service_times import Source
+from bench.settings import BatcherSettings
+from bench.tuning.search.objectives import (
     CapacityWithin,
     DeviceTime,
     Latency,
@@ -15,8 +15,13 @@ from bench.tuning.objectives import (
     Statistic,
     make_objective,
 )
-from bench.tuning.search import PATIENCE, TRIALS
-from bench.tuning.space import Space, largest_useful_batch, make_space, typical_s
+from bench.tuning.search.sampler import PATIENCE, TRIALS
+from bench.tuning.search.space import (
+    Space,
+    largest_useful_batch,
+    make_space,
+    typical_s,
+)
 
 FASTEST, CHEAPEST, MOST_CAPACITY = "fastest", "cheapest", "most capacity"
 PLAIN, DEFAULT, CURRENT, WINDOW = "plain", "default", "current", "window"

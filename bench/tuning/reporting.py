@@ -28,16 +28,21 @@ from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
-from bench.tuning.choosing import TIE
+from bench.tuning.device.race import Run as RaceRun
 from bench.tuning.findings import Goal
-from bench.tuning.racing import Run as RaceRun
-from bench.tuning.search import Finished
-from bench.tuning.space import Choice, Space, Steps, Whole
-from results.metrics import Metrics
-from results.paired import effect_of
-from results.run import RECORD, RunDirectory, RunRecord
+from bench.tuning.search.sampler import Finished
+from bench.tuning.search.selection import TIE
+from bench.tuning.search.space import (
+    Choice,
+    Space,
+    Steps,
+    Whole,
+)
+from results.run.metrics import Metrics
+from results.run.record import RECORD, RunDirectory, RunRecord
+from results.run.validity import Finding, FindingCode
+from results.statistics.paired import effect_of
 from results.tuning.record import SCHEMA_VERSION
-from results.validity import Finding, FindingCode
 
 # Below this, "the best tenth" is a handful, and says nothing.
 FEWEST_TRIALS = 30

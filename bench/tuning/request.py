@@ -8,15 +8,31 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from batching.devices import ENGINES
 from batching.policies import PolicyOptions, make_policy
 from batching.profiles import load_profile
-from bench.config import BatcherSettings, ModelSettings, Settings, load_settings
 from bench.errors import InputError
-from bench.tuning.device import OVERHEAD_S, runs_planned
-from bench.tuning.direct import SHORTEST_S, TAIL
-from bench.tuning.engines import Engine, Setting, engines_among, implied_by, setting_of
-from bench.tuning.objectives import CapacityWithin, Energy, Limit, Statistic
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    Settings,
+    load_settings,
+)
+from bench.tuning.device.search import SHORTEST_S, TAIL
+from bench.tuning.device.verification import OVERHEAD_S, runs_planned
 from bench.tuning.question import Question
-from bench.tuning.search import PATIENCE, TRIALS
-from bench.tuning.space import ENGINE, Choice, parse_search
+from bench.tuning.search.engines import (
+    Engine,
+    Setting,
+    engines_among,
+    implied_by,
+    setting_of,
+)
+from bench.tuning.search.objectives import (
+    CapacityWithin,
+    Energy,
+    Limit,
+    Statistic,
+)
+from bench.tuning.search.sampler import PATIENCE, TRIALS
+from bench.tuning.search.space import ENGINE, Choice, parse_search
 
 REQUEST = "request.json"
 BUDGET_S = 300.0
@@ -165,7 +181,7 @@ def limit_of(texts: tuple[str, ...]) -> Limit | None:
         InputError: there are several, or it is on something else.
         InvalidInputError: it is none.
     """
-    from results.slo import Kind, Slo
+    from results.run.slo import Kind, Slo
 
     if not texts:
         return None

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.config import BatcherSettings
-from bench.tuning.engines import Setting
-from results.run import Run, write_text
+from bench.settings import BatcherSettings
+from bench.tuning.search.engines import Setting
+from results.run.record import Run, write_text
 
 
 def settled(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RunFailedError
-from bench.tuning.studies import is_database
+from bench.tuning.search.storage import is_database
 
 if TYPE_CHECKING:
     import optuna

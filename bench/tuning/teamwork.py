@@ -5,10 +5,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.tuning.objectives import Objective, Score
-from bench.tuning.search import PATIENCE, TRIALS, Proposal, Tuner
+from bench.tuning.search.objectives import Objective, Score
+from bench.tuning.search.sampler import (
+    PATIENCE,
+    TRIALS,
+    Proposal,
+    Tuner,
+)
+from bench.tuning.search.space import Knobs, Space
 from bench.tuning.sharing import POLL_S, WORKER, Pulse, Team, this_worker
-from bench.tuning.space import Knobs, Space
 
 if TYPE_CHECKING:
     import optuna

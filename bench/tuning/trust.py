@@ -16,7 +16,7 @@ and is no reason for distrust.
 from collections.abc import Mapping
 from math import exp, inf, log, log1p
 
-from bench.tuning.racing import ERROR, TIE, Race
+from bench.tuning.device.race import ERROR, TIE, Race
 
 NEAR_ENOUGH = 0.25
 

@@ -5,12 +5,18 @@ from math import isfinite
 from typing import Any
 
 from batching.profiles import ServiceProfile
-from bench.tuning.choosing import Candidate, best_by_engine
-from bench.tuning.course import Result
-from bench.tuning.finalists import raced
+from bench.tuning.conclusion import (
+    final,
+    keeps,
+    maximised,
+    name_of,
+    sentence,
+)
+from bench.tuning.device.finalists import raced
 from bench.tuning.findings import Goal
 from bench.tuning.reporting import draws_of, findings_of, history, importance, measured, origin
-from bench.tuning.telling import final, keeps, maximised, name_of, sentence
+from bench.tuning.search.selection import Candidate, best_by_engine
+from bench.tuning.tune import Result
 from bench.tuning.verified import Gain, Verified
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from math import inf, log
 from typing import Any
 
-from bench.tuning.yardstick import SHOWN, Unit
-from results.paired import Effect, effect_of
-from results.run import Run
+from bench.tuning.device.metric import SHOWN, Unit
+from results.run.record import Run
+from results.statistics.paired import Effect, effect_of
 
 # What is expected of a setting in use, by the names of run.json.
 EXPECTED = (

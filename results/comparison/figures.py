@@ -13,15 +13,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
-from results.breakdown import PARTS
-from results.comparison.forest import draw_effects
+from results.comparison.forest_plot import draw_effects
 from results.comparison.metrics import METRICS
 from results.comparison.observation import Observation
 from results.comparison.outcome import Outcome
 from results.comparison.record import Comparison
 from results.comparison.wording import letter
 from results.figures import style
-from results.log import FloatArray
+from results.run.breakdown import PARTS
+from results.run.logs import FloatArray
 
 FOLDER = "figures"
 _WIDTH_IN = 7.6

@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from results.breakdown import PARTS
 from results.comparison.metrics import METRICS
-from results.log import FloatArray, floats, has_status, inside
-from results.metrics import Metrics, latencies, percentile
-from results.run import Run
-from results.validity import Finding, FindingCode
+from results.run.breakdown import PARTS
+from results.run.logs import (
+    FloatArray,
+    floats,
+    has_status,
+    inside,
+)
+from results.run.metrics import Metrics, latencies, percentile
+from results.run.record import Run
+from results.run.validity import Finding, FindingCode
 
 _CURVE_POINTS = 600
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from results import paired
 from results.comparison.metrics import METRICS, SHOWN, ComparedMetric, metric_named
 from results.comparison.observation import Observation
 from results.errors import InvalidInputError
-from results.paired import Effect, Plan, Verdict
+from results.statistics import paired
 from results.statistics.correction import holm_adjusted
+from results.statistics.paired import Effect, Plan, Verdict
 
 Draw = Mapping[str, Observation]
 """The observations of one draw, by arm."""

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from results.analysis import analyse
 from results.comparison.observation import Observation, observe
 from results.comparison.outcome import Draw, Outcome
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
-from results.run import write_text
+from results.run.analysis import analyse
+from results.run.record import write_text
 
 SCHEMA_VERSION = 1
 RECORD = "comparison.json"

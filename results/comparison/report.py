@@ -9,8 +9,8 @@ from results.comparison.figures import FIGURES, save_figures
 from results.comparison.metrics import METRICS
 from results.comparison.record import Comparison
 from results.comparison.wording import arm_rows, letter, notes, rows, standing
-from results.run import REPORT, write_text
-from results.wording import free_form_rows
+from results.run.record import REPORT, write_text
+from results.run.wording import free_form_rows
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 

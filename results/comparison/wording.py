@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from results import format as fmt
 from results.comparison.metrics import METRICS, ComparedMetric
 from results.comparison.outcome import Challenger, MetricEffect, Outcome
-from results.paired import MOST_DRAWS_PLANNED, Verdict
+from results.statistics.paired import MOST_DRAWS_PLANNED, Verdict
 
 _CONNECTED = ("throughput", "device_time")
 

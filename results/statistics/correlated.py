@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results.errors import InvalidInputError
-from results.log import FloatArray
+from results.run.logs import FloatArray
 from results.statistics.shares import Bounds
 
 BATCHES = 20

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from results.errors import InvalidInputError
-from results.log import FloatArray
+from results.run.logs import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

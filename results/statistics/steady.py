@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.log import FloatArray
+from results.run.logs import FloatArray
 
 MSER_BATCH = 5
 
@@ -60,7 +60,7 @@ def mann_kendall(values: FloatArray) -> Trend:
     and Wang, Water Resources Management 18, 2004; that r is taken after detrending, so that a
     trend does not hide itself), never below 1. Normal approximation with continuity correction.
     From 20 values r is poorly known: at a nominal 5 % and a true r of 0.7 the test errs in 12 % of
-    sequences. `results.steadiness` asks for 0.1 %, and for a trend that matters.
+    sequences. `results.run.steady_state` asks for 0.1 %, and for a trend that matters.
 
     Args:
         values: `[K]`, K >= 8, finite.

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
-from results.tuning.verified import Part, VerifiedRecord
+from results.tuning.device_record import Part, VerifiedRecord
 
 SCHEMA_VERSION = 1
 RECORD = "tune.json"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jinja2
 
-from results.run import REPORT, write_text
-from results.tuning.catalogue import SECTIONS, save_figures
+from results.run.record import REPORT, write_text
+from results.run.wording import free_form_rows
+from results.tuning.figures.catalogue import SECTIONS, save_figures
 from results.tuning.record import Tuning, TuningRecord
 from results.tuning.wording import settings_table, standing
-from results.wording import free_form_rows
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _RECOMMENDED = "recommended.toml"

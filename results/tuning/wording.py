@@ -6,19 +6,19 @@ from math import exp, isfinite
 from typing import Any
 
 from results import format as fmt
-from results.tuning.device_figures import (
+from results.page import Table
+from results.tuning.device_record import Measured, VerifiedRecord
+from results.tuning.figures.axes import shown
+from results.tuning.figures.race import (
     arm_name,
     fate_of,
     objective_of,
     pair_ratios,
     prediction_error,
 )
+from results.tuning.figures.sensitivity import sensitivity_rows
 from results.tuning.named import label_of, named_settings
 from results.tuning.record import Facts, Judged, TuningRecord
-from results.tuning.scale import shown
-from results.tuning.sensitivity import sensitivity_rows
-from results.tuning.tables import Table
-from results.tuning.verified import Measured, VerifiedRecord
 
 _DEVICE = "device_s_per_request"
 

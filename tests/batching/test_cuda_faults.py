@@ -133,7 +133,7 @@ class TestTheStandIn:
         assert made[0] == made[32]
 
     def test_has_a_driver_or_one_that_refuses(self, device):
-        from bench.nvml import Gpu
+        from bench.hardware.nvml import Gpu
         from tests import fake_cuda
 
         with fake_cuda.installed(small=False):

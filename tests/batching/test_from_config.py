@@ -6,8 +6,14 @@ import pytest
 
 from batching import ConfigError, DynamicBatcher, FaultTolerance, VirtualClock
 from batching.config_file import read_config
-from bench.config import IGNORED, TABLES, BatcherSettings, ModelSettings, load_settings
 from bench.errors import InputError
+from bench.settings import (
+    IGNORED,
+    TABLES,
+    BatcherSettings,
+    ModelSettings,
+    load_settings,
+)
 
 EVERYTHING = """
 [model]

@@ -8,11 +8,11 @@ import numpy as np
 
 from batching.policies import PolicyOptions, make_policy
 from bench.simulation import Simulation, simulate
-from bench.simulation.logs import simulation_logs
-from results.log import RunLogs
-from results.metrics import compute_metrics
-from results.run import Run, RunRecord
-from results.validity import Evidence, FindingCode, check
+from bench.simulation.outcome import simulation_logs
+from results.run.logs import RunLogs
+from results.run.metrics import compute_metrics
+from results.run.record import Run, RunRecord
+from results.run.validity import Evidence, FindingCode, check
 from workloads import ResolvedTrace, load, resolve_draws
 
 

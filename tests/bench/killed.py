@@ -17,12 +17,12 @@ from rich.console import Console
 
 from batching import VirtualClock
 from batching.models import AffineModel
-from bench.config import ModelSettings, ReplaySettings, Settings
-from bench.simulation import loading
-from bench.tuning import simulated as simulated_search
+from bench.profiling import load
+from bench.settings import ModelSettings, ReplaySettings, Settings
 from bench.tuning import tune_json
-from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.evaluation import Simulator
+from bench.tuning.simulated import search as simulated_search
+from bench.tuning.simulated.simulator import Simulator
+from bench.tuning.tune import Request, carry_out, read_request
 from tests.bench.test_tuning_course import StandIn
 from tests.bench.tuned import QUICK
 
@@ -90,7 +90,7 @@ class Hooks:
         simulated_search.at_other_loads = elsewhere(simulated_search.at_other_loads)
         simulated_search.at_other_burstiness = elsewhere(simulated_search.at_other_burstiness)
         AffineModel.run = profiled
-        loading.exact_source = lambda *_: None  # measured, as a real model is
+        load.exact_source = lambda *_: None  # measured, as a real model is
 
 
 class Device(StandIn):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from bench.replay import Sent
-from bench.simulation.loading import Loaded
-from bench.simulation.runner import Setup
-from bench.simulation.writing import write_simulation
+from bench.live.replay import Sent
+from bench.profiling.load import Loaded
+from bench.simulation.run import write_simulation
+from bench.simulation.setup import Setup
 from tests.bench.tuned import affine
 
 TICK_S = 0.25

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import ReplaySettings
+from bench.settings import ReplaySettings
 from bench.simulation import arrivals
 from workloads import load
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison.live import LiveArms
+from bench.live.arms import LiveArms
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,7 @@ from bench.errors import BenchError, InputError
 from results.comparison.observation import observe
 from results.comparison.outcome import Judge
 from results.comparison.wording import sentences
-from results.paired import Plan, Verdict
+from results.statistics.paired import Plan, Verdict
 from tests.bench.arms import Rough, SimulatedArm, run_simulated, simulated_draws, slower
 
 STEADY = Rough(noise=0.01, drift=0.0, slow=1.0)

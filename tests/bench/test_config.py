@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import load_settings
 from bench.errors import InputError
+from bench.settings import load_settings
 
 
 def settings_of(tmp_path, text, **options):

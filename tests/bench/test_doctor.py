@@ -8,12 +8,23 @@ from math import nan
 import pynvml as real
 import pytest
 
-from bench import cli, hardware
-from bench.doctoring import accelerators as looking
-from bench.doctoring.accelerators import Accelerator, Accelerators, computing_before, look
-from bench.doctoring.diagnosis import abilities, complaints
-from bench.doctoring.machine import Machine, Spread, cpu_quota, watch_machine
-from bench.nvml import Others
+from bench import cli
+from bench.doctor import accelerators as looking
+from bench.doctor.accelerators import (
+    Accelerator,
+    Accelerators,
+    computing_before,
+    look,
+)
+from bench.doctor.diagnosis import abilities, complaints
+from bench.doctor.machine import (
+    Machine,
+    Spread,
+    cpu_quota,
+    watch_machine,
+)
+from bench.hardware import devices
+from bench.hardware.nvml import Others
 from tests.fake_cuda.nvml import FakeNvml, hopper, process
 
 CALM = Machine(
@@ -160,9 +171,9 @@ class TestLooking:
             monkeypatch.setitem(sys.modules, "pynvml", fake)
             monkeypatch.setattr("torch.cuda.is_available", lambda: seen > 0)
             monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
-            monkeypatch.setattr("bench.nvml.uuid_of", str)
+            monkeypatch.setattr("bench.hardware.nvml.uuid_of", str)
             monkeypatch.setattr(looking, "uuid_of", str)
-            monkeypatch.setattr(hardware, "device_name", lambda p: "NVIDIA H100 80GB HBM3")
+            monkeypatch.setattr(devices, "device_name", lambda p: "NVIDIA H100 80GB HBM3")
 
         return make
 
@@ -231,8 +242,8 @@ class TestTheCommand:
         """Run it on a machine of our making."""
 
         def run(machine, found, *arguments):
-            monkeypatch.setattr("bench.doctoring.machine.watch_machine", lambda: machine)
-            monkeypatch.setattr("bench.doctoring.accelerators.look", lambda: found)
+            monkeypatch.setattr("bench.doctor.machine.watch_machine", lambda: machine)
+            monkeypatch.setattr("bench.doctor.accelerators.look", lambda: found)
             monkeypatch.setattr(sys, "argv", ["dynbatch", "doctor", *arguments])
             code = cli.run()
             return code, capsys.readouterr()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from batching.models import CallableModel
 from batching.replicas import executors_for
 from bench import cli
-from bench.config import BatcherSettings, Settings
 from bench.errors import InputError
-from bench.exporting import TARGETS, export
-from bench.exporting.contract import replicas
+from bench.export import TARGETS, export
+from bench.export.contract import replicas
+from bench.settings import BatcherSettings, Settings
 from tests.bench.exported import READERS, body, read
 
 # For every knob a value that is not its default, and what it needs beside it.

@@ -13,15 +13,15 @@ from batching.flops import count_flops
 from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.profiles import ServiceProfile, Subject
-from bench import hardware
-from bench.config import load_settings
-from bench.hardware import device_facts, rounds_to_tf32
-from bench.nvml import Others
-from bench.peaks import CHIPS, Peak, peak_of
-from bench.profiling import Work
-from bench.session import Session
-from bench.telemetry import Telemetry
-from results.log import TELEMETRY
+from bench.hardware import devices
+from bench.hardware.devices import device_facts, rounds_to_tf32
+from bench.hardware.nvml import Others
+from bench.hardware.peaks import CHIPS, Peak, peak_of
+from bench.live.session import Session
+from bench.live.telemetry import Telemetry
+from bench.profiling.measure import Work
+from bench.settings import load_settings
+from results.run.logs import TELEMETRY
 
 ON_CPU = Placement()
 
@@ -143,7 +143,7 @@ class TestDeviceFacts:
 
     @pytest.fixture(autouse=True)
     def named(self, monkeypatch):
-        monkeypatch.setattr(hardware, "device_name", lambda placement: "NVIDIA H100 80GB HBM3")
+        monkeypatch.setattr(devices, "device_name", lambda placement: "NVIDIA H100 80GB HBM3")
 
     def test_join_what_the_driver_tells_and_what_was_published(self):
         facts = device_facts(Placement("cuda:0", "fp16"), self.GPU, None)
@@ -390,7 +390,9 @@ class TestCountingTheWorkOfARequest:
 
 def test_a_session_counts_the_work_once_for_all_that_it_serves(monkeypatch):
     asked = []
-    monkeypatch.setattr("bench.session.count_flops", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(
+        "bench.live.session.count_flops", lambda *arguments: asked.append(arguments)
+    )
     given = {"model": "affine:1,1", "trace": "poisson.json", "rate": 100.0, "duration": 1.0}
     settings = load_settings(None, given)
     session = Session(settings, VirtualClock(), Console(quiet=True))

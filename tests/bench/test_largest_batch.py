@@ -7,8 +7,8 @@ from rich.console import Console
 
 from batching import RealClock
 from batching.profiles import load_profile
-from bench.config import load_settings
-from bench.session import Session
+from bench.live.session import Session
+from bench.settings import load_settings
 
 # Writes down each batch size, in a file, as several processes may run it.
 MODEL = """

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.looks import Looks, planned
-from bench.replay import Sent
-from results.slo import Slo
+from bench.live.early_stop import Looks, planned
+from bench.live.replay import Sent
+from results.run.slo import Slo
 
 
 @pytest.mark.parametrize(

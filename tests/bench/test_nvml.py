@@ -7,8 +7,8 @@ from math import isnan
 import pynvml as real
 import pytest
 
-from bench import nvml
-from bench.nvml import Gpu, Others
+from bench.hardware import nvml
+from bench.hardware.nvml import Gpu, Others
 from tests.fake_cuda.nvml import FakeNvml, hopper, process, utilization_samples
 
 UUID = "7b3f"

@@ -9,7 +9,7 @@ import pytest
 from batching.profiles import load_profile
 from bench.durations import parse_duration_s
 from bench.errors import InputError
-from bench.profiling import remarks
+from bench.profiling.measure import remarks
 from tests.batching.profiled import affine, from_times, measured
 
 QUICK = ["--model", "affine:0.5,0.05", "--max-batch-size", "8", "--budget", "0.3s"]
@@ -98,7 +98,7 @@ class TestInterrupts:
                 raise outcome
             return outcome
 
-        monkeypatch.setattr("bench.profiling.measure_profile", measure)
+        monkeypatch.setattr("bench.profiling.measure.measure_profile", measure)
 
     def test_with_every_size_seen_keep_the_profile_and_say_so(self, profile, monkeypatch):
         def interrupt(step):

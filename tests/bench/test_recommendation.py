@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import DynamicBatcher
-from bench.config import Settings, load_settings
 from bench.errors import InputError, RunFailedError
 from bench.recommendation import (
     Case,
@@ -20,7 +19,8 @@ from bench.recommendation import (
     read_recommendation,
     write_recommendation,
 )
-from bench.toml_writing import comment, toml_text
+from bench.settings import Settings, load_settings
+from bench.toml import comment, toml_text
 
 SETTINGS = Settings.model_validate(  # with its paths in full, as they are written
     {

@@ -8,7 +8,7 @@ import pytest
 
 from batching import DynamicBatcher, RealClock
 from bench import cli
-from bench.replay import Sent, replay
+from bench.live.replay import Sent, replay
 from workloads import Poisson, TraceRecorder, load
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from batching import BatcherClosedError, DynamicBatcher, RealClock, VirtualClock
 from batching.models import AffineModel
-from bench.logs import batch_log, request_log
-from bench.replay import Sent, replay
+from bench.live.logs import batch_log, request_log
+from bench.live.replay import Sent, replay
 
 
 def replay_virtual(arrival_s, a_s=0.005, b_s=0.0001, **options):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from batching.profiles import load_profile
-from bench.config import BatcherSettings
+from bench.profiling.service_times import ProfileSource
+from bench.settings import BatcherSettings
 from bench.simulation.engine import simulate
-from bench.simulation.runner import Setup
 from bench.simulation.service import ExactService, Overheads
-from bench.simulation.source import ProfileSource
-from bench.tuning.evaluation import Simulator
-from bench.tuning.objectives import Statistic, make_objective
+from bench.simulation.setup import Setup
+from bench.tuning.search.objectives import Statistic, make_objective
+from bench.tuning.simulated.simulator import Simulator
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 from tests.search_quality.baselines import LEAST, MOST, SEARCHES, Search
 from tests.search_quality.device import BUDGET_S, PROFILE_S, Device

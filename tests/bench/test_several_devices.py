@@ -19,10 +19,10 @@ from batching.execution import HostExecutor
 from batching.models import Placement
 from batching.profiles import ServiceProfile, Subject, save_profile
 from batching.replicas import Copies, executors_for
-from bench import nvml
-from bench.config import load_settings
-from bench.profiling import load_subject
-from results.run import Run
+from bench.hardware import nvml
+from bench.profiling.measure import load_subject
+from bench.settings import load_settings
+from results.run.record import Run
 from tests.fake_cuda.nvml import FakeNvml, hopper, process
 
 MODEL = '''
@@ -70,10 +70,10 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     names = ["NVIDIA H100 80GB HBM3"] * 2
-    for module in ("batching.devices", "bench.environment"):
+    for module in ("batching.devices", "bench.hardware.environment"):
         monkeypatch.setattr(f"{module}.gpu_name", lambda index: names[index])
     monkeypatch.setattr("batching.replicas.make_executor", HostExecutor)
-    monkeypatch.setattr("bench.session.make_executor", HostExecutor)
+    monkeypatch.setattr("bench.live.session.make_executor", HostExecutor)
     # One second of energy is 100 J on one of them and 300 J on the other.
     gpus = {
         f"GPU-{index}": hopper(
@@ -99,7 +99,7 @@ def counter(power_mw):
 def dynbatch(dynbatch, monkeypatch, tmp_path):
     (tmp_path / "standin.py").write_text(MODEL)
     # Drawing takes longer than all else here, and is tested with the report.
-    monkeypatch.setattr("results.report.write_report", lambda run: None)
+    monkeypatch.setattr("results.run.report.write_report", lambda run: None)
     return dynbatch
 
 

@@ -9,7 +9,7 @@ import pytest
 from batching import VirtualClock, load_model
 from batching.profiles import BatchSample, ServiceProfile, Subject, save_profile
 from results.figures import FigureSpec
-from results.run import Run
+from results.run.record import Run
 
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]
 
@@ -163,7 +163,7 @@ class TestASimulation:
         def interrupt(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("bench.simulation.runner.simulate", interrupt)
+        monkeypatch.setattr("bench.simulation.setup.simulate", interrupt)
         assert dynbatch("simulate", *QUICK)[0] == 130
         assert dynbatch("simulate", *QUICK, "--sweep", "max_batch_size=1,2")[0] == 130
         assert list(tmp_path.iterdir()) == []

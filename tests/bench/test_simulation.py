@@ -12,17 +12,17 @@ from batching import DynamicBatcher, QueueFullError, VirtualClock
 from batching.models import AffineModel, RooflineModel
 from batching.policies import PolicyOptions, TimeoutPolicy, make_policy
 from batching.profiles import BatchSample, ServiceProfile, Subject
-from bench.config import BatcherSettings
 from bench.errors import InputError
+from bench.profiling.service_times import ExactSource, ProfileSource
+from bench.settings import BatcherSettings
 from bench.simulation import ExactService, Overheads, simulate
 from bench.simulation.bounds import bounds, fluid_backlog
 from bench.simulation.capacity import find_capacity, pooled_percentile_s
-from bench.simulation.logs import endings, simulation_logs
-from bench.simulation.outcome import outcome
-from bench.simulation.runner import Setup
-from bench.simulation.source import ExactSource, ProfileSource
-from results.breakdown import breakdown
-from results.metrics import compute_metrics, latencies
+from bench.simulation.outcome import endings, simulation_logs
+from bench.simulation.setup import Setup
+from bench.simulation.totals import outcome
+from results.run.breakdown import breakdown
+from results.run.metrics import compute_metrics, latencies
 from workloads import load, resolve
 
 MS = 1e-3

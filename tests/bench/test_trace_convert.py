@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench.config import load_settings
+from bench.settings import load_settings
 from tests.workloads.examples import AZURE_FUNCTIONS, AZURE_LLM, with_bad_line
 from workloads import load
 

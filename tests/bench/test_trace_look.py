@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from bench.fit_words import shortcomings
-from bench.trace_words import burstiness
+from bench.traces.describe import burstiness
+from bench.traces.describe_fit import shortcomings
 from workloads import DescribedTrace, Mmpp, Trace, load, resolve
 from workloads.fitting import fit
 from workloads.statistics import Scale, scales

@@ -5,13 +5,19 @@ from math import inf
 import numpy as np
 import pytest
 
-from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate, choose, flatness, pareto, ranked
-from bench.tuning.objectives import CapacityWithin, Latency, Score
-from bench.tuning.racing import Measured, Race
-from bench.tuning.search import Finished
-from bench.tuning.space import Space, Steps, Whole
-from bench.tuning.telling import _lost
+from bench.settings import BatcherSettings
+from bench.tuning.conclusion import _lost
+from bench.tuning.device.race import Measured, Race
+from bench.tuning.search.objectives import CapacityWithin, Latency, Score
+from bench.tuning.search.sampler import Finished
+from bench.tuning.search.selection import (
+    Candidate,
+    choose,
+    flatness,
+    pareto,
+    ranked,
+)
+from bench.tuning.search.space import Space, Steps, Whole
 from bench.tuning.verified import expected_of
 from tests.bench.tuned import p99
 

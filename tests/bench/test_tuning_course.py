@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from batching import VirtualClock
-from bench.config import (
+from bench.errors import InputError
+from bench.recommendation import read_recommendation
+from bench.settings import (
     BatcherSettings,
     ModelSettings,
     ReplaySettings,
@@ -16,18 +18,21 @@ from bench.config import (
     SloSettings,
     load_settings,
 )
-from bench.errors import InputError
-from bench.recommendation import read_recommendation
-from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification, affordable_window_s, runs_planned
-from bench.tuning.objectives import DeviceTime, Latency, Statistic
+from bench.tuning.conclusion import (
+    keeps,
+    lines,
+    sentence,
+    table,
+)
+from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.verification import Verification, affordable_window_s, runs_planned
 from bench.tuning.question import Question
-from bench.tuning.recommending import write_config
-from bench.tuning.simulated import SimulatedSearch
-from bench.tuning.studies import open_storage
-from bench.tuning.telling import keeps, lines, sentence, table
+from bench.tuning.recommended_toml import write_config
+from bench.tuning.search.objectives import DeviceTime, Latency, Statistic
+from bench.tuning.search.storage import open_storage
+from bench.tuning.simulated.search import SimulatedSearch
+from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
-from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
 

@@ -9,24 +9,36 @@ from rich.console import Console
 
 from batching import VirtualClock
 from batching.models import RooflineModel
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings, SloSettings
 from bench.errors import InputError
-from bench.simulation.source import ExactSource
+from bench.profiling.service_times import ExactSource
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+    SloSettings,
+)
 from bench.tuning.budget import Budget, plan_of
-from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification
-from bench.tuning.direct import DeviceSearch, Plan
-from bench.tuning.objectives import CapacityWithin, DeviceTime, Goodput, Latency, Statistic
-from bench.tuning.ondevice import searchable
+from bench.tuning.conclusion import lines, sentence
+from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.race import Measured, Race
+from bench.tuning.device.search import DeviceSearch, Plan
+from bench.tuning.device.stage import searchable
+from bench.tuning.device.verification import Verification
 from bench.tuning.question import Question
-from bench.tuning.racing import Measured, Race
-from bench.tuning.recommending import facts
-from bench.tuning.search import Tuner
-from bench.tuning.studies import open_storage, open_study
-from bench.tuning.telling import lines, sentence
+from bench.tuning.recommended_toml import facts
+from bench.tuning.search.objectives import (
+    CapacityWithin,
+    DeviceTime,
+    Goodput,
+    Latency,
+    Statistic,
+)
+from bench.tuning.search.sampler import Tuner
+from bench.tuning.search.storage import open_storage, open_study
 from bench.tuning.trust import distrust
+from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
-from bench.tuning.yardstick import Yardstick
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import MS, QUICK, p99, roofline, traffic
 

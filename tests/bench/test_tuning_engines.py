@@ -12,14 +12,22 @@ from rich.console import Console
 from batching import VirtualClock
 from batching.profiles import ServiceProfile, Subject, save_profile
 from batching.warm_up import ColdStart
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
 from bench.errors import InputError
-from bench.simulation.source import ProfileSource
+from bench.profiling.service_times import ProfileSource
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+)
 from bench.tuning.budget import overhead_s
-from bench.tuning.choosing import best_by_engine, simplicity
-from bench.tuning.course import Request, carry_out, read_request
-from bench.tuning.device import Verification
-from bench.tuning.engines import (
+from bench.tuning.conclusion import lines, name_of
+from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.verification import Verification
+from bench.tuning.profiles import load_engines
+from bench.tuning.question import Question
+from bench.tuning.request import read_current
+from bench.tuning.search.engines import (
     Engine,
     EngineSources,
     Setting,
@@ -30,20 +38,17 @@ from bench.tuning.engines import (
     setup_of,
     with_setting,
 )
-from bench.tuning.loading import load_engines
-from bench.tuning.objectives import Latency, Statistic
-from bench.tuning.question import Question
-from bench.tuning.request import read_current
+from bench.tuning.search.objectives import Latency, Statistic
+from bench.tuning.search.selection import best_by_engine, simplicity
+from bench.tuning.search.space import make_space, parse_search
+from bench.tuning.search.storage import let_go, open_database
 from bench.tuning.settling import ran_with
-from bench.tuning.simulated import SimulatedSearch
-from bench.tuning.space import make_space, parse_search
-from bench.tuning.studies import let_go, open_database
-from bench.tuning.telling import lines, name_of
+from bench.tuning.simulated.search import SimulatedSearch
+from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
-from bench.tuning.yardstick import Yardstick
-from results.tuning.engines import engines_table
+from results.tuning.figures.engines import engines_table
+from results.tuning.figures.surface import panels_of
 from results.tuning.record import read_tuning
-from results.tuning.surface import panels_of
 from tests.bench.stand_in import StandIn
 from tests.bench.tuned import MS, QUICK, traffic
 

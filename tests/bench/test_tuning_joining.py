@@ -12,16 +12,16 @@ from rich.console import Console
 from batching import Placement, VirtualClock
 from batching.profiles import save_profile, subject_of
 from bench.command_line import command_line
-from bench.config import ReplaySettings
 from bench.errors import InputError
-from bench.simulation.loading import Loaded
-from bench.simulation.source import ProfileSource
+from bench.profiling.load import Loaded
+from bench.profiling.service_times import ProfileSource
+from bench.settings import ReplaySettings
 from bench.tuning import record
-from bench.tuning.course import carry_out, read_request
-from bench.tuning.engines import Engine
 from bench.tuning.joining import as_json, join, lines
-from bench.tuning.loading import PROFILE, LoadedEngines
-from bench.tuning.studies import OWNER, let_go, open_database
+from bench.tuning.profiles import PROFILE, LoadedEngines
+from bench.tuning.search.engines import Engine
+from bench.tuning.search.storage import OWNER, let_go, open_database
+from bench.tuning.tune import carry_out, read_request
 from tests.batching.profiled import affine, measured
 from tests.bench.test_tuning_course import request
 from tests.bench.tuned import QUICK

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from batching import VirtualClock
 from batching.profiles import save_profile
-from bench.tuning.course import PROFILE, carry_out
+from bench.tuning.tune import PROFILE, carry_out
 from tests.batching.profiled import affine as affine_model
 from tests.batching.profiled import measured
 from tests.bench.killed import ASKED, DONE, TOLD

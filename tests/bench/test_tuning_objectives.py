@@ -6,11 +6,10 @@ from math import inf, log
 import numpy as np
 import pytest
 
-from bench.config import BatcherSettings, ReplaySettings
 from bench.errors import InputError
-from bench.simulation.outcome import Outcome
-from bench.tuning.evaluation import Traffic
-from bench.tuning.objectives import (
+from bench.settings import BatcherSettings, ReplaySettings
+from bench.simulation.totals import Outcome
+from bench.tuning.search.objectives import (
     CapacityWithin,
     DeviceTime,
     Goodput,
@@ -18,6 +17,7 @@ from bench.tuning.objectives import (
     Statistic,
     make_objective,
 )
+from bench.tuning.simulated.simulator import Traffic
 from tests.bench.tuned import affine, evidence, p99, roofline, simulator
 
 MS = 1e-3

@@ -3,13 +3,18 @@
 import optuna
 import pytest
 
-from bench.config import BatcherSettings
-from bench.tuning.choosing import Candidate, different
-from bench.tuning.neighbours import neighbours
-from bench.tuning.objectives import Latency, Score
+from bench.settings import BatcherSettings
 from bench.tuning.polishing import look_around
-from bench.tuning.search import Finished, Tuner
-from bench.tuning.space import Choice, Space, Steps, Whole
+from bench.tuning.search.neighbours import neighbours
+from bench.tuning.search.objectives import Latency, Score
+from bench.tuning.search.sampler import Finished, Tuner
+from bench.tuning.search.selection import Candidate, different
+from bench.tuning.search.space import (
+    Choice,
+    Space,
+    Steps,
+    Whole,
+)
 
 SPACE = Space(
     BatcherSettings(),

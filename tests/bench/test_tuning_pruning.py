@@ -7,14 +7,24 @@ import pytest
 from rich.console import Console
 
 from batching import RealClock
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings
-from bench.recording import record
-from bench.session import Session
-from bench.simulation.loading import Loaded
-from bench.simulation.runner import Setup
-from bench.simulation.writing import write_simulation
-from bench.tuning.objectives import Limit, Statistic
-from bench.tuning.pruning import Bar, Ended, Guard, Known
+from bench.live.measure import record
+from bench.live.session import Session
+from bench.profiling.load import Loaded
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+)
+from bench.simulation.run import write_simulation
+from bench.simulation.setup import Setup
+from bench.tuning.device.early_stop import (
+    Bar,
+    Ended,
+    Guard,
+    Known,
+)
+from bench.tuning.search.objectives import Limit, Statistic
 from results.comparison.observation import all_latencies
 from tests.bench.stand_in import watched
 from tests.bench.tuned import MS, affine, p99, traffic

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from batching.profiles import load_profile
-from bench.simulation.source import ProfileSource
+from bench.profiling.service_times import ProfileSource
 from bench.tuning.effort import Effort
 from tests.bench.tuned import affine, p99, roofline, traffic
 from tests.search_quality.regret import ALLOWED, Case, question_of, search_regret

@@ -9,21 +9,32 @@ from rich.console import Console
 
 from batching import VirtualClock
 from bench import cli
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings, SloSettings
-from bench.tuning import course
-from bench.tuning.course import Request, carry_out
-from bench.tuning.objectives import Score
-from bench.tuning.racing import Measured, Race
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+    SloSettings,
+)
+from bench.tuning import tune
+from bench.tuning.device.race import Measured, Race
 from bench.tuning.reporting import FEWEST_TRIALS, draws_of, findings_of, importance, measured
-from bench.tuning.search import Finished
-from bench.tuning.space import Choice, Space, Steps, Whole
+from bench.tuning.search.objectives import Score
+from bench.tuning.search.sampler import Finished
+from bench.tuning.search.space import (
+    Choice,
+    Space,
+    Steps,
+    Whole,
+)
+from bench.tuning.tune import Request, carry_out
 from bench.tuning.tune_json import as_json
 from results import format as fmt
-from results.run import Run, RunDirectory, RunRecord
-from results.tuning.catalogue import Section
+from results.run.record import Run, RunDirectory, RunRecord
+from results.run.validity import Finding
+from results.tuning.figures.catalogue import Section
 from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
-from results.validity import Finding
 from tests.bench.test_tuning_course import ARMS, StandIn, verification
 from tests.bench.tuned import QUICK
 from tests.results.test_tuning_report import text_of
@@ -127,7 +138,7 @@ def test_a_report_is_drawn_again_from_its_folder_alone(
 
 
 def test_the_command_writes_the_report_and_says_where(tmp_path, monkeypatch, capsys, drawn_quickly):
-    monkeypatch.setattr(course, "Effort", lambda: QUICK)
+    monkeypatch.setattr(tune, "Effort", lambda: QUICK)
     arguments = "tune --model affine:2,0.1 --trace poisson.json --rate 200 --duration 2 --no-race"
     out = tmp_path / "out"
     monkeypatch.setattr(

@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 
 from bench.commands.tune import _again
-from bench.config import BatcherSettings, ModelSettings, ReplaySettings, Settings, SloSettings
-from bench.tuning.choosing import simplicity
-from bench.tuning.device import MOST_RACE_DRAWS
-from bench.tuning.racing import Measured, Race
-from bench.tuning.telling import keeps, sentence
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    ReplaySettings,
+    Settings,
+    SloSettings,
+)
+from bench.tuning.conclusion import keeps, sentence
+from bench.tuning.device.race import Measured, Race
+from bench.tuning.device.verification import MOST_RACE_DRAWS
+from bench.tuning.search.selection import simplicity
 from bench.tuning.verified import Gain
 from tests.bench.test_tuning_course import ARMS as RACED
 from tests.bench.test_tuning_course import StandIn, request, tuned, verification

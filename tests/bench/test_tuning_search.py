@@ -11,12 +11,17 @@ from pathlib import Path
 import optuna
 import pytest
 
-from bench.config import BatcherSettings
 from bench.errors import InputError
-from bench.tuning.objectives import Latency, Score
-from bench.tuning.search import Tuner
-from bench.tuning.space import Choice, Space, Steps, Whole
-from bench.tuning.studies import (
+from bench.settings import BatcherSettings
+from bench.tuning.search.objectives import Latency, Score
+from bench.tuning.search.sampler import Tuner
+from bench.tuning.search.space import (
+    Choice,
+    Space,
+    Steps,
+    Whole,
+)
+from bench.tuning.search.storage import (
     JOURNAL,
     cut_torn_line,
     open_storage,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from bench.config import BatcherSettings
 from bench.errors import InputError
-from bench.tuning.choosing import simplicity
+from bench.settings import BatcherSettings
 from bench.tuning.question import Question
-from bench.tuning.space import (
+from bench.tuning.search.selection import simplicity
+from bench.tuning.search.space import (
     Choice,
     Steps,
     Whole,

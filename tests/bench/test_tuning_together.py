@@ -12,19 +12,19 @@ import optuna
 import psutil
 import pytest
 
-from bench.config import BatcherSettings
-from bench.tuning import studies
-from bench.tuning.objectives import Latency, Score
+from bench.settings import BatcherSettings
+from bench.tuning.search import storage
+from bench.tuning.search.objectives import Latency, Score
+from bench.tuning.search.space import Choice, Space
+from bench.tuning.search.storage import open_study
 from bench.tuning.sharing import WORKER, Observer, Team, is_gone, team_on, this_worker
-from bench.tuning.space import Choice, Space
-from bench.tuning.studies import open_study
 from bench.tuning.teamwork import SharedTuner, work
 from tests.bench import postgres
 from tests.bench.test_tuning_search import SPACE, bowl
 
 pytestmark = pytest.mark.long
 
-open_database = studies.open_database
+open_database = storage.open_database
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 14
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": 0.0, "pid_space": "another"}
@@ -42,13 +42,13 @@ def connections(monkeypatch):
 
     def remembered(url):
         if url not in opened:
-            opened[url] = studies.open_database(url)
+            opened[url] = storage.open_database(url)
         return opened[url]
 
     monkeypatch.setitem(globals(), "open_database", remembered)
     yield
-    for storage in opened.values():
-        studies.let_go(storage)
+    for one in opened.values():
+        storage.let_go(one)
 
 
 class Time:

@@ -2,11 +2,11 @@
 
 from batching import VirtualClock
 from batching.models import AffineModel, RooflineModel
-from bench.config import ReplaySettings
-from bench.simulation.source import ExactSource
+from bench.profiling.service_times import ExactSource
+from bench.settings import ReplaySettings
 from bench.tuning.effort import Effort
-from bench.tuning.evaluation import Simulator, Traffic
-from bench.tuning.objectives import Evidence, Limit, Statistic
+from bench.tuning.search.objectives import Evidence, Limit, Statistic
+from bench.tuning.simulated.simulator import Simulator, Traffic
 
 MS = 1e-3
 QUICK = Effort(search=4_000, capacity=2_000, closely=12_000, fewest=3, most=8)

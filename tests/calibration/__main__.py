@@ -14,12 +14,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.environment import cpu_model
-from bench.looks import planned
-from results.slo import Slo
+from bench.hardware.environment import cpu_model
+from bench.live.early_stop import planned
+from results.run.slo import Slo
+from results.run.steady_state import stretch_counts, stretch_means, unsteady
+from results.run.verdict import judge
 from results.statistics.correlated import mean_of
-from results.steadiness import stretch_counts, stretch_means, unsteady
-from results.verdict import judge
 from tests.calibration.queues import Queue
 from tests.calibration.rules import all_rules, ours, true_p99
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from bench.config import Settings
-from bench.exporting import export
+from bench.export import export
+from bench.settings import Settings
 
 PACKAGES = ("tritonclient", "ray", "litserve", "bentoml", "torchserve")
 

@@ -27,8 +27,8 @@ from tests.mutants.plugin import CHOSEN, NOTES
 
 ROOT = Path(__file__).parents[2]
 FILES = [
-    "batching", "bench/simulation/engine.py", "results/metrics.py", "results/paired.py",
-    "results/verdict.py", "results/statistics",
+    "batching", "bench/simulation/engine.py", "results/run/metrics.py", "results/run/verdict.py",
+    "results/statistics",
 ]  # fmt: skip
 TESTS = ["tests/batching", "tests/bench", "tests/results", "tests/workloads"]
 GPU_ONLY = {"cuda.py", "cuda_execution.py", "graphs.py", "flops.py", "memory.py"}

@@ -22,14 +22,14 @@ from rich.table import Table
 
 from batching import RealClock
 from batching.devices import cpu_name
-from bench.config import load_settings
-from bench.prediction import Known, Profiling
-from bench.recording import record
-from bench.session import Session
-from bench.simulation.runner import Setup
-from results.log import RunLogs
-from results.metrics import compute_metrics
-from results.prediction import PREDICTED, execution, measured
+from bench.live.measure import record
+from bench.live.prediction import Known, Profiling
+from bench.live.session import Session
+from bench.settings import load_settings
+from bench.simulation.setup import Setup
+from results.run.logs import RunLogs
+from results.run.metrics import compute_metrics
+from results.run.predicted import PREDICTED, execution, measured
 
 MODELS = ("mlp", "affine:5,0.1")
 TRACES = ("poisson.json", "bursty.json")

@@ -11,8 +11,8 @@ import numpy as np
 from rich.table import Table
 
 from batching import DynamicBatcher, RealClock, VirtualClock, load_model
-from bench.replay import Sent, quiet_gc, replay
-from bench.stalls import StallWatch
+from bench.live.replay import Sent, quiet_gc, replay
+from bench.live.stalls import StallWatch
 from workloads import Poisson
 
 RATE_RPS, DURATION_S, REPEATS = 0.7 * 32 / 0.0082, 10.0, 5

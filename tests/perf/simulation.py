@@ -13,9 +13,9 @@ from rich.table import Table
 
 from batching import VirtualClock, load_model
 from batching.profiles import BatchSample, ServiceProfile, Subject
-from bench.config import BatcherSettings
-from bench.simulation.runner import Setup
-from bench.simulation.source import ExactSource, ProfileSource
+from bench.profiling.service_times import ExactSource, ProfileSource
+from bench.settings import BatcherSettings
+from bench.simulation.setup import Setup
 from workloads import Poisson
 
 COUNT = 500_000

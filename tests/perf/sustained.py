@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from batching import DynamicBatcher, RealClock, load_model
-from bench.replay import Sent, quiet_gc, replay
+from bench.live.replay import Sent, quiet_gc, replay
 from workloads import Mmpp
 
 LIMIT_S, DURATION_S, STEPS = 0.25, 6.0, 6

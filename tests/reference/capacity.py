@@ -11,12 +11,12 @@ import tomllib
 from dataclasses import dataclass
 
 from bench.cli import outcome_of
-from bench.config import BatcherSettings
+from bench.settings import BatcherSettings
 from bench.simulation.arrivals import Draws
 from bench.simulation.capacity import find_capacity
 from bench.simulation.objective import LatencyObjective
-from bench.simulation.runner import Setup
-from bench.trace_source import load_replayed
+from bench.simulation.setup import Setup
+from bench.traces.source import load_replayed
 from tests.reference.bisection import boundary, following
 from tests.reference.plan import SLO
 from tests.reference.replaying import Replays

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from batching.devices import cpu_name, resolve_placement, usable_cores
 from batching.errors import ConfigError
-from bench.environment import describe_environment
+from bench.hardware.environment import describe_environment
 from tests.reference.naming import device_slug
 
 

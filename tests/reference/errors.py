@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from results.prediction import PREDICTED
+from results.run.predicted import PREDICTED
 
 
 def errors(bench, fidelity):

@@ -7,8 +7,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from results import format as fmt
 from results.figures import style
-from results.report import write_report
-from results.run import Run
+from results.run.record import Run
+from results.run.report import write_report
 from tests.reference.errors import errors
 from tests.reference.folder import Folder
 

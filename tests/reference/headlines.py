@@ -1,7 +1,7 @@
 """What is claimed, in as few numbers as possible: the table for a README."""
 
 from results import format as fmt
-from results.prediction import PREDICTED
+from results.run.predicted import PREDICTED
 from tests.reference.errors import errors, medians
 from tests.reference.plan import SLO
 from tests.reference.tables import alone_rps, best_arm, met_at, mfu, ratio, share_of_alone, table

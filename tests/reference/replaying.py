@@ -8,16 +8,16 @@ from rich.console import Console
 
 from batching import RealClock
 from batching.profiles import load_profile
-from bench.config import load_settings
 from bench.errors import RunFailedError
 from bench.keeping import keep
-from bench.prediction import Known
-from bench.recording import record
-from bench.session import Session
+from bench.live.measure import record
+from bench.live.prediction import Known
+from bench.live.session import Session
+from bench.profiling.load import Loaded
+from bench.profiling.service_times import ProfileSource
+from bench.settings import load_settings
 from bench.simulation import arrivals
-from bench.simulation.loading import Loaded
-from bench.simulation.source import ProfileSource
-from bench.trace_source import load_replayed
+from bench.traces.source import load_replayed
 
 # Of each replay's batcher, which are many; what is not warm then is soon.
 _WARM_UP_S = 2.0

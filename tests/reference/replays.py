@@ -2,7 +2,7 @@
 
 import shlex
 
-from results.prediction import measured
+from results.run.predicted import measured
 from tests.reference.plan import TRACES
 from tests.reference.replaying import Replays
 from tests.reference.step import MissingPartError, command_of

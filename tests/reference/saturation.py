@@ -17,8 +17,8 @@ from statistics import median
 from rich.console import Console
 
 from batching import BatchRecord, RealClock
-from bench.config import load_settings
-from bench.session import Session
+from bench.live.session import Session
+from bench.settings import load_settings
 
 # Each batch size meets each contestant so often, in turn.
 TURNS = 3

@@ -1,7 +1,7 @@
 """The summary of a reference run in Markdown, from what its parts wrote: fit for a README."""
 
 from results import format as fmt
-from results.prediction import PREDICTED, in_percent
+from results.run.predicted import PREDICTED, in_percent
 from tests.reference import headlines
 from tests.reference.errors import errors, medians
 from tests.reference.folder import DONE, SUMMARY

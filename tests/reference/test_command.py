@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.environment import COMMIT_VARIABLE
+from bench.hardware.environment import COMMIT_VARIABLE
 from tests.reference import packages
 from tests.reference.course import Ended
 from tests.reference.folder import FAILED

@@ -8,9 +8,16 @@ import numpy as np
 import pandas as pd
 from hypothesis import settings
 
-from results.analysis import analyse
-from results.log import BATCHES, REQUESTS, STALLS, TELEMETRY, LogSchema, RunLogs
-from results.run import Run, RunDirectory, RunRecord
+from results.run.analysis import analyse
+from results.run.logs import (
+    BATCHES,
+    REQUESTS,
+    STALLS,
+    TELEMETRY,
+    LogSchema,
+    RunLogs,
+)
+from results.run.record import Run, RunDirectory, RunRecord
 from tests.results.queues import Server, bursty, poisson, serve
 
 Rows = Sequence[dict[str, Any]]

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.log import STALLS, TELEMETRY, FloatArray, RunLogs
+from results.run.logs import (
+    STALLS,
+    TELEMETRY,
+    FloatArray,
+    RunLogs,
+)
 
 
 @dataclass(frozen=True)

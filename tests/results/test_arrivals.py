@@ -9,9 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from results.figures.arrivals import Arrivals, Dispersion, Rate, save_arrivals, save_dispersion
 from results.sparkline import BLOCKS, PLAIN, levels_for, sparkline
-from results.trace_report import Table, TracePage, write_trace_page
+from results.trace.figure import (
+    Arrivals,
+    Dispersion,
+    Rate,
+    save_arrivals,
+    save_dispersion,
+)
+from results.trace.report import Table, TracePage, write_trace_page
 from tests.results.test_shown import CHROMIUM, outside, png_size
 
 NOTHING = np.zeros(0)

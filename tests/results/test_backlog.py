@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from results.backlog import in_system, saturation, waiting
+from results.run.queue_length import in_system, saturation, waiting
 from tests.results.made import answered, made_logs
 from tests.results.queues import Server, bursty, poisson, serve
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.breakdown import PARTS, breakdown
-from results.log import STATUSES
+from results.run.breakdown import PARTS, breakdown
+from results.run.logs import STATUSES
 from tests.results.made import made_logs, same_draws
 from tests.results.queues import Server, poisson, serve
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from results.comparison.block_bootstrap import _unlike, compare_runs
 from results.comparison.metrics import METRICS, expected_noise, metric_named
 from results.comparison.observation import observe
 from results.comparison.outcome import Judge
@@ -20,13 +21,12 @@ from results.comparison.record import (
     read_record,
     write_record,
 )
-from results.comparison.recorded import _unlike, compare_runs
 from results.comparison.report import write_report
 from results.comparison.wording import notes, rows, sentences, standing
 from results.errors import InvalidInputError, RunCorruptError, RunNotFoundError, RunVersionError
-from results.log import RunLogs
-from results.paired import Plan, Verdict
-from results.validity import Finding, FindingCode
+from results.run.logs import RunLogs
+from results.run.validity import Finding, FindingCode
+from results.statistics.paired import Plan, Verdict
 from tests.results.made import answered, made_logs, written_run
 from tests.results.queues import Server, bursty, poisson, serve
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from results.busy import Devices, busy_between
-from results.devices import Hardware
-from results.metrics import Metrics, compute_metrics
-from results.run import Run
-from results.summary import summary
-from results.throttling import words
-from results.validity import Evidence, check
-from results.wording import device_table, metric_rows
+from results.run.device_metrics import Hardware
+from results.run.metrics import Metrics, compute_metrics
+from results.run.record import Run
+from results.run.summary import summary
+from results.run.throttle_reasons import words
+from results.run.validity import Evidence, check
+from results.run.wording import device_table, metric_rows
 from tests.results.made import made_logs, written_run
 
 TWO = Devices(("cuda:0", "cuda:1"))

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.intervals import all_covered, coverage
+from results.run.intervals import all_covered, coverage
 from tests.results.made import same_draws
 
 spans = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), max_size=12)

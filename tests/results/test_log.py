@@ -3,7 +3,12 @@ import pandas as pd
 import pytest
 
 from results.errors import LogError
-from results.log import BATCHES, REQUESTS, STALLS, TELEMETRY
+from results.run.logs import (
+    BATCHES,
+    REQUESTS,
+    STALLS,
+    TELEMETRY,
+)
 from tests.results.made import made_logs
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import InvalidInputError
-from results.metrics import Metrics, compute_metrics, percentile
+from results.run.metrics import Metrics, compute_metrics, percentile
 from tests.results.made import answered, made_logs, same_draws, served_logs
 
 

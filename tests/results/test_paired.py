@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from results.errors import InvalidInputError
-from results.paired import (
+from results.statistics.paired import (
     Plan,
     Verdict,
     claim_p,

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from results import prediction
 from results.headroom import gaps, sentence
-from results.metrics import compute_metrics
-from results.run import SIMULATION, RunRecord
-from results.wording import standing
+from results.run import predicted
+from results.run.metrics import compute_metrics
+from results.run.record import SIMULATION, RunRecord
+from results.run.wording import standing
 from tests.results.made import answered, made_logs
 
 
@@ -20,7 +20,7 @@ class TestErrors:
     def test_are_predicted_over_measured_less_one(self):
         metrics = metrics_of([0.010, 0.020, 0.030])
         said = {"throughput_rps": 3.0, "latency_s.p50": 0.022, "latency_s.p99": 0.015}
-        off = prediction.errors(said | {"batch.mean_size": 5.0}, metrics)
+        off = predicted.errors(said | {"batch.mean_size": 5.0}, metrics)
         assert off == pytest.approx(
             {
                 "throughput_rps": 0.0,
@@ -32,17 +32,17 @@ class TestErrors:
 
     def test_are_none_where_either_is_missing(self):
         metrics = metrics_of([0.010])
-        off = prediction.errors({"latency_s.p50": None, "latency_s.p99": float("inf")}, metrics)
+        off = predicted.errors({"latency_s.p50": None, "latency_s.p99": float("inf")}, metrics)
         assert set(off.values()) == {None}
-        assert prediction.in_percent(None) == "unknown"
+        assert predicted.in_percent(None) == "unknown"
 
     def test_of_what_was_measured_are_zero(self):
         metrics = metrics_of([0.010, 0.020])
-        assert set(prediction.errors(prediction.measured(metrics), metrics).values()) == {0.0}
+        assert set(predicted.errors(predicted.measured(metrics), metrics).values()) == {0.0}
 
     def test_are_rows_of_name_predicted_measured_and_error(self):
         metrics = metrics_of([0.010])
-        found = prediction.rows({"latency_s.p50": 0.011}, metrics)
+        found = predicted.rows({"latency_s.p50": 0.011}, metrics)
         assert ("latency, p50", "11.0 ms", "10.0 ms", "+10.0 %") in found
         assert ("throughput", "not measured", "1.00 req/s", "unknown") in found
 
@@ -59,17 +59,17 @@ class TestExecution:
     )
 
     def test_is_compared_with_what_the_profile_gives_the_same_sizes(self):
-        found = prediction.execution({1: 0.010, 4: 0.020}, self.batches, 10.0)
+        found = predicted.execution({1: 0.010, 4: 0.020}, self.batches, 10.0)
         assert found.profiled_s == pytest.approx((0.010 + 0.020 + 0.020) / 3)
         assert found.measured_s == pytest.approx((0.012 + 0.022 + 0.026) / 3)
 
     def test_is_unknown_without_a_profile_or_a_batch_of_a_profiled_size(self):
-        assert prediction.execution(None, self.batches, 10.0) is None
-        assert prediction.execution({2: 0.010}, self.batches, 10.0) is None
+        assert predicted.execution(None, self.batches, 10.0) is None
+        assert predicted.execution({2: 0.010}, self.batches, 10.0) is None
 
     def test_is_the_last_row_of_the_table(self):
-        executed = prediction.Execution(0.010, 0.0125)
-        [*_, last] = prediction.rows({}, metrics_of([0.010]), executed)
+        executed = predicted.Execution(0.010, 0.0125)
+        [*_, last] = predicted.rows({}, metrics_of([0.010]), executed)
         assert last == ("batch execution, same sizes", "10.0 ms", "12.5 ms", "-20.0 %")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.analysis import analyse
 from results.errors import (
     LogError,
     NotAnalysedError,
@@ -17,7 +16,13 @@ from results.errors import (
     RunNotFoundError,
     RunVersionError,
 )
-from results.run import Run, RunDirectory, RunRecord, update_latest
+from results.run.analysis import analyse
+from results.run.record import (
+    Run,
+    RunDirectory,
+    RunRecord,
+    update_latest,
+)
 from tests.results.made import answered, made_logs, served_logs, written_run
 
 

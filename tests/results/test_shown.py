@@ -14,10 +14,10 @@ from rich.console import Console
 
 from results.errors import NotAnalysedError
 from results.figures import FIGURES, save_figures
-from results.report import write_report
-from results.run import Run, RunDirectory, RunRecord
-from results.summary import summary
-from results.wording import headline, metric_rows
+from results.run.record import Run, RunDirectory, RunRecord
+from results.run.report import write_report
+from results.run.summary import summary
+from results.run.wording import headline, metric_rows
 from tests.results.made import answered, made_logs, served_logs, written_run
 
 pytestmark = pytest.mark.long
@@ -236,7 +236,7 @@ def test_a_run_without_metrics_is_neither_reported_nor_summed_up(tmp_path):
 def test_the_room_imports_without_torch_and_draws_nothing_until_asked():
     # `results.run` may need pandas; only figures and report may need matplotlib and jinja2.
     code = (
-        "import results.run, results.analysis, results.summary, sys;"
+        "import results.run.record, results.run.analysis, results.run.summary, sys;"
         "heavy = {'torch', 'matplotlib', 'jinja2', 'batching', 'bench', 'workloads'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

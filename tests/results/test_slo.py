@@ -5,8 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import InvalidInputError
-from results.metrics import Latency
-from results.slo import Kind, Slo, goodput_limit_s, objectives
+from results.run.metrics import Latency
+from results.run.slo import (
+    Kind,
+    Slo,
+    goodput_limit_s,
+    objectives,
+)
 from tests.results.made import same_draws
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from results.backlog import Steps
 from results.errors import InvalidInputError
+from results.run.queue_length import Steps
 from results.statistics.correction import holm, holm_adjusted
 from results.statistics.correlated import (
     batch_means,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from results.metrics import compute_metrics
-from results.steadiness import drift
-from results.validity import Evidence, FindingCode, check
+from results.run.metrics import compute_metrics
+from results.run.steady_state import drift
+from results.run.validity import Evidence, FindingCode, check
 from tests.results.made import answered, made_logs
 from tests.results.queues import Server, bursty, poisson, serve
 

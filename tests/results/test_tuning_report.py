@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
 from results.figures import style
-from results.tuning.catalogue import SECTIONS, Section, save_figures
-from results.tuning.labels import Label, place_labels
+from results.figures.labels import Label, place_labels
+from results.tuning.figures.catalogue import SECTIONS, Section, save_figures
+from results.tuning.figures.surface import panels_of
 from results.tuning.named import named_settings
 from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
-from results.tuning.surface import panels_of
 from results.tuning.wording import race_table, settings_table, standing, summary_lines
 from tests.results import tunings
 from tests.results.test_shown import CHROMIUM, outside, png_size

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from results.metrics import compute_metrics
-from results.validity import Evidence, FindingCode, check
+from results.run.metrics import compute_metrics
+from results.run.validity import Evidence, FindingCode, check
 from tests.results.made import answered, made_logs, served_logs
 from tests.results.queues import Server, poisson, serve
 

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from results.errors import InvalidInputError
-from results.judgement import judge_run
-from results.metrics import compute_metrics
-from results.slo import Slo
-from results.verdict import Decision, judge, judge_all, judge_means, judge_share, overall
-from results.wording import rulings
+from results.run.judge import judge_run
+from results.run.metrics import compute_metrics
+from results.run.slo import Slo
+from results.run.verdict import (
+    Decision,
+    judge,
+    judge_all,
+    judge_means,
+    judge_share,
+    overall,
+)
+from results.run.wording import rulings
 from tests.calibration.queues import Queue
 from tests.results.made import answered, made_logs, served_logs, written_run
 

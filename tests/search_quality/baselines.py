@@ -26,7 +26,7 @@ from math import inf, log
 
 import optuna
 
-from bench.config import BatcherSettings
+from bench.settings import BatcherSettings
 
 SEARCHES = ("tpe", "random", "model analyzer")
 LEAST, MOST, WITHOUT_BETTER = 22, 44, 10

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from batching import RealClock, load_model
 from batching.profiles import load_profile
-from bench.config import ReplaySettings
-from bench.simulation.source import ExactSource, ProfileSource
-from bench.tuning.evaluation import Traffic
-from bench.tuning.objectives import Limit, Statistic
+from bench.profiling.service_times import ExactSource, ProfileSource
+from bench.settings import ReplaySettings
+from bench.tuning.search.objectives import Limit, Statistic
+from bench.tuning.simulated.simulator import Traffic
 from tests.search_quality.regret import Case, question_of, report
 
 MLP = Path(__file__).with_name("data") / "mlp-cpu.json"

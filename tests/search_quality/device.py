@@ -1,16 +1,16 @@
 """A device that is simulated, and charges for its time: what `dynbatch tune` does on one, and what
 a search without a profile does.
 
-A run of W seconds costs 1.15 W + 2.5 s, as `bench.tuning.device` plans it: arrivals go on past the
-window, and a run is set up and written down.
+A run of W seconds costs 1.15 W + 2.5 s, as `bench.tuning.device.verification` plans it: arrivals go
+on past the window, and a run is set up and written down.
 """
 
 from dataclasses import dataclass, replace
 from math import inf, log, log1p
 
-from bench.simulation.runner import Setup
-from bench.tuning.choosing import TIE, simplicity
-from bench.tuning.device import (
+from bench.simulation.setup import Setup
+from bench.tuning.device.race import Measured, Race
+from bench.tuning.device.verification import (
     CONFIRM_DRAWS,
     MOST_RACE_DRAWS,
     OVERHEAD_S,
@@ -20,8 +20,8 @@ from bench.tuning.device import (
     affordable_window_s,
 )
 from bench.tuning.effort import Effort
-from bench.tuning.objectives import DeviceTime
-from bench.tuning.racing import Measured, Race
+from bench.tuning.search.objectives import DeviceTime
+from bench.tuning.search.selection import TIE, simplicity
 
 BUDGET_S, PROFILE_S = 300.0, 20.0
 _FRESH = 500_009
@@ -112,7 +112,7 @@ class Handed:
 
 
 def raced(question, source, traffic, goal):
-    """Race and confirmation as `bench.tuning.device` has them, on the simulated device.
+    """Race and confirmation as in `bench.tuning.device.verification`, on the simulated device.
 
     Args:
         question: what is asked.

@@ -22,7 +22,7 @@ from itertools import islice
 
 import numpy as np
 
-from bench.simulation.source import ExactSource
+from bench.profiling.service_times import ExactSource
 
 _MORE = 2048
 # Of cells whose fate is known the runs are ended; to look more often costs more than it saves.

@@ -14,7 +14,7 @@ import optuna
 
 from bench.tuning.effort import Effort
 from bench.tuning.question import PLAIN, Question
-from bench.tuning.simulated import SimulatedSearch
+from bench.tuning.simulated.search import SimulatedSearch
 from tests.search_quality.baselines import SEARCHES, Search
 from tests.search_quality.device import Device, raced
 from tests.search_quality.truth import Truth

@@ -8,10 +8,10 @@ from math import ceil, floor, inf, log
 
 import numpy as np
 
+from bench.profiling.service_times import ExactSource
 from bench.simulation.capacity import STABLE
-from bench.simulation.runner import Setup
-from bench.simulation.source import ExactSource
-from bench.tuning.evaluation import LIMIT_DRAWS
+from bench.simulation.setup import Setup
+from bench.tuning.simulated.simulator import LIMIT_DRAWS
 from tests.search_quality.lockstep import Tracks, lockstep, times_of
 
 # The seed of the truth's arrivals, beside the traffic's own; no search gets as far.

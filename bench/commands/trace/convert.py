@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from workloads import ListedTrace, Trace
@@ -43,15 +43,15 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
     The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
     from bench.streams import kept_in
+    from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, save
 
     check_writable(target)  # before a long file is read for nothing
-    how = trace_source.reading(given)
-    spec = trace_source.load_listed(source, how, message_console(quiet=quiet))
+    how = reading_options(given)
+    spec = load_listed(source, how, message_console(quiet=quiet))
     save(spec.trace, target)
     kept_in(target)
     if as_json:

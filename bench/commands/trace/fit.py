@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,27 +50,27 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
-    from bench.fit_words import shortcomings
     from bench.folders import writable, writing
     from bench.streams import kept_in
+    from bench.traces.describe_fit import shortcomings
+    from bench.traces.source import folder_of, read_trace, reading_options
     from workloads import fitting, save_described
 
     if out is not None and out.suffix != ".json":
         raise InputError(f"out must be a file ending in .json, but got {str(out)!r}")
-    _, resolved = trace_source.read(
+    _, resolved = read_trace(
         trace,
-        trace_source.reading(given),
+        reading_options(given),
         message_console(quiet=quiet),
         rate=rate,
         duration=duration,
         seed=seed,
     )
     recorded = resolved.trace
-    out = out or trace_source.folder_of(recorded.name) / "fitted.json"
+    out = out or folder_of(recorded.name) / "fitted.json"
     picture = out.with_suffix(".png")
     with writable(out.parent):
         found = fitting.fit(recorded, process)
@@ -102,7 +102,7 @@ def _tell(recorded: "Trace", found: "Fit", console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bench import fit_words as words
+    from bench.traces import describe_fit as words
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -131,8 +131,8 @@ def _tell(recorded: "Trace", found: "Fit", console: "Console") -> None:
 def _draw(recorded: "Trace", found: "Fit", picture: Path) -> None:
     import numpy as np
 
-    from bench.fit_words import process_line
-    from results.figures.arrivals import Dispersion, save_dispersion
+    from bench.traces.describe_fit import process_line
+    from results.trace.figure import Dispersion, save_dispersion
 
     scales = found.scales
     dispersion = Dispersion(

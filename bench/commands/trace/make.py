@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from rich.console import Console

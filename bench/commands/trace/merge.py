@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,11 +50,11 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
     Every request is kept at its own time.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
+    from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, concatenated, merged, without_tokens
 
     if len(traces) < 2:
@@ -67,8 +67,8 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         )
     check_writable(out)  # before long files are read for nothing
     messages = message_console(quiet=quiet)
-    how = trace_source.reading(given)
-    each = {p: trace_source.load_listed(p, how, messages).trace for p in dict.fromkeys(traces)}
+    how = reading_options(given)
+    each = {p: load_listed(p, how, messages).trace for p in dict.fromkeys(traces)}
     parts = [each[path] for path in traces]
     if drop_tokens:
         parts = [without_tokens(part) for part in parts]

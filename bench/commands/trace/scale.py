@@ -5,7 +5,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,11 +42,11 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     With both, the rate comes first and the result is then stretched.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.commands.trace.common import write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
+    from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, rate_method, to_rate
 
     if rate is None and time_scale is None:
@@ -54,8 +54,8 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     if rate is None and rate_by is not None:
         raise InputError(f"rate_by must come with a --rate, but got {rate_by!r} alone")
     check_writable(out)  # before a long file is read for nothing
-    reading = trace_source.reading(given)
-    before = trace_source.load_listed(trace, reading, message_console(quiet=quiet)).trace
+    reading = reading_options(given)
+    before = load_listed(trace, reading, message_console(quiet=quiet)).trace
     after, said, notes = before, [], []
     if rate is not None:
         method = rate_method(before, rate, rate_by or "time")

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from results.figures.arrivals import Arrivals, Dispersion
+    from results.trace.figure import Arrivals, Dispersion
     from workloads import DescribedTrace, ListedTrace, ResolvedTrace
     from workloads.statistics import TraceStatistics
 
@@ -52,24 +52,24 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     A trace that describes a process is drawn first. Writes arrivals.png and trace.html.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.console import message_console, output_console
     from bench.exits import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
-    from results.figures.arrivals import save_arrivals
-    from results.trace_report import write_trace_page
+    from bench.traces.source import folder_of, read_trace, reading_options
+    from results.trace.figure import save_arrivals
+    from results.trace.report import write_trace_page
     from workloads.statistics import describe
 
-    spec, resolved = trace_source.read(
+    spec, resolved = read_trace(
         trace,
-        trace_source.reading(given),
+        reading_options(given),
         message_console(quiet=quiet),
         rate=rate,
         duration=duration,
         seed=seed,
     )
-    with writable(out or trace_source.folder_of(resolved.trace.name)) as folder:
+    with writable(out or folder_of(resolved.trace.name)) as folder:
         statistics = describe(resolved.trace)
         picture, page = folder / _PICTURE, folder / _PAGE
         with writing(folder):
@@ -94,7 +94,7 @@ def _tell(resolved: "ResolvedTrace", statistics: "TraceStatistics", console: "Co
     from rich.table import Table
     from rich.text import Text
 
-    from bench.trace_words import rows
+    from bench.traces.describe import rows
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -137,8 +137,8 @@ def _arrivals(
 ) -> "Arrivals":
     import numpy as np
 
-    from bench.trace_words import headline
-    from results.figures.arrivals import Arrivals, Rate
+    from bench.traces.describe import headline
+    from results.trace.figure import Arrivals, Rate
     from workloads.statistics import survival, zooms
 
     trace = resolved.trace
@@ -166,7 +166,7 @@ def _dispersion(
     """What was measured; where the trace was drawn, beside what the process's formula says."""
     import numpy as np
 
-    from results.figures.arrivals import Dispersion
+    from results.trace.figure import Dispersion
     from workloads import CountDispersion, DescribedTrace
 
     seen = [scale for scale in statistics.scales if scale.dispersion is not None]
@@ -186,9 +186,9 @@ def _dispersion(
 
 
 def _page(statistics: "TraceStatistics", picture: Path, notes: tuple[str, ...]) -> Any:
-    from bench import trace_words as words
+    from bench.traces import describe as words
     from results import format as fmt
-    from results.trace_report import Table, TracePage
+    from results.trace.report import Table, TracePage
 
     gaps = statistics.gaps
     peaks = [scale for scale in statistics.scales if scale.peak_to_mean is not None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import options
+from bench.commands import options
 
 if TYPE_CHECKING:
     from workloads import Trace, Window
@@ -55,11 +55,11 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     The seed decides between windows that the rule cannot tell apart.
     """
     given = dict(locals())
-    from bench import trace_source
     from bench.commands.trace.common import outline, write
     from bench.console import message_console, output_console
     from bench.errors import InputError
     from bench.exits import OK
+    from bench.traces.source import load_listed, reading_options
     from workloads import WindowRule, check_writable, pick_windows, window_at
 
     ways = {"--pick": pick, "--percentile": percentile, "--start": start}
@@ -69,8 +69,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     if start is not None and count != 1:
         raise InputError(f"count must be 1 with --start, but got {count}")
     check_writable(out)  # before a long file is read for nothing
-    how = trace_source.reading(given)
-    whole = trace_source.load_listed(trace, how, message_console(quiet=quiet)).trace
+    how = reading_options(given)
+    whole = load_listed(trace, how, message_console(quiet=quiet)).trace
     if start is not None:
         windows = [window_at(whole, start, length)]
     else:

@@ -13,8 +13,8 @@ import numpy as np
 
 from batching import RealClock, load_model
 from batching.clock import sharpen_timers
-from bench.replay import quiet_gc
-from bench.stalls import StallWatch
+from bench.live.replay import quiet_gc
+from bench.live.stalls import StallWatch
 from tests.perf.closed_loop import closed_loop, floor
 from tests.perf.peers.contestants import load
 from workloads import Poisson

@@ -1,8 +1,0 @@
-"""A setting in another server's words: one file a server, one contract suite for all.
-
-A new one is one file here, one line in `registry.py`, and `tests/bench/test_exporting.py`.
-"""
-
-from bench.exporting.registry import TARGETS, Exported, export
-
-__all__ = ["TARGETS", "Exported", "export"]

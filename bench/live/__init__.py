@@ -1,0 +1,1 @@
+"""A run on a target, measured: replay, telemetry, logs."""

@@ -1,0 +1,91 @@
+"""Arms that are run for real: one replay each, every model loaded once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from batching import Clock
+from bench.comparison.arms import Arm
+from bench.console import message_console
+from bench.errors import RunFailedError
+from bench.keeping import keep
+from bench.live.measure import Ender, record
+from bench.live.session import Session
+from bench.settings import Settings
+from results.run.record import Run
+from workloads import ResolvedTrace
+
+
+class LiveArms:
+    """Runs arms; call it with an arm, arrivals and a folder.
+
+    The load is resolved once, by the control: a share of what it can do is the same load in
+    requests per second for all.
+
+    Args:
+        arms: All arms, the control first.
+        clock: real time.
+        console: where to say what is being done.
+        warm_up_budget_s: time for warming up before each run; None for the batcher's default.
+
+    Raises:
+        ConfigError, WorkloadError: something in the settings is not usable.
+        RunFailedError: the model raised.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        clock: Clock,
+        console: Console,
+        *,
+        warm_up_budget_s: float | None = None,
+    ) -> None:
+        control = arms[0].settings
+        # A share of what the control can do, up to the largest batch of all: the order of the arms
+        # makes no difference to their load.
+        alike = [arm.settings for arm in arms if arm.settings.model == control.model]
+        self.control = Session(control, clock, console, also=alike)
+        self._loaded = loaded = {control.model: self.control}
+        for arm in arms:
+            model = arm.settings.model
+            if model not in loaded:
+                alike = [other.settings for other in arms if other.settings.model == model]
+                settings = at_rate(arm.settings, self.control.arrivals.rate_rps)
+                loaded[model] = Session(settings, clock, console, also=alike)
+        for session in loaded.values():
+            session.console = message_console(quiet=True)
+            session.warm_up_budget_s = warm_up_budget_s
+
+    def __call__(
+        self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: Ender | None = None
+    ) -> Run:
+        """Replay once and keep the run in its folder.
+
+        Args:
+            arm: any with the model of one of the arms that were given.
+            arrivals: what is sent.
+            folder: of the run.
+            ender: may end it before its time; the run is then that of the window until there.
+
+        Raises:
+            KeyboardInterrupt: It was interrupted; what was measured of it is not kept.
+            RunFailedError: The run ended early, or nothing was answered.
+        """
+        recording = record(self._loaded[arm.settings.model].serving(arm.settings, arrivals), ender)
+        error = recording.first_error
+        if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+            raise KeyboardInterrupt
+        run = keep(folder, recording)
+        ended = ender is not None and ender.window_s is not None
+        if recording.partial or not (run.metrics.counts.ok or ended):
+            said = f": {' '.join(str(error).split())}" if error is not None else ""
+            raise RunFailedError(f"{folder} failed, no request was answered to its end{said}")
+        return run
+
+
+def at_rate(settings: Settings, rate_rps: float) -> Settings:
+    """The settings with their load given in requests per second."""
+    load = settings.replay.model_copy(update={"rate": rate_rps, "utilization": None})
+    return settings.model_copy(update={"replay": load})

@@ -1,0 +1,332 @@
+"""One replay, from a ready session to the raw logs."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isnan
+from types import FrameType
+from typing import Any, Protocol
+
+import pandas as pd
+
+from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, RequestError
+from batching.errors import describe
+from bench.hardware.devices import DeviceWatch
+from bench.hardware.environment import describe_environment
+from bench.live.early_stop import Looks
+from bench.live.logs import batch_log, request_log
+from bench.live.prediction import Prediction
+from bench.live.progress import Progress
+from bench.live.replay import Sent, quiet_gc, replay
+from bench.live.session import Session
+from bench.live.stalls import StallWatch
+from bench.live.telemetry import Telemetry
+from workloads import ResolvedTrace
+
+# From the last preparation to the first arrival: time for the threads to reach their posts.
+_LEAD_S = 0.05
+# A backlog may take as long to drain as it took to build up, and a little longer; no more.
+_MIN_DRAIN_S = 10.0
+_WARM_UP_S = 1.0
+_HUNG_S = 5.0
+_INTERRUPTED_DRAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Everything one replay left behind, nothing computed from it yet.
+
+    Attributes:
+        window_s: length of the measured window; of a partial run, the part that was played.
+        partial: it was ended before its window was over.
+        first_error: the first error that a request ended with, or that ended the replay itself.
+    """
+
+    requests: pd.DataFrame
+    batches: pd.DataFrame
+    telemetry: pd.DataFrame
+    stalls: pd.DataFrame
+    window_s: float
+    partial: bool
+    first_error: BaseException | None
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    trace: dict[str, Any]
+    prediction: Prediction | None = None
+
+
+class Ender(Protocol):
+    """What may end a run before its time.
+
+    Attributes:
+        window_s: the part of the window that was played when it ended it; None if it did not.
+        hopeless: whether what still waits then need not be answered.
+    """
+
+    window_s: float | None
+    hopeless: bool
+
+    def watch(self, sent: Sent, now_s: float) -> None:
+        """Look at the run, some times a second; sets `sent.stop` to end the sending."""
+        ...
+
+
+class _Observer:
+    """Keeps every batch; lets go of results, which nobody reads and which would fill the memory."""
+
+    def __init__(self) -> None:
+        self.batches: list[BatchRecord] = []
+
+    def __call__(self, batch: BatchRecord, requests: Sequence[Request]) -> None:
+        self.batches.append(batch)
+        for request in requests:
+            if batch.ok and request.loop is None:
+                request.value = None
+
+
+def record(session: Session, ender: Ender | None = None) -> Recording:
+    """Warm up, replay, drain; an interrupt or a crash on the way gives what there is by then.
+
+    Args:
+        session: what is replayed, against what.
+        ender: may end the run before its time; in place of what --until-decided would use.
+
+    Raises:
+        BatchExecutionError: the model raised while it was warmed up.
+    """
+    clock = session.clock
+    observer = _Observer()
+    target = session.batcher(observer)
+    _warm_up(session, target)
+    sent = Sent(start_s=clock.now())
+    arrival_s = session.arrivals.trace.arrival_s.tolist()
+    looks = ender or _looks(session)
+    devices = DeviceWatch(session)
+    with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
+        with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
+            sent.start_s = clock.now() + _LEAD_S
+            error = _play(session, target, sent, arrival_s, looks)
+            _drain(session, target, sent, hopeless=_is_hopeless(looks))
+        stalls = stall_watch.stop(sent.start_s)
+    window_s = session.arrivals.window_s
+    if looks is not None and looks.window_s is not None:
+        window_s = looks.window_s
+    arrivals = _played(session.arrivals, window_s, len(sent.requests))
+    batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
+    played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
+    first_error = error or next((r.value for r in sent.requests if r.status == "failed"), None)
+    return Recording(
+        requests=request_log(
+            sent.requests,
+            arrival_s,
+            sent.start_s,
+            sent.ended_s,
+            clock.now(),
+        ),
+        batches=batch_log(batches, sent.start_s),
+        telemetry=telemetry.frame(sent.start_s),
+        stalls=stalls,
+        window_s=min(window_s, played_s),
+        partial=played_s < window_s,
+        first_error=first_error,
+        config=_config(session, arrivals),
+        environment=_environment(session, devices, target, first_error),
+        trace=arrivals.describe(),
+        prediction=session.predict(arrivals),
+    )
+
+
+def _looks(session: Session) -> Looks | None:
+    """What ends a run once its SLOs are decided; None where it has a length of its own."""
+    if not session.looks_s:
+        return None
+    arrivals = session.arrivals
+    return Looks(
+        session.looks_s, session.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
+    )
+
+
+def _is_hopeless(looks: Ender | None) -> bool:
+    return looks is not None and looks.window_s is not None and looks.hopeless
+
+
+def _played(arrivals: ResolvedTrace, window_s: float, sent: int) -> ResolvedTrace:
+    """What was sent of the arrivals of a run that ended before all of them were."""
+    if window_s >= arrivals.window_s or sent >= len(arrivals.trace):
+        return arrivals
+    end_s = max(window_s, float(arrivals.trace.arrival_s[sent]))
+    return replace(
+        arrivals,
+        trace=arrivals.trace.window(0.0, end_s),
+        window_s=window_s,
+        tail_s=end_s - window_s,
+    )
+
+
+def _warm_up(session: Session, target: DynamicBatcher) -> None:
+    limit = session.settings.batcher.max_batch_size
+    session.console.print(f"warming up batch sizes 1 to {limit}")
+    target.start()
+    cold = target.cold_start
+    if len(cold.sizes) < limit:
+        session.console.print(
+            f"this model is slow here: only {len(cold.sizes)} of {limit} batch sizes "
+            f"were warmed up in {cold.warm_up_s:.0f} s"
+        )
+    # Through the batcher too, so that its own code and the allocator have met a full queue. What a
+    # long batch timeout holds back for longer than this is not waited for.
+    until_s = session.clock.now() + _WARM_UP_S
+    requests: list[Request] = []
+    for payload in session.payloads:
+        with contextlib.suppress(QueueFullError):
+            requests.append(target.submit(payload))
+    for request in requests:
+        with contextlib.suppress(RequestError, TimeoutError):  # the replay will count failures
+            request.result(max(0.0, until_s - session.clock.now()))
+        target.cancel(request)
+    # What is counted and timed next is of this model alone at work.
+    until_s = session.clock.now() + _HUNG_S
+    while target.statistics().in_flight and session.clock.now() < until_s:
+        session.clock.sleep_until(session.clock.now() + 0.001)
+
+
+def _play(
+    session: Session,
+    target: DynamicBatcher,
+    sent: Sent,
+    arrival_s: list[float],
+    looks: Ender | None,
+) -> BaseException | None:
+    """Replay under a progress line; whatever ends it early is returned, not raised."""
+    clock = session.clock
+
+    def watch() -> None:
+        progress.watch()
+        if looks is not None:
+            looks.watch(sent, clock.now())
+
+    try:
+        with Progress(session.console, sent, target, arrival_s, session.clock) as progress:
+            replay(
+                target,
+                arrival_s,
+                session.payloads,
+                session.clock,
+                sent,
+                client=session.settings.replay.client,
+                watch=watch,
+                drain_limit_s=max(session.arrivals.window_s, _MIN_DRAIN_S),
+            )
+    except BaseException as error:  # noqa: BLE001 - what was measured is kept, whatever came
+        sent.interrupt(session.clock.now())
+        return error
+    return None
+
+
+def _drain(session: Session, target: DynamicBatcher, sent: Sent, *, hopeless: bool) -> None:
+    """Let what was sent be answered, but not for ever: a hopeless backlog is cancelled.
+
+    What was due in the window is answered before the batcher is stopped: stopping sends off what
+    it still holds, and would cut the last requests' waiting short.
+    """
+    if hopeless:
+        _stop(target, drain=False, limit_s=_HUNG_S)
+        return
+    now = session.clock.now
+    window_s = session.arrivals.window_s
+    limit_s = max(now() - sent.start_s, _MIN_DRAIN_S)
+    if sent.stopped_s is not None:
+        limit_s = _INTERRUPTED_DRAIN_S
+    until_s = now() + limit_s
+    measured = int(session.arrivals.trace.arrival_s.searchsorted(window_s))
+    with contextlib.suppress(KeyboardInterrupt):
+        for request in sent.requests[:measured]:
+            while not request.done() and now() < until_s and sent.stopped_s is None:
+                session.clock.sleep_until(now() + 0.01)
+        _stop(target, drain=True, limit_s=max(0.0, until_s - now()))
+    _stop(target, drain=False, limit_s=_HUNG_S)
+
+
+def _stop(target: DynamicBatcher, *, drain: bool, limit_s: float) -> None:
+    """Stop in a thread of its own, since a model that hangs would keep this one for ever."""
+    stopping = threading.Thread(
+        target=target.stop, kwargs={"drain": drain}, name="dynbatch-drain", daemon=True
+    )
+    stopping.start()
+    stopping.join(limit_s)
+
+
+@contextlib.contextmanager
+def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C (or SIGTERM) end the replay in order; a second one hurries it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+        for caught in previous:
+            signal.signal(caught, signal.default_int_handler)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
+    """What was in force, defaults and resolved values included."""
+    settings = session.settings
+    return {
+        **settings.model.model_dump(mode="json"),
+        "model": session.model.name,
+        "device": session.device,
+        **session.layout,
+        **settings.batcher.model_dump(mode="json"),
+        **settings.replay.model_dump(mode="json"),
+        "slo": [str(slo) for slo in settings.slo.parsed],
+        "until_decided": settings.slo.until_decided,
+        "max_duration": session.looks_s[-1] if session.looks_s else None,
+        "looks": len(session.looks_s) or None,
+        "rate": arrivals.rate_rps,
+        "utilization": arrivals.utilization,
+        "duration": arrivals.window_s,
+        "seed": arrivals.seed,
+        "replicas": session.replicas,
+        "replica_devices": session.replica_devices,
+        **({} if session.profile is None else session.profile.describe()),
+        "probe_batch_s": None if session.probe is None else session.probe.batch_s,
+    }
+
+
+def _environment(
+    session: Session,
+    devices: DeviceWatch,
+    target: DynamicBatcher,
+    error: BaseException | None,
+) -> dict[str, Any]:
+    cold = target.cold_start
+    return {
+        **describe_environment(torch_threads=session.torch_threads, gpu_index=session.gpu_index),
+        "devices": devices.facts,
+        "flops": devices.flops,
+        "cold_start_s": {
+            "load": session.executor.load_s,
+            # The first to make it: compiled code is kept, and a batcher's executors find it.
+            "engine": session.executor.engine_s,
+            "warm_up": cold.warm_up_s,
+            "first_request": cold.first_request_s
+            if isnan(session.executor.first_execution_s)
+            else session.executor.first_execution_s,
+        },
+        "warmed_sizes": list(cold.sizes),
+        "engine_bytes": cold.engine_bytes,
+        "uncaptured_batches": target.statistics().uncaptured_batches,
+        "first_error": None if error is None else describe(error),
+    }

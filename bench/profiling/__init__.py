@@ -1,0 +1,1 @@
+"""Measure a service profile, load one, and sum it up."""

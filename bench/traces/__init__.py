@@ -1,0 +1,1 @@
+"""Traces as the command line takes and describes them."""

@@ -1,0 +1,1 @@
+"""The stage of a tuning that simulates."""

@@ -1,0 +1,1 @@
+"""A run: its logs, its metrics, and what they mean."""

@@ -1,0 +1,1 @@
+"""A trace, as a figure and as a page."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batching.devices import cpu_name, gpu_name, usable_cores
-from batching.versions import version_of
+from batching.versions import CHECKOUT, version_of
 
 # Names the commit of a copy of the source that has no history with it.
 COMMIT_VARIABLE = "DYNBATCH_COMMIT"
@@ -33,12 +33,11 @@ def git_commit() -> str | None:
 
     Outside a checkout it is what DYNBATCH_COMMIT says; None without.
     """
-    here = Path(__file__).resolve().parent
     given = os.environ.get(COMMIT_VARIABLE) or None
 
     def git(*arguments: str) -> str:
         return subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(here), *arguments],  # noqa: S607 - whichever git the user has
+            ["git", "-C", str(CHECKOUT), *arguments],  # noqa: S607 - whichever git the user has
             capture_output=True,
             text=True,
             check=True,
@@ -47,7 +46,7 @@ def git_commit() -> str | None:
 
     try:
         # Installed elsewhere, the surrounding checkout would be somebody else's.
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parent:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT:
             return given
         dirty = "+dirty" if git("status", "--porcelain") else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty

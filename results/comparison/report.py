@@ -3,16 +3,13 @@
 import base64
 from pathlib import Path
 
-import jinja2
-
 from results.comparison.figures import FIGURES, save_figures
 from results.comparison.metrics import METRICS
 from results.comparison.record import Comparison
 from results.comparison.wording import arm_rows, letter, notes, rows, standing
+from results.page import render
 from results.run.record import REPORT, write_text
 from results.run.wording import free_form_rows
-
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def write_report(comparison: Comparison) -> Path:
@@ -25,15 +22,9 @@ def write_report(comparison: Comparison) -> Path:
     """
     record, outcome = comparison.record, comparison.outcome
     images = {name: _data_uri(path) for name, path in save_figures(comparison).items()}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     control = letter(outcome.control)
-    html = environment.get_template("comparison.html.j2").render(
+    html = render(
+        "comparison.html.j2",
         record=record,
         sentences=record.sentences,
         standing=standing(outcome, interrupted=record.state == "interrupted"),

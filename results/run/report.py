@@ -4,11 +4,10 @@ import base64
 import shlex
 from pathlib import Path
 
-import jinja2
-
 from results import format as fmt
 from results.figures import FIGURES, save_figures
 from results.headroom import gaps
+from results.page import render
 from results.run import predicted
 from results.run.record import (
     REPORT,
@@ -26,8 +25,6 @@ from results.run.wording import (
     standing,
 )
 
-_TEMPLATES = Path(__file__).parent / "templates"
-
 
 def write_report(run: Run) -> Path:
     """Draw the run's figures and write `report.html` into its folder; return its path.
@@ -42,14 +39,8 @@ def write_report(run: Run) -> Path:
     images = {name: _data_uri(path) for name, path in save_figures(run).items()}
     command = run.record.config.get("command")
     settings = {key: value for key, value in run.record.config.items() if key != "command"}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.j2").render(
+    html = render(
+        "report.html.j2",
         record=run.record,
         headline=headline(run),
         standing=standing(run.record),

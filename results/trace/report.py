@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
+from results.page import render
 from results.run.record import write_text
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,6 @@ class TracePage:
 
 def write_trace_page(page: TracePage, path: Path) -> None:
     """Write the page as one file that loads nothing: its picture is in it, and no script."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     picture = base64.b64encode(page.picture.read_bytes()).decode("ascii")
-    html = environment.get_template("trace.html.j2").render(
-        page=page, image=f"data:image/png;base64,{picture}"
-    )
+    html = render("trace.html.j2", page=page, image=f"data:image/png;base64,{picture}")
     write_text(path, html)

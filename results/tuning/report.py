@@ -3,15 +3,13 @@
 import base64
 from pathlib import Path
 
-import jinja2
-
+from results.page import render
 from results.run.record import REPORT, write_text
 from results.run.wording import free_form_rows
 from results.tuning.figures.catalogue import SECTIONS, save_figures
 from results.tuning.record import Tuning, TuningRecord
 from results.tuning.wording import settings_table, standing
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 _RECOMMENDED = "recommended.toml"
 
 
@@ -22,15 +20,9 @@ def write_report(tuning: Tuning) -> Path:
     """
     record = tuning.record
     images = {name: _data_uri(path) for name, path in save_figures(tuning).items()}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     config = tuning.path / _RECOMMENDED
-    html = environment.get_template("tuning.html.j2").render(
+    html = render(
+        "tuning.html.j2",
         record=record,
         name=record.id or tuning.path.resolve().name,
         standing=standing(record),

@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from bench.exits import FAILED, INPUT, INTERRUPTED, OK
+from bench.console import FAILED, INPUT, INTERRUPTED, OK
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from bench.errors import InputError
 
 if TYPE_CHECKING:
     from results.run.slo import Slo
+import re
+from math import isfinite
 
 # A file's `true` is no number, and its "8" is none either.
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
@@ -124,7 +126,7 @@ class Settings(_Table):
     slo: SloSettings = SloSettings()
 
 
-# Kept in the same file, and of no consequence for a run: `bench.recommendation`.
+# Kept in the same file, and of no consequence for a run: `bench.tuning.recommended_toml`.
 IGNORED = ("recommendation",)
 
 TABLES: dict[str, type[_Table]] = {
@@ -269,3 +271,22 @@ def _one_line(error: ValidationError, config: Path | None, given: Collection[str
     message = first["msg"].removeprefix("Input ").replace("should", "must")
     source = "" if config is None or rest[0] in given else f"config {config}: [{table}] "
     return f"{source}{where} {message}, but got {first['input']!r}"
+
+
+_UNITS_S = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_duration_s(name: str, text: str) -> float:
+    """Read "45", "45s", "500ms", "5m" or "1h" as seconds.
+
+    Raises:
+        InputError: it is none of these, or not above 0; `name` says which option it was.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", text)
+    try:
+        seconds = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not (isfinite(seconds) and seconds > 0.0):
+        raise InputError(f"{name} must be a time above 0, as 45, 45s or 5m, but got {text!r}")
+    return seconds

@@ -1,6 +1,7 @@
 """How numbers and names are shown to people, in the terminal, the figures and the report alike."""
 
 import math
+from collections.abc import Sequence
 
 NOT_MEASURED = "not measured"
 
@@ -123,3 +124,34 @@ def celsius(temperature_c: float | None) -> str:
 def joules(energy_j: float | None) -> str:
     """Return an energy: 0.12 J."""
     return NOT_MEASURED if _unknown(energy_j) else f"{number(energy_j)} J"
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+PLAIN = "_.-~=+*#"
+
+
+def sparkline(values: Sequence[float], *, levels: str = BLOCKS) -> str:
+    """Return one character a value, from the lowest level for 0 to the highest for the largest.
+
+    A value that is not zero never looks like one, so long as there are two levels.
+
+    Args:
+        values: Finite and >= 0.
+        levels: Characters from low to high.
+    """
+    top = max(values, default=0.0)
+    if top <= 0.0:
+        return levels[0] * len(values)
+    steps = len(levels) - 1
+    return "".join(levels[math.ceil(steps * (value / top))] for value in values)
+
+
+def levels_for(encoding: str | None) -> str:
+    """Return block characters where the encoding of a stream can carry them, else plain ones."""
+    try:
+        BLOCKS.encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return PLAIN
+    return BLOCKS

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.commands import options
-from bench.exits import FAILED, INTERRUPTED, Interrupted, judged
+from bench.console import FAILED, INTERRUPTED, Interrupted, judged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,12 +76,11 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, output_console, stdout_kept
-    from bench.durations import parse_duration_s
+    from bench.folders import run_folder
     from bench.live.measure import record
     from bench.live.prediction import Profiling
     from bench.live.session import Session
-    from bench.run_folder import run_folder
-    from bench.settings import load_settings
+    from bench.settings import load_settings, parse_duration_s
     from results.run.record import RECORD
 
     settings = load_settings(config, given)
@@ -107,7 +106,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
-    from bench.keeping import keep
+    from bench.live.measure import keep
     from bench.streams import kept_in
     from results.run.record import update_latest
     from results.run.report import write_report

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.exits import NO, OK, Interrupted
+from bench.console import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.profiling.load import Loaded
     from bench.settings import Settings
-    from bench.simulation.objective import LatencyObjective
+    from bench.simulation.capacity import LatencyObjective
 
 
 Objective = Annotated[
@@ -106,13 +106,12 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = {k: v for k, v in locals().items() if k != "slo"}
     from batching import RealClock
     from bench.console import message_console, stdout_kept
-    from bench.durations import parse_duration_s
+    from bench.folders import run_folder
     from bench.profiling.load import load_source
-    from bench.run_folder import run_folder
-    from bench.settings import load_settings
+    from bench.settings import load_settings, parse_duration_s
     from bench.simulation import arrivals
+    from bench.simulation.capacity import LatencyObjective
     from bench.simulation.capacity_result import find
-    from bench.simulation.objective import LatencyObjective
     from bench.simulation.setup import Setup
     from bench.traces.source import load_replayed
 
@@ -177,8 +176,7 @@ def _check(  # noqa: PLR0917 - private, and called in one place
 ) -> dict[str, Any] | None:
     """Replay at the load that was found; None if that was interrupted."""
     from batching import RealClock
-    from bench.keeping import keep
-    from bench.live.measure import record
+    from bench.live.measure import keep, record
     from bench.live.prediction import Known
     from bench.live.session import Session
     from results.run.report import write_report

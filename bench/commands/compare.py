@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.exits import NO, OK, Interrupted
+from bench.console import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -210,7 +210,7 @@ def _live(
     """Begin or resume a comparison; return what there is to report, and the code if cut off."""
     from bench.comparison.experiment import Course
     from bench.errors import InputError
-    from bench.run_folder import run_folder
+    from bench.folders import run_folder
     from results.comparison.record import RECORD
     from results.run.record import update_latest
 
@@ -280,7 +280,7 @@ def _tell(
 ) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
-    from results.comparison.summary import summary
+    from results.comparison.wording import summary
     from results.run.record import REPORT
 
     if as_json:

@@ -4,7 +4,7 @@ import json
 import sys
 
 from bench.commands import options
-from bench.exits import NO, OK
+from bench.console import NO, OK
 
 
 def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:

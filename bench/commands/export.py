@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import options
-from bench.exits import OK
+from bench.console import OK
 
 ConfigFile = Annotated[
     Path,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.exits import OK, Interrupted
+from bench.console import OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,7 +102,6 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
     from bench.console import message_console, output_console, stdout_kept
-    from bench.durations import parse_duration_s
     from bench.folders import writable
     from bench.profiling.measure import (
         load_subject,
@@ -110,7 +109,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
         summarise,
         work_of,
     )
-    from bench.settings import ModelSettings, load_settings
+    from bench.settings import ModelSettings, load_settings, parse_duration_s
     from bench.streams import kept_in
 
     # Its options of the same names as the batcher's and the replay's knobs mean something else.

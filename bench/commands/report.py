@@ -20,8 +20,7 @@ def report(
     ] = Path("runs/latest"),
 ) -> int:
     """Draw the report of a run, a tuning or a comparison again; needs no torch."""
-    from bench.console import output_console
-    from bench.exits import OK
+    from bench.console import OK, output_console
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
     from results.run.record import RECORD
@@ -53,7 +52,7 @@ def _run(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
 def _comparison(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
     from results.comparison.record import read_comparison
     from results.comparison.report import write_report
-    from results.comparison.summary import summary
+    from results.comparison.wording import summary
 
     comparison = read_comparison(folder)
     return write_report(comparison), [summary(comparison)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.commands import options
-from bench.exits import judged
+from bench.console import judged
 
 if TYPE_CHECKING:
     from bench.profiling.load import Loaded
@@ -73,11 +73,10 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, stdout_kept
-    from bench.durations import parse_duration_s
     from bench.errors import InputError
+    from bench.folders import run_folder
     from bench.profiling.load import load_source
-    from bench.run_folder import run_folder
-    from bench.settings import load_settings
+    from bench.settings import load_settings, parse_duration_s
     from bench.simulation import arrivals
     from bench.simulation.sweep import SweepPlan, parse_sweep, run_sweep, tell_sweep, write_sweep
     from bench.traces.source import load_replayed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.exits import NO, OK, Interrupted
+from bench.console import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -198,7 +198,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, stdout_kept
-    from bench.run_folder import run_folder
+    from bench.folders import run_folder
     from bench.tuning.profiles import check_subject
     from bench.tuning.search.storage import let_go, open_database
     from bench.tuning.tune import read_request
@@ -235,9 +235,8 @@ def _request(given: dict[str, Any]) -> "Request":
     Raises:
         InputError: an option, or a value in a file, is not usable.
     """
-    from bench.durations import parse_duration_s
     from bench.errors import InputError
-    from bench.settings import load_settings
+    from bench.settings import load_settings, parse_duration_s
     from bench.tuning.request import BUDGET_S, of_profiles, read_current
     from bench.tuning.search.sampler import PATIENCE, TRIALS
     from bench.tuning.tune import Request
@@ -284,8 +283,8 @@ def _check_given(given: dict[str, Any], option: str, why: str, allowed: frozense
 
 
 def _again(request: "Request", given: dict[str, Any]) -> "Request":
-    from bench.durations import parse_duration_s
     from bench.errors import InputError
+    from bench.settings import parse_duration_s
 
     if request.storage is not None and given["storage"] is None and "***" in request.storage:
         raise InputError(
@@ -320,7 +319,7 @@ def _keep(result: "Result", folder: Path, messages: "Console") -> None:
     """Write what was found: the numbers, the setting to use if there is one, the report."""
     import json
 
-    from bench.command_line import command_line
+    from bench.hardware.environment import command_line
     from bench.streams import kept_in
     from bench.tuning.recommended_toml import write_config
     from bench.tuning.tune_json import as_json

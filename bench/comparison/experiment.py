@@ -18,8 +18,7 @@ from bench.errors import InputError
 from bench.live.arms import LiveArms, at_rate
 from bench.settings import Settings
 from results import format as fmt
-from results.comparison.metrics import METRICS, expected_noise, metric_named
-from results.comparison.observation import observe
+from results.comparison.observation import METRICS, expected_noise, metric_named, observe
 from results.comparison.outcome import Judge, MetricEffect
 from results.comparison.record import (
     ArmRecord,

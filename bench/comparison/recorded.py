@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.comparison.request import Request
 from bench.errors import InputError
-from bench.run_folder import run_folder
+from bench.folders import run_folder
 from results.comparison.block_bootstrap import Found, compare_runs
 from results.comparison.record import (
     ArmRecord,

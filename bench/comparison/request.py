@@ -8,7 +8,7 @@ from typing import Any
 from bench.comparison.arms import Arm, make_arms
 from bench.errors import InputError
 from bench.settings import TABLES, Settings, absolute
-from results.comparison.metrics import metric_named
+from results.comparison.observation import metric_named
 from results.comparison.record import ComparisonRecord
 
 

@@ -2,7 +2,10 @@
 
 import os
 import platform
+import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,15 @@ def git_commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
         return given
+
+
+def command_line() -> str:
+    """As a shell would take it again, passwords in URLs left out."""
+    return shlex.join(["dynbatch", *map(_without_password, sys.argv[1:])])
+
+
+def _without_password(argument: str) -> str:
+    if "://" not in argument:
+        return argument
+    shown = re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", argument)
+    return re.sub(r"([?&][^=&]*password)=[^&]*", r"\1=***", shown)

@@ -9,8 +9,7 @@ from batching import Clock
 from bench.comparison.arms import Arm
 from bench.console import message_console
 from bench.errors import RunFailedError
-from bench.keeping import keep
-from bench.live.measure import Ender, record
+from bench.live.measure import Ender, keep, record
 from bench.live.session import Session
 from bench.settings import Settings
 from results.run.record import Run

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import pandas as pd
 from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, RequestError
 from batching.errors import describe
 from bench.hardware.devices import DeviceWatch
-from bench.hardware.environment import describe_environment
+from bench.hardware.environment import command_line, describe_environment
 from bench.live.early_stop import Looks
 from bench.live.logs import batch_log, request_log
 from bench.live.prediction import Prediction
@@ -23,6 +24,9 @@ from bench.live.replay import Sent, quiet_gc, replay
 from bench.live.session import Session
 from bench.live.stalls import StallWatch
 from bench.live.telemetry import Telemetry
+from results.run.analysis import analyse
+from results.run.logs import RunLogs
+from results.run.record import Run, RunDirectory, RunRecord
 from workloads import ResolvedTrace
 
 # From the last preparation to the first arrival: time for the threads to reach their posts.
@@ -330,3 +334,35 @@ def _environment(
         "uncaptured_batches": target.statistics().uncaptured_batches,
         "first_error": None if error is None else describe(error),
     }
+
+
+def keep(folder: Path, recording: Recording) -> Run:
+    """Write the logs, then the record, then what is computed from them.
+
+    Raises:
+        RunExistsError: the folder holds a run already.
+    """
+    predicted = recording.prediction
+    directory = RunDirectory.create(folder)
+    directory.write_logs(
+        RunLogs(
+            requests=recording.requests,
+            batches=recording.batches,
+            telemetry=recording.telemetry,
+            stalls=recording.stalls,
+        )
+    )
+    directory.write_record(
+        RunRecord(
+            id=folder.resolve().name,
+            partial=recording.partial,
+            window_s=recording.window_s,
+            config={**recording.config, "command": command_line()},
+            environment=recording.environment,
+            trace=recording.trace,
+            prediction=None if predicted is None else predicted.metrics,
+            bounds=None if predicted is None else predicted.bounds,
+            profiled_execute_s=None if predicted is None else predicted.execute_s,
+        )
+    )
+    return analyse(folder)

@@ -10,10 +10,9 @@ import numpy as np
 from bench.profiling.load import Loaded
 from bench.simulation import arrivals
 from bench.simulation.bounds import bounds
-from bench.simulation.capacity import Capacity, Trial, find_capacity
-from bench.simulation.objective import LatencyObjective
+from bench.simulation.capacity import Capacity, LatencyObjective, Trial, find_capacity
+from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
-from bench.simulation.totals import Outcome
 from results import format as fmt
 
 

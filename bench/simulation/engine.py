@@ -24,7 +24,7 @@ from math import inf
 
 from batching.policies import BatchingPolicy, Lane, Shed, Wait, Waiting
 from batching.policies.contract import Decision, FinishedBatch
-from bench.simulation.service import Overheads, Service
+from bench.profiling.service_times import Overheads, Service
 
 _NOTHING_WAITS = Wait(inf, until_weight=1)
 

@@ -7,11 +7,10 @@ import numpy as np
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
 from batching.policies.contract import FinishedBatch
 from bench.errors import InputError
-from bench.profiling.service_times import Source
+from bench.profiling.service_times import Service, Source
 from bench.settings import BatcherSettings
 from bench.simulation.engine import Simulation, simulate
-from bench.simulation.service import Service
-from bench.simulation.totals import Outcome, outcome
+from bench.simulation.outcome import Outcome, outcome
 from workloads import ResolvedTrace
 
 FULL_BATCHES = 60

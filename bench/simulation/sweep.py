@@ -4,23 +4,102 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from rich.table import Table
 
-from bench.console import output_console
+from bench.console import OK, output_console
 from bench.errors import InputError
-from bench.exits import OK
 from bench.profiling.load import Loaded
 from bench.settings import BatcherSettings, Settings
 from bench.simulation import arrivals
+from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
-from bench.simulation.totals import Outcome
 from bench.streams import kept_in
+from results import format as fmt
+
+
+def tables(content: Mapping[str, Any]) -> Iterator[Table]:
+    """For each load: the fastest setting, the cheapest, and the cheapest within the SLO.
+
+    Args:
+        content: what `sweep.json` holds.
+    """
+    knobs = list(content["axes"])
+    if not knobs:
+        yield _by_load(content)
+        return
+    for _, group in groupby(content["cells"], key=lambda cell: cell["offered_rps"]):
+        cells = list(group)
+        able = sum(cell["able"] for cell in cells)
+        shown = Table(
+            title=f"{content['model']}, simulated at {_load(cells[0])}: "
+            f"{able} of {len(cells)} settings can carry it",
+            title_justify="left",
+        )
+        shown.add_column("")
+        for name in (*(knob.replace("_", " ") for knob in knobs), "p99", "device time", "batch"):
+            shown.add_column(name, justify="right")
+        for label, cell in chosen(cells, content["slo_s"]):
+            shown.add_row(
+                label,
+                *(str(cell[knob]) for knob in knobs),
+                fmt.duration(cell["p99_s"]),
+                fmt.duration(cell["device_s_per_request"]),
+                fmt.number(cell["mean_batch_size"]),
+            )
+        yield shown
+
+
+def _by_load(content: Mapping[str, Any]) -> Table:
+    """One setting under every load."""
+    shown = Table(title=f"{content['model']}, simulated", title_justify="left")
+    shown.add_column("load")
+    for name in ("p99", "device time", "batch"):
+        shown.add_column(name, justify="right")
+    for cell in content["cells"]:
+        values = (
+            fmt.duration(cell["p99_s"]),
+            fmt.duration(cell["device_s_per_request"]),
+            fmt.number(cell["mean_batch_size"]),
+        )
+        shown.add_row(_load(cell), *(values if cell["able"] else ("overload", "", "")))
+    return shown
+
+
+def chosen(
+    cells: Sequence[Mapping[str, Any]], slo_s: float | None
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """The cells of one load that are worth knowing, each once, with all that it is."""
+    able = [cell for cell in cells if cell["p99_s"] is not None]
+    if not able:
+        return []
+    fastest = min(able, key=lambda cell: cell["p99_s"])
+    cheapest = min(able, key=lambda cell: (cell["device_s_per_request"], cell["p99_s"]))
+    found = [("fastest", fastest), ("least device time", cheapest)]
+    if slo_s is not None:
+        within = [cell for cell in able if cell["p99_s"] <= slo_s]
+        if within:
+            best = min(within, key=lambda cell: (cell["device_s_per_request"], cell["p99_s"]))
+            found.append((f"the same, p99 <= {fmt.duration(slo_s)}", best))
+    if len(able) > 1:
+        found.append(("slowest", max(able, key=lambda cell: cell["p99_s"])))
+    names: dict[int, list[str]] = {}
+    for name, cell in found:
+        names.setdefault(id(cell), []).append(name)
+    return [(", ".join(names.pop(id(cell))), cell) for _, cell in found if id(cell) in names]
+
+
+def _load(cell: Mapping[str, Any]) -> str:
+    share = "" if cell["utilization"] is None else f" ({fmt.percent(cell['utilization'])})"
+    return f"{fmt.rate(cell['offered_rps'])}{share}"
+
 
 MOST_CELLS = 20_000
 _KNOBS = tuple(BatcherSettings.model_fields)
@@ -283,8 +362,6 @@ def write_sweep(content: Mapping[str, Any], folder: Path) -> None:
 
 def tell_sweep(content: Mapping[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> int:
     """Say what is best and where the rest is."""
-    from bench.simulation.sweep_words import tables
-
     if as_json:
         sys.stdout.write(json.dumps(content, indent=1) + "\n")
     elif not quiet:

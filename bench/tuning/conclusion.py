@@ -8,7 +8,8 @@ from rich.table import Table
 
 from bench.settings import BatcherSettings
 from bench.tuning.device.finalists import raced, references_beaten
-from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.device.metric import Gain, Verified
+from bench.tuning.request import CURRENT, DEFAULT
 from bench.tuning.search.engines import Setting, knobs_of
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -25,7 +26,6 @@ from bench.tuning.search.selection import (
 )
 from bench.tuning.simulated.sensitivity import said
 from bench.tuning.tune import Result
-from bench.tuning.verified import Gain, Verified
 from results import format as fmt
 
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from batching.versions import own_version
 from bench.errors import InputError
 from bench.settings import ModelSettings, Settings
-from bench.tuning.effort import Effort
 from bench.tuning.profiles import LoadedEngines, profile_path
 from bench.tuning.request import Request
 from bench.tuning.search.storage import OWNER, let_go, without_password
 from bench.tuning.sharing import Pulse, storage_failures_told, this_worker
 from bench.tuning.simulated.search import SimulatedSearch
+from bench.tuning.simulated.simulator import Effort
 
 if TYPE_CHECKING:
     import optuna

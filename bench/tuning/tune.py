@@ -20,10 +20,9 @@ from bench.profiling.measure import load_subject
 from bench.settings import Settings
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
 from bench.tuning.device.finalists import raced
+from bench.tuning.device.metric import Verified
 from bench.tuning.device.search import RunArm
 from bench.tuning.device.stage import OnDevice
-from bench.tuning.effort import Effort
-from bench.tuning.energy import require_energy_counter
 from bench.tuning.findings import Findings
 from bench.tuning.profiles import (
     PROFILE,
@@ -31,16 +30,14 @@ from bench.tuning.profiles import (
     largest_batch_asked,
     load_engines,
 )
-from bench.tuning.question import Question
 from bench.tuning.record import open_to_others
-from bench.tuning.request import REQUEST, Request, read_request
+from bench.tuning.request import REQUEST, Question, Request, read_request, require_energy_counter
 from bench.tuning.search.objectives import Energy
 from bench.tuning.search.selection import Candidate
 from bench.tuning.search.storage import sole_user, storage_in, without_password
 from bench.tuning.sharing import team_on
 from bench.tuning.simulated.search import SimulatedSearch, Watch
-from bench.tuning.simulated.simulator import Traffic
-from bench.tuning.verified import Verified
+from bench.tuning.simulated.simulator import Effort, Traffic
 from results.run.record import write_text
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]

@@ -24,9 +24,13 @@ from math import log, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from results.busy import busy_between
-from results.comparison.metrics import METRICS, metric_named
-from results.comparison.observation import Observation, latency_column, observe
+from results.comparison.observation import (
+    METRICS,
+    Observation,
+    latency_column,
+    metric_named,
+    observe,
+)
 from results.comparison.outcome import (
     Challenger,
     Design,
@@ -40,6 +44,7 @@ from results.comparison.outcome import (
     from_effect,
 )
 from results.errors import InvalidInputError
+from results.run.intervals import busy_between
 from results.run.logs import (
     FloatArray,
     floats,

@@ -14,8 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
 from results.comparison.forest_plot import draw_effects
-from results.comparison.metrics import METRICS
-from results.comparison.observation import Observation
+from results.comparison.observation import METRICS, Observation
 from results.comparison.outcome import Outcome
 from results.comparison.record import Comparison
 from results.comparison.wording import letter

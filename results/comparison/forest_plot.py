@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from results import format as fmt
-from results.comparison.metrics import METRICS
+from results.comparison.observation import METRICS
 from results.comparison.outcome import MetricEffect
 from results.comparison.record import Comparison
 from results.comparison.wording import letter

@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from results.comparison.metrics import METRICS, SHOWN, ComparedMetric, metric_named
-from results.comparison.observation import Observation
+from results.comparison.observation import METRICS, SHOWN, ComparedMetric, Observation, metric_named
 from results.errors import InvalidInputError
 from results.statistics import paired
 from results.statistics.correction import holm_adjusted

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 from results.comparison.figures import FIGURES, save_figures
-from results.comparison.metrics import METRICS
+from results.comparison.observation import METRICS
 from results.comparison.record import Comparison
 from results.comparison.wording import arm_rows, letter, notes, rows, standing
 from results.page import render

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
 from results import format as fmt
-from results.comparison.metrics import METRICS, ComparedMetric
+from results.comparison.observation import METRICS, ComparedMetric
 from results.comparison.outcome import Challenger, MetricEffect, Outcome
+from results.comparison.record import Comparison
 from results.statistics.paired import MOST_DRAWS_PLANNED, Verdict
 
 _CONNECTED = ("throughput", "device_time")
@@ -247,3 +252,33 @@ def notes(outcome: Outcome) -> list[str]:
 def arm_rows(labels: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the arms and what they are."""
     return [(letter(arm), label) for arm, label in labels.items()]
+
+
+_STYLES = {"better": "green", "worse": "red"}
+
+
+def summary(comparison: Comparison) -> RenderableType:
+    """Return the summary: what speaks against it, the sentences, what the arms are, the metrics."""
+    record, outcome = comparison.record, comparison.outcome
+    first = standing(outcome, interrupted=record.state == "interrupted")
+    arms = Table.grid(padding=(0, 2))
+    for name, label in arm_rows(record.labels):
+        arms.add_row(Text(name, style="bold"), Text(label))
+    return Group(
+        Text(first.line, style="bold green" if first.good else "bold red"),
+        *(Text(sentence, style="bold") for sentence in record.sentences),
+        arms,
+        *(_table(challenger, letter(outcome.control)) for challenger in outcome.challengers),
+        *(Text(note, style="dim") for note in notes(outcome)),
+    )
+
+
+def _table(challenger: Challenger, control: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for column in ("metric", control, letter(challenger.arm), "change", "verdict"):
+        table.add_column(column)
+    for row in rows(challenger):
+        style = _STYLES.get(row.verdict, "")
+        cells = (row.metric, row.control, row.challenger, row.change, row.verdict)
+        table.add_row(*(Text(cell, style=style if cell == row.verdict else "") for cell in cells))
+    return table

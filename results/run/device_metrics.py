@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from results.busy import Devices, busy
+from results.run.intervals import Devices, busy
 from results.run.logs import (
     BoolArray,
     FloatArray,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.busy import Devices, busy_between
 from results.run.breakdown import breakdown
+from results.run.intervals import Devices, busy_between
 from results.run.logs import (
     BoolArray,
     FloatArray,

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from results.busy import Devices
 from results.errors import InvalidInputError
 from results.run.breakdown import PARTS, breakdown
 from results.run.device_metrics import DeviceMetrics, Hardware, device_metrics
+from results.run.intervals import Devices
 from results.run.logs import (
     BoolArray,
     FloatArray,

@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from results.busy import Devices
 from results.errors import (
     InvalidInputError,
     LogError,
@@ -28,6 +27,7 @@ from results.errors import (
     RunVersionError,
 )
 from results.run.device_metrics import Hardware
+from results.run.intervals import Devices
 from results.run.logs import (
     BATCHES,
     REQUESTS,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from results import format as fmt
 from results.figures import FIGURES, save_figures
-from results.headroom import gaps
 from results.page import render
 from results.run import predicted
+from results.run.predicted import gaps
 from results.run.record import (
     REPORT,
     SIMULATION,

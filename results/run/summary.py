@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from results import format as fmt
-from results.headroom import gaps, sentence
 from results.run import predicted
 from results.run.breakdown import PARTS
 from results.run.metrics import Metrics
+from results.run.predicted import gaps, sentence
 from results.run.record import SIMULATION, Run
 from results.run.verdict import Decision
 from results.run.wording import (

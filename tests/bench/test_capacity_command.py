@@ -105,7 +105,7 @@ class TestACapacity:
         assert json.loads(Path("c/capacity.json").read_text())["check"] == checked
 
     def test_whose_check_misses_says_so(self, capacity, monkeypatch):
-        from bench.simulation.objective import LatencyObjective
+        from bench.simulation.capacity import LatencyObjective
 
         late = {"value_s": 0.081, "met": False, "decision": "missed", "low_s": 0.07, "high_s": 0.1}
         monkeypatch.setattr(LatencyObjective, "judged", lambda self, run: late)

@@ -182,7 +182,7 @@ class TestARun:
         assert latency_s["max"] > 0.69
 
     def test_runs_started_in_the_same_second_have_folders_of_their_own(self, dynbatch, tmp_path):
-        from bench.run_folder import _unused
+        from bench.folders import _unused
 
         (tmp_path / "x").mkdir()
         (tmp_path / "x-2").mkdir()

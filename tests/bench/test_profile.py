@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from batching.profiles import load_profile
-from bench.durations import parse_duration_s
 from bench.errors import InputError
 from bench.profiling.measure import remarks
+from bench.settings import parse_duration_s
 from tests.batching.profiled import affine, from_times, measured
 
 QUICK = ["--model", "affine:0.5,0.05", "--max-batch-size", "8", "--budget", "0.3s"]

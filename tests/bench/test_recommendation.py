@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from batching import DynamicBatcher
 from bench.errors import InputError, RunFailedError
-from bench.recommendation import (
+from bench.settings import Settings, load_settings
+from bench.toml import comment, toml_text
+from bench.tuning.recommended_toml import (
     Case,
     Estimate,
     Facts,
@@ -19,8 +21,6 @@ from bench.recommendation import (
     read_recommendation,
     write_recommendation,
 )
-from bench.settings import Settings, load_settings
-from bench.toml import comment, toml_text
 
 SETTINGS = Settings.model_validate(  # with its paths in full, as they are written
     {

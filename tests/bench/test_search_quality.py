@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from batching.profiles import load_profile
-from bench.profiling.service_times import ProfileSource
+from bench.profiling.service_times import ExactService, Overheads, ProfileSource
 from bench.settings import BatcherSettings
 from bench.simulation.engine import simulate
-from bench.simulation.service import ExactService, Overheads
 from bench.simulation.setup import Setup
 from bench.tuning.search.objectives import Statistic, make_objective
 from bench.tuning.simulated.simulator import Simulator

@@ -18,9 +18,8 @@ from bench.settings import BatcherSettings
 from bench.simulation import ExactService, Overheads, simulate
 from bench.simulation.bounds import bounds, fluid_backlog
 from bench.simulation.capacity import find_capacity, pooled_percentile_s
-from bench.simulation.outcome import endings, simulation_logs
+from bench.simulation.outcome import endings, outcome, simulation_logs
 from bench.simulation.setup import Setup
-from bench.simulation.totals import outcome
 from results.run.breakdown import breakdown
 from results.run.metrics import compute_metrics, latencies
 from workloads import load, resolve

@@ -7,6 +7,7 @@ import pytest
 
 from bench.settings import BatcherSettings
 from bench.tuning.conclusion import _lost
+from bench.tuning.device.metric import expected_of
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.search.objectives import CapacityWithin, Latency, Score
 from bench.tuning.search.sampler import Finished
@@ -18,7 +19,6 @@ from bench.tuning.search.selection import (
     ranked,
 )
 from bench.tuning.search.space import Space, Steps, Whole
-from bench.tuning.verified import expected_of
 from tests.bench.tuned import p99
 
 SPACE = Space(

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from batching import VirtualClock
 from bench.errors import InputError
-from bench.recommendation import read_recommendation
 from bench.settings import (
     BatcherSettings,
     ModelSettings,
@@ -26,8 +25,8 @@ from bench.tuning.conclusion import (
 )
 from bench.tuning.device.metric import Yardstick
 from bench.tuning.device.verification import Verification, affordable_window_s, runs_planned
-from bench.tuning.question import Question
-from bench.tuning.recommended_toml import write_config
+from bench.tuning.recommended_toml import read_recommendation, write_config
+from bench.tuning.request import Question
 from bench.tuning.search.objectives import DeviceTime, Latency, Statistic
 from bench.tuning.search.storage import open_storage
 from bench.tuning.simulated.search import SimulatedSearch

@@ -21,12 +21,13 @@ from bench.settings import (
 from bench.tuning.budget import Budget, plan_of
 from bench.tuning.conclusion import lines, sentence
 from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.prediction_check import distrust
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.search import DeviceSearch, Plan
 from bench.tuning.device.stage import searchable
 from bench.tuning.device.verification import Verification
-from bench.tuning.question import Question
 from bench.tuning.recommended_toml import facts
+from bench.tuning.request import Question
 from bench.tuning.search.objectives import (
     CapacityWithin,
     DeviceTime,
@@ -36,7 +37,6 @@ from bench.tuning.search.objectives import (
 )
 from bench.tuning.search.sampler import Tuner
 from bench.tuning.search.storage import open_storage, open_study
-from bench.tuning.trust import distrust
 from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
 from tests.bench.stand_in import StandIn

@@ -23,10 +23,9 @@ from bench.settings import (
 from bench.tuning.budget import overhead_s
 from bench.tuning.conclusion import lines, name_of
 from bench.tuning.device.metric import Yardstick
-from bench.tuning.device.verification import Verification
+from bench.tuning.device.verification import Verification, ran_with
 from bench.tuning.profiles import load_engines
-from bench.tuning.question import Question
-from bench.tuning.request import read_current
+from bench.tuning.request import Question, read_current
 from bench.tuning.search.engines import (
     Engine,
     EngineSources,
@@ -42,7 +41,6 @@ from bench.tuning.search.objectives import Latency, Statistic
 from bench.tuning.search.selection import best_by_engine, simplicity
 from bench.tuning.search.space import make_space, parse_search
 from bench.tuning.search.storage import let_go, open_database
-from bench.tuning.settling import ran_with
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from batching import Placement, VirtualClock
 from batching.profiles import save_profile, subject_of
-from bench.command_line import command_line
 from bench.errors import InputError
+from bench.hardware.environment import command_line
 from bench.profiling.load import Loaded
 from bench.profiling.service_times import ProfileSource
 from bench.settings import ReplaySettings

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import InputError
 from bench.settings import BatcherSettings, ReplaySettings
-from bench.simulation.totals import Outcome
+from bench.simulation.outcome import Outcome
 from bench.tuning.search.objectives import (
     CapacityWithin,
     DeviceTime,

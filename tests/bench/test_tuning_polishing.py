@@ -4,11 +4,10 @@ import optuna
 import pytest
 
 from bench.settings import BatcherSettings
-from bench.tuning.polishing import look_around
 from bench.tuning.search.neighbours import neighbours
 from bench.tuning.search.objectives import Latency, Score
 from bench.tuning.search.sampler import Finished, Tuner
-from bench.tuning.search.selection import Candidate, different
+from bench.tuning.search.selection import Candidate, different, look_around
 from bench.tuning.search.space import (
     Choice,
     Space,

@@ -6,7 +6,7 @@ import pytest
 
 from batching.profiles import load_profile
 from bench.profiling.service_times import ProfileSource
-from bench.tuning.effort import Effort
+from bench.tuning.simulated.simulator import Effort
 from tests.bench.tuned import affine, p99, roofline, traffic
 from tests.search_quality.regret import ALLOWED, Case, question_of, search_regret
 

@@ -18,7 +18,6 @@ from bench.settings import (
 )
 from bench.tuning import tune
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.reporting import FEWEST_TRIALS, draws_of, findings_of, importance, measured
 from bench.tuning.search.objectives import Score
 from bench.tuning.search.sampler import Finished
 from bench.tuning.search.space import (
@@ -28,7 +27,14 @@ from bench.tuning.search.space import (
     Whole,
 )
 from bench.tuning.tune import Request, carry_out
-from bench.tuning.tune_json import as_json
+from bench.tuning.tune_json import (
+    FEWEST_TRIALS,
+    as_json,
+    draws_of,
+    findings_of,
+    importance,
+    measured,
+)
 from results import format as fmt
 from results.run.record import Run, RunDirectory, RunRecord
 from results.run.validity import Finding

@@ -15,10 +15,10 @@ from bench.settings import (
     SloSettings,
 )
 from bench.tuning.conclusion import keeps, sentence
+from bench.tuning.device.metric import Gain
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.verification import MOST_RACE_DRAWS
 from bench.tuning.search.selection import simplicity
-from bench.tuning.verified import Gain
 from tests.bench.test_tuning_course import ARMS as RACED
 from tests.bench.test_tuning_course import StandIn, request, tuned, verification
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import InputError
 from bench.settings import BatcherSettings
-from bench.tuning.question import Question
+from bench.tuning.request import Question
 from bench.tuning.search.selection import simplicity
 from bench.tuning.search.space import (
     Choice,

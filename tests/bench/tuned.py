@@ -4,9 +4,8 @@ from batching import VirtualClock
 from batching.models import AffineModel, RooflineModel
 from bench.profiling.service_times import ExactSource
 from bench.settings import ReplaySettings
-from bench.tuning.effort import Effort
 from bench.tuning.search.objectives import Evidence, Limit, Statistic
-from bench.tuning.simulated.simulator import Simulator, Traffic
+from bench.tuning.simulated.simulator import Effort, Simulator, Traffic
 
 MS = 1e-3
 QUICK = Effort(search=4_000, capacity=2_000, closely=12_000, fewest=3, most=8)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from bench.simulation.totals import outcome
+from bench.simulation.outcome import outcome
 from results.comparison.block_bootstrap import compare_runs
-from results.comparison.metrics import METRICS
+from results.comparison.observation import METRICS
 from results.statistics.paired import Plan, Verdict
 from tests.bench.arms import Rough, SimulatedArm, run_simulated, simulated_draws, slower
 

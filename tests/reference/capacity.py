@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from bench.cli import outcome_of
 from bench.settings import BatcherSettings
 from bench.simulation.arrivals import Draws
-from bench.simulation.capacity import find_capacity
-from bench.simulation.objective import LatencyObjective
+from bench.simulation.capacity import LatencyObjective, find_capacity
 from bench.simulation.setup import Setup
 from bench.traces.source import load_replayed
 from tests.reference.bisection import boundary, following

@@ -17,9 +17,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.durations import parse_duration_s
 from bench.errors import InputError
 from bench.hardware.environment import COMMIT_VARIABLE
+from bench.settings import parse_duration_s
 from tests.reference import course
 from tests.reference.folder import SUMMARY, Folder, OtherDeviceError
 from tests.reference.packages import FOR_TESTS, ROOT, declared, missing_packages, remark

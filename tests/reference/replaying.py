@@ -9,8 +9,7 @@ from rich.console import Console
 from batching import RealClock
 from batching.profiles import load_profile
 from bench.errors import RunFailedError
-from bench.keeping import keep
-from bench.live.measure import record
+from bench.live.measure import keep, record
 from bench.live.prediction import Known
 from bench.live.session import Session
 from bench.profiling.load import Loaded

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from results.sparkline import BLOCKS, PLAIN, levels_for, sparkline
+from results.format import BLOCKS, PLAIN, levels_for, sparkline
 from results.trace.figure import (
     Arrivals,
     Dispersion,

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from results.comparison.block_bootstrap import _unlike, compare_runs
-from results.comparison.metrics import METRICS, expected_noise, metric_named
-from results.comparison.observation import observe
+from results.comparison.observation import METRICS, expected_noise, metric_named, observe
 from results.comparison.outcome import Judge
 from results.comparison.record import (
     ArmRecord,

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from results.busy import Devices, busy_between
 from results.run.device_metrics import Hardware
+from results.run.intervals import Devices, busy_between
 from results.run.metrics import Metrics, compute_metrics
 from results.run.record import Run
 from results.run.summary import summary

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from results.headroom import gaps, sentence
 from results.run import predicted
 from results.run.metrics import compute_metrics
+from results.run.predicted import gaps, sentence
 from results.run.record import SIMULATION, RunRecord
 from results.run.wording import standing
 from tests.results.made import answered, made_logs

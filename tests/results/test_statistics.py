@@ -7,6 +7,7 @@ import pytest
 
 from results.errors import InvalidInputError
 from results.run.queue_length import Steps
+from results.run.steady_state import mann_kendall, mser5
 from results.statistics.correction import holm, holm_adjusted
 from results.statistics.correlated import (
     batch_means,
@@ -22,7 +23,6 @@ from results.statistics.shares import (
     share_lower,
     share_upper,
 )
-from results.statistics.steady import mann_kendall, mser5
 from results.statistics.tail import TailEvidence, companion_of
 
 

@@ -19,9 +19,9 @@ from bench.tuning.device.verification import (
     VERIFIED_AT,
     affordable_window_s,
 )
-from bench.tuning.effort import Effort
 from bench.tuning.search.objectives import DeviceTime
 from bench.tuning.search.selection import TIE, simplicity
+from bench.tuning.simulated.simulator import Effort
 
 BUDGET_S, PROFILE_S = 300.0, 20.0
 _FRESH = 500_009

@@ -12,9 +12,9 @@ from math import exp, inf, isfinite, log
 import numpy as np
 import optuna
 
-from bench.tuning.effort import Effort
-from bench.tuning.question import PLAIN, Question
+from bench.tuning.request import PLAIN, Question
 from bench.tuning.simulated.search import SimulatedSearch
+from bench.tuning.simulated.simulator import Effort
 from tests.search_quality.baselines import SEARCHES, Search
 from tests.search_quality.device import Device, raced
 from tests.search_quality.truth import Truth

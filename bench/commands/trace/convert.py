@@ -43,8 +43,7 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
     The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
     given = dict(locals())
-    from bench.console import message_console, output_console
-    from bench.exits import OK
+    from bench.console import OK, message_console, output_console
     from bench.streams import kept_in
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, save

@@ -50,9 +50,8 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
     given = dict(locals())
-    from bench.console import message_console, output_console
+    from bench.console import OK, message_console, output_console
     from bench.errors import InputError
-    from bench.exits import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.describe_fit import shortcomings

@@ -43,9 +43,8 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
     """
     given = dict(locals())
     from bench.commands.trace.common import write
-    from bench.console import message_console, output_console
+    from bench.console import OK, message_console, output_console
     from bench.errors import InputError
-    from bench.exits import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, rate_method, to_rate
 

@@ -52,8 +52,7 @@ def show(  # noqa: PLR0917 - typer passes every option by name
     A trace that describes a process is drawn first. Writes arrivals.png and trace.html.
     """
     given = dict(locals())
-    from bench.console import message_console, output_console
-    from bench.exits import OK
+    from bench.console import OK, message_console, output_console
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.source import folder_of, read_trace, reading_options
@@ -114,7 +113,7 @@ def _sparks(resolved: "ResolvedTrace", encoding: str) -> "list[tuple[str, Any]]"
     from rich.text import Text
 
     from results import format as fmt
-    from results.sparkline import levels_for, sparkline
+    from results.format import levels_for, sparkline
     from workloads.statistics import rate_profile
 
     trace = resolved.trace

@@ -56,9 +56,8 @@ def window(  # noqa: PLR0917 - typer passes every option by name
     """
     given = dict(locals())
     from bench.commands.trace.common import outline, write
-    from bench.console import message_console, output_console
+    from bench.console import OK, message_console, output_console
     from bench.errors import InputError
-    from bench.exits import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import WindowRule, check_writable, pick_windows, window_at
 

@@ -2,11 +2,11 @@
 
 from math import inf
 
+from bench.tuning.device.metric import Verified
 from bench.tuning.findings import Findings
-from bench.tuning.question import CURRENT, DEFAULT
+from bench.tuning.request import CURRENT, DEFAULT
 from bench.tuning.search.objectives import Score
 from bench.tuning.search.selection import Candidate
-from bench.tuning.verified import Verified
 
 RECOMMENDED = "recommended"
 BEST, SECOND, THIRD = "best simulated", "second best", "third best"

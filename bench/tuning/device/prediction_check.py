@@ -2,17 +2,52 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log
+from math import exp, inf, isfinite, log, log1p
 
 import numpy as np
 
 from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
 from bench.tuning.device.metric import Yardstick
-from bench.tuning.device.race import Race
+from bench.tuning.device.race import ERROR, TIE, Race
 from bench.tuning.search.engines import setup_of
-from bench.tuning.trust import NEAR_ENOUGH, distrust
 from workloads import ResolvedTrace
+
+NEAR_ENOUGH = 0.25
+
+
+def distrust(race: Race, predicted: Mapping[str, float], first: str, *, maximise: bool) -> str:
+    """Why the predicted ranking is contradicted, in words; empty where it is not.
+
+    Args:
+        race: with what was measured.
+        predicted: by arm, the same of the same arrivals.
+        first: the arm that was predicted to be the best.
+        maximise: whether more is better.
+    """
+    others = [arm for arm in race.arms if arm != first]
+    for other in others:
+        ours, its = predicted.get(first, inf), predicted.get(other, inf)
+        if not (0.0 < ours < inf and 0.0 < its < inf):
+            continue
+        effect = race.effect(first, other, ERROR / len(others))
+        if effect is None:
+            continue
+        expected = log(ours / its)
+        sign = -1.0 if maximise else 1.0
+        worse = min(sign * effect.low, sign * effect.high) > log1p(TIE)
+        better = max(sign * effect.low, sign * effect.high) < -log1p(TIE)
+        off = max(effect.low - expected, expected - effect.high)
+        reversed_ = (worse and sign * expected < -log1p(TIE)) or (
+            better and sign * expected > log1p(TIE)
+        )
+        if reversed_ or off > max(log1p(NEAR_ENOUGH), abs(expected)):
+            return (
+                f"against {other}, {first} was predicted to have x {exp(expected):.3g} and was "
+                f"measured to have x {effect.ratio:.3g} ({effect.interval[0]:.3g} to "
+                f"{effect.interval[1]:.3g})"
+            )
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

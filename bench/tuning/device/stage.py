@@ -16,7 +16,7 @@ from bench.profiling.load import Loaded
 from bench.settings import BatcherSettings, Settings
 from bench.tuning.budget import SEARCH_SHARE, Budget, overhead_s, warm_up_s
 from bench.tuning.device.finalists import BEST, THIRD, finalists
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import Verified, Yardstick
 from bench.tuning.device.search import (
     MOST_DRAWS,
     SHORTEST_S,
@@ -33,10 +33,10 @@ from bench.tuning.device.verification import (
     Verification,
     affordable_window_s,
     runs_planned,
+    settled,
 )
-from bench.tuning.effort import Effort
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.question import CURRENT, DEFAULT, PLAIN, WINDOW, Question
+from bench.tuning.request import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -47,9 +47,7 @@ from bench.tuning.search.objectives import (
 from bench.tuning.search.sampler import Finished, Tuner, best_of
 from bench.tuning.search.selection import Candidate, flatness, pareto
 from bench.tuning.search.storage import open_study
-from bench.tuning.settling import settled
-from bench.tuning.simulated.simulator import Traffic
-from bench.tuning.verified import Verified
+from bench.tuning.simulated.simulator import Effort, Traffic
 from results import format as fmt
 from workloads import ResolvedTrace
 

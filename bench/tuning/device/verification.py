@@ -1,5 +1,6 @@
 """Racing and confirming on the real device, within a budget of its time."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,21 +13,55 @@ from bench.comparison.arms import Arm
 from bench.errors import InputError
 from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings, Settings
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import Gain, Interval, Verified, Yardstick, expected_of, metrics_of
 from bench.tuning.device.prediction_check import Foretold
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.race import Run as RaceRun
 from bench.tuning.device.search import SHORTEST_S, TAIL, RunArm
-from bench.tuning.search.engines import with_setting
+from bench.tuning.search.engines import Setting, with_setting
 from bench.tuning.search.selection import simplicity
-from bench.tuning.settling import ran_with, settled
 from bench.tuning.simulated.simulator import Traffic
-from bench.tuning.verified import Gain, Interval, Verified, expected_of, metrics_of
 from results import format as fmt
 from results.errors import ResultsError
 from results.run.analysis import analyse
-from results.run.record import RECORD, Run
+from results.run.record import RECORD, Run, write_text
 from workloads import ResolvedTrace
+
+
+def settled(
+    path: Path, matching: dict[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What a file says, if it was settled for the same; else made now, and written.
+
+    Args:
+        path: of the file; the folders above it are made.
+        matching: what it has to have been settled for, JSON-able.
+        make: settles it, JSON-able.
+    """
+    wanted = json.loads(json.dumps(matching))
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = None
+    if isinstance(known, dict) and known.get("of") == wanted and isinstance(known.get("is"), dict):
+        return dict(known["is"])
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({"of": wanted, "is": made}, indent=1) + "\n")
+    return made
+
+
+def ran_with(run: Run, batcher: BatcherSettings) -> bool:
+    """Whether a run was of these settings; the number of replicas was settled when it was made.
+
+    So was what an engine captures that is left to do as usual.
+    """
+    settled_then = {"replicas"}
+    if isinstance(batcher, Setting) and not batcher.captured_batch_sizes:
+        settled_then.add("captured_batch_sizes")
+    wanted = batcher.model_dump(mode="json", exclude=settled_then)
+    return all(run.record.config.get(key) == value for key, value in wanted.items())
+
 
 MOST_RACE_DRAWS = 6
 CONFIRM_DRAWS = (4, 10)

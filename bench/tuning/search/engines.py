@@ -13,14 +13,13 @@ from pydantic import StrictStr, ValidationInfo, field_validator
 from batching.devices import ENGINES
 from batching.profiles import Subject
 from bench.errors import InputError
-from bench.profiling.service_times import Source
+from bench.profiling.service_times import Overheads, Service, Source
 from bench.settings import (
     AtLeastOne,
     BatcherSettings,
     ModelSettings,
     Settings,
 )
-from bench.simulation.service import Overheads, Service
 from bench.simulation.setup import Setup
 
 CUDAGRAPH = "cudagraph"

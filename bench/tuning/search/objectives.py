@@ -17,7 +17,7 @@ from typing import Protocol
 
 from bench.errors import InputError
 from bench.simulation.capacity import STABLE, pooled_percentile_s
-from bench.simulation.totals import Outcome
+from bench.simulation.outcome import Outcome
 
 LOAD, ANSWERED, SLO = "load", "answered", "slo"
 # How far beyond its limit is as bad as any: e^3 is a factor of twenty.

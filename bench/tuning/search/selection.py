@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from bench.settings import BatcherSettings
 from bench.tuning.search.engines import Engine, Setting, setting_of
+from bench.tuning.search.neighbours import SHORT, neighbours
 from bench.tuning.search.objectives import (
     Evidence,
     Limit,
@@ -277,3 +278,44 @@ def _known(value: float) -> float | None:
 
 def _mean(values: Sequence[float]) -> float | None:
     return _known(sum(values) / len(values)) if values else None
+
+
+def look_around(
+    candidates: "Sequence[Candidate]",
+    space: Space,
+    objective: "Objective",
+    judge: "Callable[[BatcherSettings], Candidate]",
+    *,
+    most: int,
+    may_judge: "Callable[[BatcherSettings], bool]" = lambda _: True,
+) -> "list[Candidate]":
+    """Judge neighbours of the best candidate, and of whatever turns out to be better.
+
+    Args:
+        candidates: those that were judged; if none is feasible, there is nothing to look around.
+        space: what is searched.
+        objective: for its direction.
+        judge: looks closely at a setting.
+        most: how many to judge at most.
+        may_judge: whether there is time for a setting; it ends with the first for which there is
+            none.
+
+    Returns:
+        The candidates, with those that were judged.
+    """
+    sign = -1.0 if objective.maximise else 1.0
+    judged = list(candidates)
+    known = [candidate.settings for candidate in judged]
+    while len(judged) < len(candidates) + most:
+        feasible = [candidate for candidate in judged if candidate.score.feasible]
+        best = min(feasible, key=lambda one: sign * one.score.value, default=None)
+        knobs = None if best is None else space.knobs_of(best.settings)
+        if knobs is None:
+            break
+        around = map(space.settings, neighbours(space, knobs, SHORT))
+        settings = next((one for one in around if one not in known), None)
+        if settings is None or not may_judge(settings):
+            break
+        known.append(settings)
+        judged.append(judge(settings))
+    return judged

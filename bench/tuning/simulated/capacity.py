@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from math import ceil, floor, log
 
 from bench.simulation.capacity import STABLE
+from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
-from bench.simulation.totals import Outcome
 from bench.tuning.search.objectives import Limit
 from workloads import ResolvedTrace
 

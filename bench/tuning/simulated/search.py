@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
 from bench.simulation.bounds import bounds
-from bench.tuning.effort import USUAL, Effort, Lens
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.polishing import look_around
-from bench.tuning.question import Question
+from bench.tuning.request import Question
 from bench.tuning.search.objectives import CapacityWithin, Objective, Score
 from bench.tuning.search.sampler import Finished, Tuner
 from bench.tuning.search.selection import (
@@ -26,6 +24,7 @@ from bench.tuning.search.selection import (
     facts_of,
     flatness,
     leaders_by_engine,
+    look_around,
     pareto,
     ranked,
 )
@@ -34,7 +33,7 @@ from bench.tuning.search.storage import open_study
 from bench.tuning.sharing import Team
 from bench.tuning.simulated.candidate_store import KeptCandidates
 from bench.tuning.simulated.sensitivity import at_other_burstiness, at_other_loads
-from bench.tuning.simulated.simulator import Simulator, Traffic, draws_for
+from bench.tuning.simulated.simulator import USUAL, Effort, Lens, Simulator, Traffic, draws_for
 from bench.tuning.teamwork import FIRST, SharedTuner, work
 from results import format as fmt
 

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results import format as fmt
-from results.busy import busy_between
 from results.figures import style
 from results.run.device_metrics import sampled_devices
+from results.run.intervals import busy_between
 from results.run.logs import (
     FloatArray,
     floats,

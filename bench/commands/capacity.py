@@ -158,7 +158,7 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
 def _keep(content: dict[str, Any], folder: Path) -> None:
     from bench.streams import kept_in
     from results.figures.capacity import save_capacity_figure
-    from results.run.record import write_text
+    from results.files import write_text
 
     if content["trials"]:
         save_capacity_figure(content, folder / "capacity.png")

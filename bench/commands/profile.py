@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from batching.profiles import ServiceProfile, Subject
-    from bench.profiling.measure import Work
+    from bench.profiling.summary import Work
 
 
 ProfileMaxBatchSize = Annotated[
@@ -103,12 +103,8 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     from batching.profiles import save_profile, subject_of
     from bench.console import message_console, output_console, stdout_kept
     from bench.folders import writable
-    from bench.profiling.measure import (
-        load_subject,
-        measure_quietly,
-        summarise,
-        work_of,
-    )
+    from bench.profiling.measure import load_subject, measure_quietly
+    from bench.profiling.summary import summarise, work_of
     from bench.settings import ModelSettings, load_settings, parse_duration_s
     from bench.streams import kept_in
 
@@ -258,7 +254,7 @@ def _shown(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     from rich.text import Text
 
     from batching.profiles.plan import sizes_up_to
-    from bench.profiling.measure import remarks
+    from bench.profiling.summary import remarks
     from results import format as fmt
 
     powers, between, _ = sizes_up_to(found.max_batch_size)
@@ -303,7 +299,7 @@ def _computed(found: "ServiceProfile", work: "Work | None") -> dict[str, Callabl
 def _facts(found: "ServiceProfile", work: "Work | None") -> "RenderableType":
     from rich.table import Table
 
-    from bench.profiling.measure import quantile
+    from bench.profiling.summary import quantile
     from results import format as fmt
 
     cold = found.cold_start

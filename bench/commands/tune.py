@@ -323,7 +323,7 @@ def _keep(result: "Result", folder: Path, messages: "Console") -> None:
     from bench.streams import kept_in
     from bench.tuning.recommended_toml import write_config
     from bench.tuning.tune_json import as_json
-    from results.run.record import write_text
+    from results.files import write_text
     from results.tuning.record import RECORD, read_tuning
     from results.tuning.report import write_report
 

@@ -3,16 +3,16 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
 from bench.errors import InputError
+from bench.live.arms import SHARED_MODEL, Arm
 from bench.settings import (
     TABLES,
     BatcherSettings,
-    ModelSettings,
     Settings,
     absolute,
     load_settings,
@@ -20,8 +20,6 @@ from bench.settings import (
 
 MOST_ARMS = len(ascii_lowercase)
 _ITEM = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
-# What must be one for all arms: another model answers another question.
-_SHARED_MODEL = ("model", "weights")
 # What arrives and what judges, in parts that mean nothing without each other. All arms get each
 # part from the command line, or from the first arm that says anything of it.
 _SHARED_PARTS = (
@@ -29,44 +27,6 @@ _SHARED_PARTS = (
     ("replay", ("rate", "utilization")),
     ("slo", ("slo",)),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One arm.
-
-    Args:
-        name: "a" for the control, then "b", "c", ...; the name of its folders too.
-        settings: Everything that decides its runs.
-    """
-
-    name: str
-    settings: Settings
-
-    @property
-    def label(self) -> str:
-        """What it is, in short: timeout 32 / 10 ms, in_flight 2."""
-        batcher, model = self.settings.batcher, self.settings.model
-        said = f"{batcher.policy} {batcher.max_batch_size} / {batcher.batch_timeout_ms:g} ms"
-        named = {"policy", "max_batch_size", "batch_timeout_ms"}
-        further = [
-            *_changed(batcher, BatcherSettings(), named),
-            *_changed(model, ModelSettings(), {*_SHARED_MODEL}),
-        ]
-        return ", ".join([said, *further])
-
-
-def _changed(
-    table: BatcherSettings | ModelSettings,
-    default: BatcherSettings | ModelSettings,
-    named: set[str],
-) -> list[str]:
-    values, usual = table.model_dump(mode="json"), default.model_dump(mode="json")
-    return [
-        f"{key} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
-        for key, value in values.items()
-        if key not in named and value != usual[key]
-    ]
 
 
 def make_arms(
@@ -161,7 +121,7 @@ def share(arms: Sequence[Arm], note: Callable[[str], None]) -> list[Arm]:
     Raises:
         InputError: They say different models or weights.
     """
-    for key in _SHARED_MODEL:
+    for key in SHARED_MODEL:
         said = {arm.name: getattr(arm.settings.model, key) for arm in _saying(arms, "model", key)}
         if len(set(map(str, said.values()))) > 1:
             one, another = list(said)[:2]
@@ -213,7 +173,7 @@ def _left_aside(table: Any, values: Mapping[str, Any]) -> Iterator[str]:
 def _sharing(settings: Settings, arms: Sequence[Arm], shared: dict[str, Any]) -> Settings:
     """The settings with what is shared; a device that is left open is that of the others."""
     model = {}
-    for key in (*_SHARED_MODEL, "device"):
+    for key in (*SHARED_MODEL, "device"):
         owner = next(iter(_saying(arms, "model", key)), None)
         if owner is not None and key not in settings.model.model_fields_set:
             model[key] = getattr(owner.settings.model, key)

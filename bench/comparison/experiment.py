@@ -11,11 +11,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from batching import Clock
-from bench.comparison.arms import Arm
 from bench.comparison.request import Request, check_same
 from bench.comparison.schedule import Contest, Trial, compare_arms
 from bench.errors import InputError
-from bench.live.arms import LiveArms, at_rate
+from bench.live.arms import Arm, LiveArms, at_rate
 from bench.settings import Settings
 from results import format as fmt
 from results.comparison.observation import METRICS, expected_noise, metric_named, observe

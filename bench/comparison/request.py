@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.comparison.arms import Arm, make_arms
+from bench.comparison.arms import make_arms
 from bench.errors import InputError
+from bench.live.arms import Arm
 from bench.settings import TABLES, Settings, absolute
 from results.comparison.observation import metric_named
 from results.comparison.record import ComparisonRecord

@@ -1,19 +1,64 @@
 """Arms that are run for real: one replay each, every model loaded once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from batching import Clock
-from bench.comparison.arms import Arm
 from bench.console import message_console
 from bench.errors import RunFailedError
 from bench.live.measure import Ender, keep, record
 from bench.live.session import Session
-from bench.settings import Settings
+from bench.settings import (
+    BatcherSettings,
+    ModelSettings,
+    Settings,
+)
 from results.run.record import Run
 from workloads import ResolvedTrace
+
+# What must be one for all arms: another model answers another question.
+SHARED_MODEL = ("model", "weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm.
+
+    Args:
+        name: "a" for the control, then "b", "c", ...; the name of its folders too.
+        settings: Everything that decides its runs.
+    """
+
+    name: str
+    settings: Settings
+
+    @property
+    def label(self) -> str:
+        """What it is, in short: timeout 32 / 10 ms, in_flight 2."""
+        batcher, model = self.settings.batcher, self.settings.model
+        said = f"{batcher.policy} {batcher.max_batch_size} / {batcher.batch_timeout_ms:g} ms"
+        named = {"policy", "max_batch_size", "batch_timeout_ms"}
+        further = [
+            *_changed(batcher, BatcherSettings(), named),
+            *_changed(model, ModelSettings(), {*SHARED_MODEL}),
+        ]
+        return ", ".join([said, *further])
+
+
+def _changed(
+    table: BatcherSettings | ModelSettings,
+    default: BatcherSettings | ModelSettings,
+    named: set[str],
+) -> list[str]:
+    values, usual = table.model_dump(mode="json"), default.model_dump(mode="json")
+    return [
+        f"{key} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in values.items()
+        if key not in named and value != usual[key]
+    ]
 
 
 class LiveArms:

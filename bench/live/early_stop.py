@@ -12,8 +12,8 @@ from math import inf, isnan
 import numpy as np
 
 from bench.live.replay import Sent
+from results.arrays import FloatArray
 from results.run.judge import Answers, judge_answers
-from results.run.logs import FloatArray
 from results.run.slo import Kind, Slo
 from results.run.verdict import CONFIDENCE, Decision
 

@@ -16,11 +16,12 @@ from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, Reque
 from batching.errors import describe
 from bench.hardware.devices import DeviceWatch
 from bench.hardware.environment import command_line, describe_environment
+from bench.hardware.quiet import quiet_gc
 from bench.live.early_stop import Looks
 from bench.live.logs import batch_log, request_log
 from bench.live.prediction import Prediction
 from bench.live.progress import Progress
-from bench.live.replay import Sent, quiet_gc, replay
+from bench.live.replay import Sent, replay
 from bench.live.session import Session
 from bench.live.stalls import StallWatch
 from bench.live.telemetry import Telemetry

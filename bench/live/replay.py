@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import gc
 import selectors
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -158,18 +157,3 @@ def _send_from_loop(  # noqa: PLR0917 - the thread's arguments and one more
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(send())
-
-
-@contextlib.contextmanager
-def quiet_gc() -> Iterator[None]:
-    """Keep the garbage collector out of a measurement: collect, freeze what is there, disable."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()

@@ -353,7 +353,7 @@ def run_sweep(
 def write_sweep(content: Mapping[str, Any], folder: Path) -> None:
     """Write `sweep.png`, if there is something to draw, and `sweep.json` into the folder."""
     from results.figures.sweep import save_surfaces
-    from results.run.record import write_text
+    from results.files import write_text
 
     save_surfaces(content, folder / "sweep.png")
     write_text(folder / "sweep.json", json.dumps(content, indent=1) + "\n")

@@ -10,14 +10,95 @@ from batching import BatchRecord, Clock, Model, Placement
 from batching.errors import BatchingError, describe
 from batching.execution import make_executor
 from batching.models.synthetic import SyntheticModel
-from bench.errors import RunFailedError
+from bench.errors import InputError, RunFailedError
 from bench.profiling.measure import load_subject
 from bench.profiling.service_times import ProfileSource, Source
 from bench.settings import ModelSettings
-from bench.tuning.device.verification import OVERHEAD_S
 from bench.tuning.search.engines import CUDAGRAPH, every_source
 from bench.tuning.search.space import typical_s
 from results import format as fmt
+
+# For so many trials the draws are made short enough, if that leaves them SHORTEST_S.
+TRIALS_PLANNED = 30
+
+
+MOST_DRAWS = 2
+
+
+SHORTEST_S = 2.0
+
+
+# Arrivals go on past a window by a tenth, and by a quarter of a second at the least.
+TAIL = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search spends its time.
+
+    Attributes:
+        draws: how many each trial meets.
+        window_s: their length.
+    """
+
+    draws: int
+    window_s: float
+
+    @classmethod
+    def of(cls, budget_s: float, overhead_s: float, longest_s: float) -> "Plan":
+        """Two draws a trial if the budget has room for enough such trials, else one.
+
+        Args:
+            budget_s: of the search.
+            overhead_s: what a run takes beside its window.
+            longest_s: no window is longer.
+        """
+        for draws in range(MOST_DRAWS, 0, -1):
+            window_s = (budget_s / (TRIALS_PLANNED * draws) - overhead_s) / TAIL
+            if window_s >= SHORTEST_S or draws == 1:
+                break
+        return cls(draws, min(longest_s, max(SHORTEST_S, window_s)))
+
+
+MOST_RACE_DRAWS = 6
+
+
+CONFIRM_DRAWS = (4, 10)
+
+
+OVERHEAD_S = 2.5
+
+
+FIRST_LOOK = 3
+
+
+def runs_planned(arms: int) -> int:
+    """Three draws of all arms, three more of three at most, and a confirmation of those."""
+    late = min(arms, 3)
+    return FIRST_LOOK * arms + (MOST_RACE_DRAWS - FIRST_LOOK) * late + CONFIRM_DRAWS[0] * late
+
+
+def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD_S) -> float:
+    """How long the draws of a race may be, seconds.
+
+    Args:
+        budget_s: for race and confirmation.
+        arms: how many race.
+        overhead_s: what a run takes beside its window.
+
+    Raises:
+        InputError: the shortest draws would not fit.
+    """
+    most = runs_planned(arms)
+    window_s = (budget_s / most - overhead_s) / TAIL
+    if window_s < SHORTEST_S:
+        least_s = most * (TAIL * SHORTEST_S + overhead_s)
+        raise InputError(
+            f"budget must leave {least_s:.0f} s to race {arms} settings and confirm the best, "
+            f"but leaves {max(0.0, budget_s):.0f} s: give more, or --no-race"
+        )
+    return window_s
+
 
 # The share of the time that the simulation may take, if the rest is to race.
 SIMULATION_SHARE = 0.35

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.settings import BatcherSettings
 from bench.tuning.device.finalists import raced, references_beaten
-from bench.tuning.device.metric import Gain, Verified
+from bench.tuning.findings import Gain, Verified
 from bench.tuning.request import CURRENT, DEFAULT
 from bench.tuning.search.engines import Setting, knobs_of
 from bench.tuning.search.objectives import (

@@ -21,7 +21,7 @@ from bench.tuning.search.engines import with_setting
 from bench.tuning.search.selection import Candidate
 from bench.tuning.simulated.sensitivity import described
 from bench.tuning.tune import Result
-from results.run.record import write_text
+from results.files import write_text
 
 TABLE = "recommendation"
 

@@ -20,8 +20,7 @@ from bench.settings import (
     Settings,
     load_settings,
 )
-from bench.tuning.device.search import SHORTEST_S, TAIL
-from bench.tuning.device.verification import OVERHEAD_S, runs_planned
+from bench.tuning.budget import OVERHEAD_S, SHORTEST_S, TAIL, runs_planned
 from bench.tuning.search.engines import (
     Engine,
     Setting,

@@ -14,16 +14,15 @@ from rich.console import Console
 
 from batching import Clock
 from batching.errors import ConfigError
-from bench.comparison.arms import Arm
+from bench.live.arms import Arm
 from bench.profiling.load import Loaded, matching
 from bench.profiling.measure import load_subject
 from bench.settings import Settings
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
 from bench.tuning.device.finalists import raced
-from bench.tuning.device.metric import Verified
 from bench.tuning.device.search import RunArm
 from bench.tuning.device.stage import OnDevice
-from bench.tuning.findings import Findings
+from bench.tuning.findings import Findings, Verified
 from bench.tuning.profiles import (
     PROFILE,
     LoadedEngines,
@@ -38,7 +37,7 @@ from bench.tuning.search.storage import sole_user, storage_in, without_password
 from bench.tuning.sharing import team_on
 from bench.tuning.simulated.search import SimulatedSearch, Watch
 from bench.tuning.simulated.simulator import Effort, Traffic
-from results.run.record import write_text
+from results.files import write_text
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
 

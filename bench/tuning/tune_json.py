@@ -17,9 +17,8 @@ from bench.tuning.conclusion import (
     sentence,
 )
 from bench.tuning.device.finalists import raced
-from bench.tuning.device.metric import Gain, Verified
 from bench.tuning.device.race import Run as RaceRun
-from bench.tuning.findings import Goal
+from bench.tuning.findings import Gain, Goal, Verified
 from bench.tuning.search.sampler import Finished
 from bench.tuning.search.selection import TIE, Candidate, best_by_engine
 from bench.tuning.search.space import (

@@ -24,6 +24,7 @@ from math import log, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from results.arrays import FloatArray
 from results.comparison.observation import (
     METRICS,
     Observation,
@@ -45,12 +46,7 @@ from results.comparison.outcome import (
 )
 from results.errors import InvalidInputError
 from results.run.intervals import busy_between
-from results.run.logs import (
-    FloatArray,
-    floats,
-    has_status,
-    inside,
-)
+from results.run.logs import floats, has_status, inside
 from results.run.record import SIMULATION, Run
 from results.statistics import paired
 from results.statistics.paired import Effect, Plan, Verdict

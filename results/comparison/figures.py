@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.comparison.forest_plot import draw_effects
 from results.comparison.observation import METRICS, Observation
 from results.comparison.outcome import Outcome
@@ -20,7 +21,6 @@ from results.comparison.record import Comparison
 from results.comparison.wording import letter
 from results.figures import style
 from results.run.breakdown import PARTS
-from results.run.logs import FloatArray
 
 FOLDER = "figures"
 _WIDTH_IN = 7.6

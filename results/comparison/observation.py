@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.errors import InvalidInputError
 from results.run.breakdown import PARTS
-from results.run.logs import (
-    FloatArray,
-    floats,
-    has_status,
-    inside,
-)
+from results.run.logs import floats, has_status, inside
 from results.run.metrics import Metrics, latencies, percentile
 from results.run.record import Run
 from results.run.validity import Finding, FindingCode

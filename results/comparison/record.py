@@ -16,8 +16,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from results.comparison.observation import Observation, observe
 from results.comparison.outcome import Draw, Outcome
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
+from results.files import write_text
 from results.run.analysis import analyse
-from results.run.record import write_text
 
 SCHEMA_VERSION = 1
 RECORD = "comparison.json"

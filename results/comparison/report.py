@@ -7,8 +7,9 @@ from results.comparison.figures import FIGURES, save_figures
 from results.comparison.observation import METRICS
 from results.comparison.record import Comparison
 from results.comparison.wording import arm_rows, letter, notes, rows, standing
+from results.files import write_text
 from results.page import render
-from results.run.record import REPORT, write_text
+from results.run.record import REPORT
 from results.run.wording import free_form_rows
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from results import format as fmt
 from results.figures import style
-from results.run.record import replacing
+from results.files import replacing
 
 _SIZE_IN = (7.6, 3.4)
 

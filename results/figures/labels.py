@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from results.arrays import FloatArray
 from results.figures import style
-from results.run.logs import FloatArray
 
 _FONT = 8.5
 _MARK_POINTS = 7.0

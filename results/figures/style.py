@@ -16,7 +16,7 @@ from matplotlib.ticker import (
 )
 
 from results import format as fmt
-from results.run.logs import FloatArray
+from results.arrays import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 AnyArray = FloatArray | IntArray

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.figures import style
-from results.run.logs import FloatArray
-from results.run.record import replacing
+from results.files import replacing
 
 _PANEL_IN = (3.9, 3.1)
 _MOST_LABELS = 11

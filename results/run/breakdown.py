@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from results.arrays import BoolArray, FloatArray
 from results.run.intervals import Coverage, all_covered, by_worker
-from results.run.logs import BoolArray, FloatArray, floats
+from results.run.logs import floats
 
 PARTS = ("slip", "forming", "queued", "collate", "staged", "execute", "deliver", "retry")
 

@@ -8,15 +8,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from results.arrays import BoolArray, FloatArray
 from results.run.intervals import Devices, busy
-from results.run.logs import (
-    BoolArray,
-    FloatArray,
-    RunLogs,
-    floats,
-    floats_if_any,
-    inside,
-)
+from results.run.logs import RunLogs, floats, floats_if_any, inside
 from results.run.throttle_reasons import LIMITING, words
 
 EnergySource = Literal["counter", "power"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.run.logs import FloatArray, floats
+from results.arrays import FloatArray
+from results.run.logs import floats
 
 
 @dataclass(frozen=True, slots=True)

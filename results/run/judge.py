@@ -5,16 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from results.arrays import BoolArray, FloatArray
 from results.run.breakdown import breakdown
 from results.run.intervals import Devices, busy_between
-from results.run.logs import (
-    BoolArray,
-    FloatArray,
-    RunLogs,
-    floats,
-    has_status,
-    inside,
-)
+from results.run.logs import RunLogs, floats, has_status, inside
 from results.run.slo import Kind, Slo, goodput_limit_s
 from results.run.verdict import (
     CONFIDENCE,

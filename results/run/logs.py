@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from results.arrays import BoolArray, FloatArray
 from results.errors import LogError
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 STATUSES = ("ok", "rejected", "expired", "failed", "cancelled")
 

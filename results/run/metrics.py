@@ -4,18 +4,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from results.arrays import BoolArray, FloatArray
 from results.errors import InvalidInputError
 from results.run.breakdown import PARTS, breakdown
 from results.run.device_metrics import DeviceMetrics, Hardware, device_metrics
 from results.run.intervals import Devices
-from results.run.logs import (
-    BoolArray,
-    FloatArray,
-    RunLogs,
-    floats,
-    has_status,
-    inside,
-)
+from results.run.logs import RunLogs, floats, has_status, inside
 
 
 class _Part(BaseModel):

@@ -7,8 +7,7 @@ half of one.
 
 import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from results.errors import (
     RunNotFoundError,
     RunVersionError,
 )
+from results.files import beside, replacing, write_text
 from results.run.device_metrics import Hardware
 from results.run.intervals import Devices
 from results.run.logs import (
@@ -305,7 +305,7 @@ def update_latest(path: str | Path) -> None:
     link = folder.parent / LATEST
     if folder.name == LATEST or (link.exists() and not link.is_symlink()):
         return
-    fresh = _beside(link)
+    fresh = beside(link)
     with contextlib.suppress(OSError, NotImplementedError):
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(folder.name, target_is_directory=True)
@@ -328,37 +328,6 @@ def _read_log(folder: Path, schema: LogSchema) -> pd.DataFrame:
         return schema.validated(frame)
     except LogError as error:
         raise RunCorruptError(f"{path} is damaged: {error}") from error
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which then takes the place of the one given.
-
-    Raises:
-        OSError: It cannot be written; `filename` is the path given, of a full disk too.
-    """
-    fresh = _beside(path)
-    try:
-        yield fresh
-        fresh.replace(path)
-    except OSError as error:
-        if error.filename in (None, str(fresh)):
-            # One that holds a message alone, as those of pyarrow may, is said by its strerror.
-            error.strerror = error.strerror or str(error)
-            error.filename = str(path)
-        raise
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as fresh:
-        fresh.write_text(text, encoding="utf-8")
 
 
 def _first_line(error: Exception) -> str:

@@ -7,12 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from results.run.logs import (
-    FloatArray,
-    floats,
-    has_status,
-    inside,
-)
+from results.arrays import FloatArray
+from results.run.logs import floats, has_status, inside
 from results.run.queue_length import in_system
 
 MSER_BATCH = 5

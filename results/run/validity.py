@@ -8,14 +8,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.run.device_metrics import sampled_devices
-from results.run.logs import (
-    FloatArray,
-    RunLogs,
-    floats,
-    floats_if_any,
-    inside,
-)
+from results.run.logs import RunLogs, floats, floats_if_any, inside
 from results.run.metrics import Metrics, counted
 from results.run.queue_length import saturation
 from results.run.steady_state import drift

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from results.arrays import BoolArray, FloatArray
 from results.errors import InvalidInputError
-from results.run.logs import BoolArray, FloatArray
 from results.run.slo import Kind, Slo
 from results.statistics.correction import holm
 from results.statistics.correlated import BATCHES, batch_means, discount, mean_of_means

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from results.arrays import FloatArray
 from results.errors import InvalidInputError
-from results.run.logs import FloatArray
 from results.statistics.shares import Bounds
 
 BATCHES = 20

@@ -14,8 +14,8 @@ from itertools import product
 
 import numpy as np
 
+from results.arrays import FloatArray
 from results.errors import InvalidInputError
-from results.run.logs import FloatArray
 
 LEVEL = 0.05
 """How often, at most, two equal things may be called different."""

@@ -8,8 +8,8 @@ loadgen, early stopping): with t of N over the limit it accepts when P[Bin(N, 0.
 import math
 from dataclasses import dataclass
 
+from results.arrays import FloatArray
 from results.errors import InvalidInputError
-from results.run.logs import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.run.logs import BoolArray, FloatArray
+from results.arrays import BoolArray, FloatArray
 from results.statistics.correlated import discount, effective_number
 from results.statistics.shares import share_lower, share_upper
 

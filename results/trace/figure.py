@@ -16,9 +16,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.figures import style
-from results.run.logs import FloatArray
-from results.run.record import replacing
+from results.files import replacing
 
 _WIDTH_IN, _HEIGHT_IN = 11.0, 7.6
 _TOKEN_BINS = 48

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.files import write_text
 from results.page import render
-from results.run.record import write_text
 
 
 @dataclass(frozen=True)

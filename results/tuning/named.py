@@ -1,11 +1,14 @@
 """The settings that have a name, and how each is marked in every figure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 
+from results import format as fmt
 from results.figures import style
+from results.tuning.device_record import RaceArm, VerifiedRecord
 from results.tuning.record import Judged, TuningRecord
 
 RECOMMENDED, NEAREST = "recommended", "nearest"
@@ -107,3 +110,87 @@ def _rank(name: str) -> int:
 
 def _key(settings: dict[str, Any]) -> str:
     return repr(sorted(settings.items()))
+
+
+def objective_of(verified: VerifiedRecord) -> str:
+    """The objective that what was measured is scaled and shown as."""
+    if verified.maximise:
+        return "goodput"
+    return "energy" if verified.unit == "j" else "latency"
+
+
+def prediction_error(arm: RaceArm, predicted: float | None) -> str:
+    """Predicted / measured - 1, in words."""
+    if arm.value is None:
+        return "not all answered"
+    if predicted is None:
+        return "predicted: not all answered"
+    return f"off by {100.0 * (predicted / arm.value - 1.0):+.0f} %"
+
+
+def arm_name(record: TuningRecord, name: str) -> str:
+    """What an arm is called where its name would be taken for what came out in the end."""
+    arms = {} if record.verified is None else record.verified.arms
+    settings = arms.get(name)
+    if name == RECOMMENDED and settings is not None and settings != record.recommended:
+        return "search's choice"
+    return name
+
+
+def fate_of(arm: RaceArm, *, won: bool) -> str:
+    """What became of an arm, in words."""
+    if won:
+        return "won"
+    if arm.dropped_after is None:
+        missed = arm.slo_excess is not None and arm.slo_excess > 0.0
+        return "stayed to the end, but missed the SLO" if missed else "stayed to the end"
+    why = "" if arm.dropped_why is None else f": {arm.dropped_why}"
+    draws = "1 draw" if arm.dropped_after == 1 else f"{arm.dropped_after} draws"
+    return f"dropped after {draws}{why}"
+
+
+def pair_ratios(verified: VerifiedRecord, over: str) -> list[float]:
+    """The winner's value / another arm's, of each draw of the confirmation that gave both."""
+    values = verified.confirmation.values
+    mine, its = values.get(verified.winner or "", ()), values.get(over, ())
+    return [a / b for a, b in zip(mine, its, strict=False) if a and b]
+
+
+_TITLES = {
+    "device-time": "device time per request",
+    "capacity": "load at which the SLO is just met",
+    "goodput": "goodput",
+    "energy": "energy per request",
+}
+
+
+_SHOW: dict[str, Callable[[float | None], str]] = {
+    "latency": fmt.duration,
+    "device-time": fmt.duration,
+    "capacity": fmt.rate,
+    "goodput": fmt.rate,
+    "energy": fmt.joules,
+}
+
+
+_TICK: dict[str, Callable[[float], str]] = {"latency": fmt.tick, "device-time": fmt.tick}
+
+
+def title_of(objective: str, statistic: str) -> str:
+    """What the values of an objective are."""
+    return f"{statistic} latency" if objective == "latency" else _TITLES.get(objective, objective)
+
+
+def shown(objective: str, value: float | None) -> str:
+    """One of them, with its unit."""
+    return _SHOW.get(objective, fmt.number)(value)
+
+
+def tick(objective: str, value: float) -> str:
+    """One of them on an axis, with its unit."""
+    return _TICK.get(objective, _SHOW.get(objective, fmt.number))(value)
+
+
+def is_time(objective: str) -> bool:
+    """Whether they are seconds."""
+    return objective in _TICK

@@ -337,3 +337,12 @@ def read_tuning(folder: Path) -> Tuning:
         raise RunCorruptError(
             f"{path} is not a tuning's record: {where}: {fault['msg']}"
         ) from error
+
+
+def sensitivity_rows(record: TuningRecord) -> list[tuple[str, Facts]]:
+    """The trace itself, as far as it is known, and the other cases."""
+    rows: list[tuple[str, Facts]] = [(case.case, case) for case in record.cases]
+    answer = record.asked.best
+    if rows and answer is not None:
+        rows.insert(0, ("the trace itself", answer))
+    return rows

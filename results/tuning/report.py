@@ -3,8 +3,9 @@
 import base64
 from pathlib import Path
 
+from results.files import write_text
 from results.page import render
-from results.run.record import REPORT, write_text
+from results.run.record import REPORT
 from results.run.wording import free_form_rows
 from results.tuning.figures.catalogue import SECTIONS, save_figures
 from results.tuning.record import Tuning, TuningRecord

@@ -8,17 +8,17 @@ from typing import Any
 from results import format as fmt
 from results.page import Table
 from results.tuning.device_record import Measured, VerifiedRecord
-from results.tuning.figures.axes import shown
-from results.tuning.figures.race import (
+from results.tuning.named import (
     arm_name,
     fate_of,
+    label_of,
+    named_settings,
     objective_of,
     pair_ratios,
     prediction_error,
+    shown,
 )
-from results.tuning.figures.sensitivity import sensitivity_rows
-from results.tuning.named import label_of, named_settings
-from results.tuning.record import Facts, Judged, TuningRecord
+from results.tuning.record import Facts, Judged, TuningRecord, sensitivity_rows
 
 _DEVICE = "device_s_per_request"
 

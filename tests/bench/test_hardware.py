@@ -19,7 +19,7 @@ from bench.hardware.nvml import Others
 from bench.hardware.peaks import CHIPS, Peak, peak_of
 from bench.live.session import Session
 from bench.live.telemetry import Telemetry
-from bench.profiling.measure import Work
+from bench.profiling.summary import Work
 from bench.settings import load_settings
 from results.run.logs import TELEMETRY
 

@@ -8,7 +8,7 @@ import pytest
 
 from batching.profiles import load_profile
 from bench.errors import InputError
-from bench.profiling.measure import remarks
+from bench.profiling.summary import remarks
 from bench.settings import parse_duration_s
 from tests.batching.profiled import affine, from_times, measured
 

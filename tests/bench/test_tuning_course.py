@@ -17,6 +17,7 @@ from bench.settings import (
     SloSettings,
     load_settings,
 )
+from bench.tuning.budget import affordable_window_s, runs_planned
 from bench.tuning.conclusion import (
     keeps,
     lines,
@@ -24,7 +25,7 @@ from bench.tuning.conclusion import (
     table,
 )
 from bench.tuning.device.metric import Yardstick
-from bench.tuning.device.verification import Verification, affordable_window_s, runs_planned
+from bench.tuning.device.verification import Verification
 from bench.tuning.recommended_toml import read_recommendation, write_config
 from bench.tuning.request import Question
 from bench.tuning.search.objectives import DeviceTime, Latency, Statistic

@@ -18,12 +18,12 @@ from bench.settings import (
     Settings,
     SloSettings,
 )
-from bench.tuning.budget import Budget, plan_of
+from bench.tuning.budget import Budget, Plan, plan_of
 from bench.tuning.conclusion import lines, sentence
 from bench.tuning.device.metric import Yardstick
 from bench.tuning.device.prediction_check import distrust
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.device.search import DeviceSearch, Plan
+from bench.tuning.device.search import DeviceSearch
 from bench.tuning.device.stage import searchable
 from bench.tuning.device.verification import Verification
 from bench.tuning.recommended_toml import facts
@@ -255,7 +255,7 @@ def test_energy_is_judged_by_the_counter_and_simulated_by_device_time(tmp_path):
     source = roofline()
     device = StandIn(source=source)
     [draw] = traffic(source, duration=1.0).draws(0, 1)
-    from bench.comparison.arms import Arm
+    from bench.live.arms import Arm
 
     run = device(Arm("a", Settings()), draw, tmp_path / "run")
     assert yardstick.of(run).value is None  # nothing counted it

@@ -14,10 +14,10 @@ from bench.settings import (
     Settings,
     SloSettings,
 )
+from bench.tuning.budget import MOST_RACE_DRAWS
 from bench.tuning.conclusion import keeps, sentence
-from bench.tuning.device.metric import Gain
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.device.verification import MOST_RACE_DRAWS
+from bench.tuning.findings import Gain
 from bench.tuning.search.selection import simplicity
 from tests.bench.test_tuning_course import ARMS as RACED
 from tests.bench.test_tuning_course import StandIn, request, tuned, verification

@@ -11,7 +11,8 @@ import numpy as np
 from rich.table import Table
 
 from batching import DynamicBatcher, RealClock, VirtualClock, load_model
-from bench.live.replay import Sent, quiet_gc, replay
+from bench.hardware.quiet import quiet_gc
+from bench.live.replay import Sent, replay
 from bench.live.stalls import StallWatch
 from workloads import Poisson
 

@@ -9,7 +9,8 @@ import numpy as np
 from rich.table import Table
 
 from batching import DynamicBatcher, RealClock, load_model
-from bench.live.replay import Sent, quiet_gc, replay
+from bench.hardware.quiet import quiet_gc
+from bench.live.replay import Sent, replay
 from workloads import Mmpp
 
 LIMIT_S, DURATION_S, STEPS = 0.25, 6.0, 6

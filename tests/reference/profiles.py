@@ -7,12 +7,8 @@ from rich.console import Console
 from batching import RealClock
 from batching.profiles import load_profile, save_profile
 from batching.profiles.plan import sizes_up_to
-from bench.profiling.measure import (
-    load_subject,
-    measure_quietly,
-    summarise,
-    work_of,
-)
+from bench.profiling.measure import load_subject, measure_quietly
+from bench.profiling.summary import summarise, work_of
 from bench.settings import load_settings
 
 

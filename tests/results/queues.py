@@ -10,12 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.run.logs import (
-    STALLS,
-    TELEMETRY,
-    FloatArray,
-    RunLogs,
-)
+from results.arrays import FloatArray
+from results.run.logs import STALLS, TELEMETRY, RunLogs
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from results.run.record import write_text
+from results.files import write_text
 from tests.search_quality.baselines import SEARCHES
 from tests.search_quality.cases import (
     LIMIT_S,

@@ -9,16 +9,9 @@ from dataclasses import dataclass, replace
 from math import inf, log, log1p
 
 from bench.simulation.setup import Setup
+from bench.tuning.budget import CONFIRM_DRAWS, MOST_RACE_DRAWS, OVERHEAD_S, affordable_window_s
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.device.verification import (
-    CONFIRM_DRAWS,
-    MOST_RACE_DRAWS,
-    OVERHEAD_S,
-    RACE_SHARE,
-    TAIL,
-    VERIFIED_AT,
-    affordable_window_s,
-)
+from bench.tuning.device.verification import RACE_SHARE, TAIL, VERIFIED_AT
 from bench.tuning.search.objectives import DeviceTime
 from bench.tuning.search.selection import TIE, simplicity
 from bench.tuning.simulated.simulator import Effort

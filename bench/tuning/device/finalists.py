@@ -2,8 +2,7 @@
 
 from math import inf
 
-from bench.tuning.device.metric import Verified
-from bench.tuning.findings import Findings
+from bench.tuning.findings import Findings, Verified
 from bench.tuning.request import CURRENT, DEFAULT
 from bench.tuning.search.objectives import Score
 from bench.tuning.search.selection import Candidate

@@ -1,15 +1,16 @@
 """What is measured on the device for an objective, of one run and of several draws together."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf, isfinite, log
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.simulation.setup import Setup
 from bench.tuning.device.race import Measured
+from bench.tuning.findings import SHOWN, Interval, Unit
 from bench.tuning.search.objectives import (
     ANSWERED,
     LOAD,
@@ -24,22 +25,14 @@ from bench.tuning.search.objectives import (
     Statistic,
     excess_of,
 )
-from results import format as fmt
 from results.comparison.observation import all_latencies
 from results.run.record import Run
 from results.run.validity import FindingCode
-from results.statistics.paired import Effect, effect_of
+from results.statistics.paired import effect_of
 from workloads import ResolvedTrace
 
 Floats = NDArray[np.float64]
-Unit = Literal["s", "rps", "j"]
 
-# How a value of each unit is shown.
-SHOWN: Mapping[Unit, Callable[[float | None], str]] = {
-    "s": fmt.duration,
-    "rps": fmt.rate,
-    "j": fmt.joules,
-}
 # What a run that is beyond its setting's limits counts as violating at the least.
 _BEYOND = 0.01
 
@@ -216,87 +209,6 @@ EXPECTED = (
 
 
 _SHARES = ("device.busy_fraction",)
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """The recommended setting against another over fresh draws: a ratio of the yardstick.
-
-    Attributes:
-        over: the other one's name.
-        effect: recommended / other; None where a ratio cannot be given.
-        unable: draws in which the other one left requests unanswered.
-        draws: how many there were.
-    """
-
-    over: str
-    effect: Effect | None
-    unable: int
-    draws: int
-
-    def verdict(self, *, maximise: bool) -> str:
-        """Better, worse, no difference worth having, or not known."""
-        if self.effect is None:
-            return "better" if self.unable else "not known"
-        low, high = self.effect.low, self.effect.high
-        if maximise:
-            low, high = -high, -low
-        if high < 0.0:
-            return "better"
-        if low > 0.0:
-            return "worse"
-        return "no measurable difference"
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A metric over several draws: its mean, and a 95 % interval where there are two or more."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What the device said.
-
-    Attributes:
-        label: of the yardstick.
-        unit: of its values.
-        rate_rps, window_s: of the draws.
-        winner: by name; None if nobody met the SLO.
-        race: what each arm was measured to do, and when it was dropped.
-        predicted: the same yardstick, simulated on the same arrivals, by arm; without those that
-            simulation does not know.
-        gains: over the default and the current setting.
-        measured: of the winner in the confirmation: value and its interval, over draws.
-        expected: by arm, its metrics as they were measured: in the confirmation if it was there,
-            else in the race.
-        found: settings that were found on the device after the race, by name.
-        spent_s: device time.
-        distrust: why the simulation's ranking was not relied on; empty if it was.
-        remarks: what has to be said.
-    """
-
-    label: str
-    rate_rps: float
-    window_s: float
-    winner: str | None
-    race: Mapping[str, dict[str, Any]]
-    predicted: Mapping[str, float]
-    gains: tuple[Gain, ...]
-    measured: dict[str, Any]
-    spent_s: float
-    remarks: tuple[str, ...]
-    unit: Unit = "s"
-    expected: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
-    found: Mapping[str, Any] = field(default_factory=dict)
-    distrust: str = ""
-
-    def shown(self, value: float | None) -> str:
-        """A value of the yardstick as people read it."""
-        return SHOWN[self.unit](value)
 
 
 def metrics_of(run: Run) -> dict[str, float]:

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.comparison.arms import Arm
+from bench.live.arms import Arm
 from bench.live.measure import Ender
 from bench.settings import BatcherSettings, Settings
+from bench.tuning.budget import TAIL
 from bench.tuning.device.early_stop import (
     Bar,
     Ended,
@@ -47,12 +48,6 @@ from results.run.record import Run
 from workloads import ResolvedTrace
 
 BLOCK = 4
-# For so many trials the draws are made short enough, if that leaves them SHORTEST_S.
-TRIALS_PLANNED = 30
-MOST_DRAWS = 2
-SHORTEST_S = 2.0
-# Arrivals go on past a window by a tenth, and by a quarter of a second at the least.
-TAIL = 1.15
 _A_TRIFLE = 1e-3
 
 
@@ -64,34 +59,6 @@ class RunArm(Protocol):
     ) -> Run:
         """Make one run, which the ender may end before its time."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a search spends its time.
-
-    Attributes:
-        draws: how many each trial meets.
-        window_s: their length.
-    """
-
-    draws: int
-    window_s: float
-
-    @classmethod
-    def of(cls, budget_s: float, overhead_s: float, longest_s: float) -> "Plan":
-        """Two draws a trial if the budget has room for enough such trials, else one.
-
-        Args:
-            budget_s: of the search.
-            overhead_s: what a run takes beside its window.
-            longest_s: no window is longer.
-        """
-        for draws in range(MOST_DRAWS, 0, -1):
-            window_s = (budget_s / (TRIALS_PLANNED * draws) - overhead_s) / TAIL
-            if window_s >= SHORTEST_S or draws == 1:
-                break
-        return cls(draws, min(longest_s, max(SHORTEST_S, window_s)))
 
 
 @dataclass

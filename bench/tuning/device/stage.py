@@ -9,33 +9,29 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from batching import Clock
-from bench.comparison.arms import Arm
 from bench.errors import InputError
-from bench.live.arms import LiveArms
+from bench.live.arms import Arm, LiveArms
 from bench.profiling.load import Loaded
 from bench.settings import BatcherSettings, Settings
-from bench.tuning.budget import SEARCH_SHARE, Budget, overhead_s, warm_up_s
-from bench.tuning.device.finalists import BEST, THIRD, finalists
-from bench.tuning.device.metric import Verified, Yardstick
-from bench.tuning.device.search import (
+from bench.tuning.budget import (
+    CONFIRM_DRAWS,
     MOST_DRAWS,
+    MOST_RACE_DRAWS,
+    SEARCH_SHARE,
     SHORTEST_S,
     TAIL,
-    DeviceSearch,
+    Budget,
     Plan,
-    RunArm,
-)
-from bench.tuning.device.verification import (
-    CONFIRM_DRAWS,
-    MOST_RACE_DRAWS,
-    PLAN,
-    VERIFIED_AT,
-    Verification,
     affordable_window_s,
+    overhead_s,
     runs_planned,
-    settled,
+    warm_up_s,
 )
-from bench.tuning.findings import Findings, Goal
+from bench.tuning.device.finalists import BEST, THIRD, finalists
+from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.search import DeviceSearch, RunArm
+from bench.tuning.device.verification import PLAN, VERIFIED_AT, Verification, settled
+from bench.tuning.findings import Findings, Goal, Verified
 from bench.tuning.request import CURRENT, DEFAULT, PLAIN, WINDOW, Question
 from bench.tuning.search.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.search.objectives import (

@@ -9,22 +9,32 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
-from bench.comparison.arms import Arm
-from bench.errors import InputError
+from bench.live.arms import Arm
 from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings, Settings
-from bench.tuning.device.metric import Gain, Interval, Verified, Yardstick, expected_of, metrics_of
+from bench.tuning.budget import (
+    CONFIRM_DRAWS,
+    FIRST_LOOK,
+    MOST_RACE_DRAWS,
+    OVERHEAD_S,
+    TAIL,
+    affordable_window_s,
+    runs_planned,
+)
+from bench.tuning.device.metric import Yardstick, expected_of, metrics_of
 from bench.tuning.device.prediction_check import Foretold
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.race import Run as RaceRun
-from bench.tuning.device.search import SHORTEST_S, TAIL, RunArm
+from bench.tuning.device.search import RunArm
+from bench.tuning.findings import Gain, Interval, Verified
 from bench.tuning.search.engines import Setting, with_setting
 from bench.tuning.search.selection import simplicity
 from bench.tuning.simulated.simulator import Traffic
 from results import format as fmt
 from results.errors import ResultsError
+from results.files import write_text
 from results.run.analysis import analyse
-from results.run.record import RECORD, Run, write_text
+from results.run.record import RECORD, Run
 from workloads import ResolvedTrace
 
 
@@ -63,10 +73,6 @@ def ran_with(run: Run, batcher: BatcherSettings) -> bool:
     return all(run.record.config.get(key) == value for key, value in wanted.items())
 
 
-MOST_RACE_DRAWS = 6
-CONFIRM_DRAWS = (4, 10)
-OVERHEAD_S = 2.5
-_FIRST_LOOK = 3
 PLAN = "plan.json"
 # The share of the budget that a race may take; the rest confirms.
 RACE_SHARE = 0.55
@@ -76,34 +82,6 @@ FEW_REQUESTS = 459
 
 Explore = Callable[[RunArm, float], Sequence[BatcherSettings]]
 """Searches on the device for so many seconds; gives the best settings it found, best first."""
-
-
-def runs_planned(arms: int) -> int:
-    """Three draws of all arms, three more of three at most, and a confirmation of those."""
-    late = min(arms, 3)
-    return _FIRST_LOOK * arms + (MOST_RACE_DRAWS - _FIRST_LOOK) * late + CONFIRM_DRAWS[0] * late
-
-
-def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD_S) -> float:
-    """How long the draws of a race may be, seconds.
-
-    Args:
-        budget_s: for race and confirmation.
-        arms: how many race.
-        overhead_s: what a run takes beside its window.
-
-    Raises:
-        InputError: the shortest draws would not fit.
-    """
-    most = runs_planned(arms)
-    window_s = (budget_s / most - overhead_s) / TAIL
-    if window_s < SHORTEST_S:
-        least_s = most * (TAIL * SHORTEST_S + overhead_s)
-        raise InputError(
-            f"budget must leave {least_s:.0f} s to race {arms} settings and confirm the best, "
-            f"but leaves {max(0.0, budget_s):.0f} s: give more, or --no-race"
-        )
-    return window_s
 
 
 @dataclass
@@ -282,7 +260,7 @@ class Verification:
         self._remarks.append(f"the simulation's ranking is not to be trusted here: {doubt}")
         if self.explore is None:
             return {}
-        reserve_s = (3 * _FIRST_LOOK + 3 * CONFIRM_DRAWS[0]) * self._each_s(window_s)
+        reserve_s = (3 * FIRST_LOOK + 3 * CONFIRM_DRAWS[0]) * self._each_s(window_s)
         left_s = self.budget_s - self._spent_s - reserve_s
         if left_s < 4 * self._each_s(window_s):
             self._remarks.append(

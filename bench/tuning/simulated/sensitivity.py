@@ -8,7 +8,7 @@ the variance of a count over its mean; both are 1 for a Poisson process.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -22,42 +22,11 @@ from workloads.statistics import at_span
 
 if TYPE_CHECKING:
     from bench.tuning.findings import Findings
+from bench.tuning.findings import Burstiness, Variant
 
 LOADS = (0.8, 1.2)
 CONTRASTS = {"calmer": 0.75, "burstier": 4.0 / 3.0}
 _PARTS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Burstiness:
-    """How bursty some draws are, on average.
-
-    Attributes:
-        gap_cv: standard deviation / mean of the gaps.
-        dispersion: variance / mean of the counts in windows of `span_s` seconds.
-        span_s: a fiftieth of a draw.
-    """
-
-    gap_cv: float | None
-    dispersion: float | None
-    span_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The setting under traffic of another burstiness.
-
-    Attributes:
-        contrast: the power that gaps were raised to.
-        before: the traffic as it is.
-        after: as it was made.
-        facts: of the setting under it, as `facts_of` gives them.
-    """
-
-    contrast: float
-    before: Burstiness
-    after: Burstiness
-    facts: Mapping[str, Any]
 
 
 def at_other_loads(

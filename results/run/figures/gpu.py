@@ -4,14 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from results.arrays import FloatArray
 from results.figures import style
 from results.run.device_metrics import sampled_devices
-from results.run.logs import (
-    FloatArray,
-    floats,
-    floats_if_any,
-    inside,
-)
+from results.run.logs import floats, floats_if_any, inside
 from results.run.record import Run
 from results.run.throttle_reasons import LIMITING
 

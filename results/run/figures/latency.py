@@ -7,9 +7,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.figures import style
 from results.run.breakdown import PARTS, breakdown
-from results.run.logs import FloatArray
 from results.run.metrics import counted, latencies, percentile
 from results.run.record import Run
 

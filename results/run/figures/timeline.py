@@ -6,15 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.figures import style
 from results.run.device_metrics import sampled_devices
 from results.run.intervals import busy_between
-from results.run.logs import (
-    FloatArray,
-    floats,
-    has_status,
-    inside,
-)
+from results.run.logs import floats, has_status, inside
 from results.run.metrics import counted, latencies
 from results.run.queue_length import in_system, waiting
 from results.run.record import Run, whole_number

@@ -1,6 +1,6 @@
 """How values of an objective and of a knob are shown and scaled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -8,47 +8,13 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from results import format as fmt
 from results.figures import style
+from results.tuning.named import is_time, tick
 
-_TITLES = {
-    "device-time": "device time per request",
-    "capacity": "load at which the SLO is just met",
-    "goodput": "goodput",
-    "energy": "energy per request",
-}
-_SHOW: dict[str, Callable[[float | None], str]] = {
-    "latency": fmt.duration,
-    "device-time": fmt.duration,
-    "capacity": fmt.rate,
-    "goodput": fmt.rate,
-    "energy": fmt.joules,
-}
-_TICK: dict[str, Callable[[float], str]] = {"latency": fmt.tick, "device-time": fmt.tick}
 # Colours say nothing of what is further from the best than this.
 _WORTH_SEEING = 10.0
 # Height of a line of a legend, inches.
 LINE_IN = 0.19
-
-
-def title_of(objective: str, statistic: str) -> str:
-    """What the values of an objective are."""
-    return f"{statistic} latency" if objective == "latency" else _TITLES.get(objective, objective)
-
-
-def shown(objective: str, value: float | None) -> str:
-    """One of them, with its unit."""
-    return _SHOW.get(objective, fmt.number)(value)
-
-
-def tick(objective: str, value: float) -> str:
-    """One of them on an axis, with its unit."""
-    return _TICK.get(objective, _SHOW.get(objective, fmt.number))(value)
-
-
-def is_time(objective: str) -> bool:
-    """Whether they are seconds."""
-    return objective in _TICK
 
 
 def value_axis(axes: Axes, which: str, objective: str, values: Sequence[float]) -> None:

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.figures import style
+from results.files import replacing
 from results.page import Table
 from results.run.record import FIGURES as FOLDER
-from results.run.record import replacing
 from results.tuning import wording
 from results.tuning.figures.axes import LINE_IN
 from results.tuning.figures.engines import draw_engines, engines_table
@@ -23,9 +23,9 @@ from results.tuning.figures.history import (
 )
 from results.tuning.figures.pareto_front import draw_front
 from results.tuning.figures.race import draw_effects, draw_prediction, draw_race
-from results.tuning.figures.sensitivity import draw_sensitivity, sensitivity_rows
+from results.tuning.figures.sensitivity import draw_sensitivity
 from results.tuning.figures.surface import draw_surface, surface_height_in
-from results.tuning.record import Tuning, TuningRecord
+from results.tuning.record import Tuning, TuningRecord, sensitivity_rows
 
 _WIDTH_IN = 7.6
 _FOOT_IN = 0.17

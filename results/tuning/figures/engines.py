@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from results import format as fmt
 from results.figures import style
 from results.page import Table
-from results.tuning.figures.axes import knob_axis, shown
-from results.tuning.named import label_of
+from results.tuning.figures.axes import knob_axis
+from results.tuning.named import label_of, shown
 from results.tuning.record import EngineRecord, TuningRecord
 
 _COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.SKY, style.RED)

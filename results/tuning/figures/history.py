@@ -8,19 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from results.arrays import BoolArray, FloatArray
 from results.figures import style
 from results.figures.style import IntArray
-from results.run.logs import BoolArray, FloatArray
-from results.tuning.figures.axes import (
-    LINE_IN,
-    is_time,
-    legend_in,
-    shown,
-    title_of,
-    value_axis,
-    with_foot,
-)
-from results.tuning.named import called
+from results.tuning.figures.axes import LINE_IN, legend_in, value_axis, with_foot
+from results.tuning.named import called, is_time, shown, title_of
 from results.tuning.record import GoalRecord, TuningRecord
 
 # A trial this much worse than the best is drawn at the edge.

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from results import format as fmt
+from results.arrays import FloatArray
 from results.comparison.forest_plot import ratio_axis
 from results.figures import style
-from results.run.logs import FloatArray
 from results.tuning.device_record import GainRecord, RaceArm, VerifiedRecord
 from results.tuning.figures.axes import (
     LINE_IN,
@@ -20,17 +20,17 @@ from results.tuning.figures.axes import (
     value_axis,
     with_foot,
 )
-from results.tuning.named import RECOMMENDED, mark_of
+from results.tuning.named import (
+    arm_name,
+    fate_of,
+    mark_of,
+    objective_of,
+    pair_ratios,
+    prediction_error,
+)
 from results.tuning.record import TuningRecord
 
 _VERDICT_COLORS = {"better": style.GREEN, "worse": style.RED}
-
-
-def objective_of(verified: VerifiedRecord) -> str:
-    """The objective that what was measured is scaled and shown as."""
-    if verified.maximise:
-        return "goodput"
-    return "energy" if verified.unit == "j" else "latency"
 
 
 def draw_prediction(record: TuningRecord, figure: Figure) -> None:
@@ -93,15 +93,6 @@ def _prediction_row(axes: Axes, row: int, arm: RaceArm, predicted: float | None)
         xytext=(6, 0), textcoords="offset points", ha="left", va="center", fontsize=8.5,
         annotation_clip=False,
     )  # fmt: skip
-
-
-def prediction_error(arm: RaceArm, predicted: float | None) -> str:
-    """Predicted / measured - 1, in words."""
-    if arm.value is None:
-        return "not all answered"
-    if predicted is None:
-        return "predicted: not all answered"
-    return f"off by {100.0 * (predicted / arm.value - 1.0):+.0f} %"
 
 
 def draw_race(record: TuningRecord, figure: Figure) -> None:
@@ -176,34 +167,6 @@ def _race_line(
             markeredgewidth=1.4, zorder=5,
         )  # fmt: skip
     return line
-
-
-def arm_name(record: TuningRecord, name: str) -> str:
-    """What an arm is called where its name would be taken for what came out in the end."""
-    arms = {} if record.verified is None else record.verified.arms
-    settings = arms.get(name)
-    if name == RECOMMENDED and settings is not None and settings != record.recommended:
-        return "search's choice"
-    return name
-
-
-def fate_of(arm: RaceArm, *, won: bool) -> str:
-    """What became of an arm, in words."""
-    if won:
-        return "won"
-    if arm.dropped_after is None:
-        missed = arm.slo_excess is not None and arm.slo_excess > 0.0
-        return "stayed to the end, but missed the SLO" if missed else "stayed to the end"
-    why = "" if arm.dropped_why is None else f": {arm.dropped_why}"
-    draws = "1 draw" if arm.dropped_after == 1 else f"{arm.dropped_after} draws"
-    return f"dropped after {draws}{why}"
-
-
-def pair_ratios(verified: VerifiedRecord, over: str) -> list[float]:
-    """The winner's value / another arm's, of each draw of the confirmation that gave both."""
-    values = verified.confirmation.values
-    mine, its = values.get(verified.winner or "", ()), values.get(over, ())
-    return [a / b for a, b in zip(mine, its, strict=False) if a and b]
 
 
 def draw_effects(record: TuningRecord, figure: Figure) -> None:

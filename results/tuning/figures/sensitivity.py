@@ -8,18 +8,9 @@ from matplotlib.figure import Figure
 from results import format as fmt
 from results.figures import style
 from results.tuning.figures.axes import time_axis
-from results.tuning.record import Facts, TuningRecord
+from results.tuning.record import Facts, TuningRecord, sensitivity_rows
 
 _DEVICE = "device_s_per_request"
-
-
-def sensitivity_rows(record: TuningRecord) -> list[tuple[str, Facts]]:
-    """The trace itself, as far as it is known, and the other cases."""
-    rows: list[tuple[str, Facts]] = [(case.case, case) for case in record.cases]
-    answer = record.asked.best
-    if rows and answer is not None:
-        rows.insert(0, ("the trace itself", answer))
-    return rows
 
 
 def draw_sensitivity(record: TuningRecord, figure: Figure) -> None:

@@ -15,17 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.tri import Triangulation
 
+from results.arrays import FloatArray
 from results.figures import style
 from results.figures.labels import Label, place_labels
-from results.run.logs import FloatArray
-from results.tuning.figures.axes import (
-    color_norm,
-    knob_axis,
-    tick,
-    title_of,
-    value_axis,
-)
-from results.tuning.named import Named, draw_mark, named_settings
+from results.tuning.figures.axes import color_norm, knob_axis, value_axis
+from results.tuning.named import Named, draw_mark, named_settings, tick, title_of
 from results.tuning.record import Judged, Trial, TuningRecord
 
 _FIRST = ("max_batch_size", "batch_timeout_ms")

@@ -13,7 +13,7 @@ import numpy as np
 
 from batching import RealClock, load_model
 from batching.clock import sharpen_timers
-from bench.live.replay import quiet_gc
+from bench.hardware.quiet import quiet_gc
 from bench.live.stalls import StallWatch
 from tests.perf.closed_loop import closed_loop, floor
 from tests.perf.peers.contestants import load

@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from batching import Clock, Model, Placement
 from batching.profiles import load_profile
 from bench.profiling.load import Loaded, matching
 from bench.profiling.measure import measure_quietly
 from bench.profiling.service_times import ProfileSource
+from bench.settings import BatcherSettings
 from bench.simulation.outcome import simulation_logs
 from bench.simulation.run import bounds_of
 from bench.simulation.setup import Setup
 from results.run.metrics import compute_metrics
 from results.run.predicted import measured
 from workloads import ResolvedTrace
-
-if TYPE_CHECKING:
-    from bench.live.session import Session
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,28 @@ class Profiling:
     budget_s: float
     force: bool = False
 
-    def load(self, session: "Session") -> Loaded:
-        """The profile of the session's model, read and checked, or measured now.
+    def load(
+        self,
+        model: Model,
+        placement: Placement,
+        device: str,
+        largest: int,
+        clock: Clock,
+        console: Console,
+    ) -> Loaded:
+        """The model's profile, read and checked, or measured now.
+
+        Args:
+            model: as loaded.
+            placement: where, and by which engine, it runs.
+            device: the device, or the devices, as reports call them.
+            largest: batch size that is measured up to.
+            clock: what it is measured on.
+            console: where to say what is being done.
 
         Raises:
             ProfileError: the file is no profile, or not of this model, device, dtype and engine.
         """
-        model, placement = session.model, session.placement
         differences: tuple[str, ...] = ()
         if self.path is not None:
             profile = load_profile(self.path)
@@ -48,13 +63,13 @@ class Profiling:
             profile = measure_quietly(
                 model,
                 placement,
-                session.clock,
-                session.console,
-                max_batch_size=session.settings.batcher.max_batch_size,
+                clock,
+                console,
+                max_batch_size=largest,
                 budget_s=self.budget_s,
             )
         source = ProfileSource(profile)
-        return Loaded(source, model.name, session.device, profile, self.path, differences)
+        return Loaded(source, model.name, device, profile, self.path, differences)
 
 
 @dataclass(frozen=True)
@@ -69,8 +84,16 @@ class Known:
     loaded: Loaded
     force: bool = False
 
-    def load(self, session: "Session") -> Loaded:
-        """The source, checked against the session's model.
+    def load(
+        self,
+        model: Model,
+        placement: Placement,
+        device: str,
+        largest: int,
+        clock: Clock,
+        console: Console,
+    ) -> Loaded:
+        """The source, checked against the model; arguments as for `Profiling.load`.
 
         Raises:
             ProfileError: it is a profile of another model, device, dtype or engine.
@@ -78,7 +101,7 @@ class Known:
         profile = self.loaded.profile
         if profile is None:
             return self.loaded
-        differences = matching(profile, session.model, session.placement, force=self.force)
+        differences = matching(profile, model, placement, force=self.force)
         return replace(self.loaded, differences=differences)
 
 
@@ -98,22 +121,25 @@ class Prediction:
     execute_s: dict[int, float]
 
 
-def predict(session: "Session", loaded: Loaded, arrivals: ResolvedTrace) -> Prediction:
-    """Simulate what the session is about to replay.
+def predict(
+    batcher: BatcherSettings, replicas: int, loaded: Loaded, arrivals: ResolvedTrace
+) -> Prediction:
+    """Simulate what is about to be replayed.
 
     Args:
-        session: the model and the settings.
+        batcher: its knobs.
+        replicas: of the model.
         loaded: its batch times.
         arrivals: what is replayed.
 
     Raises:
         InputError: the batcher's largest batch is beyond the profile.
     """
-    setup = Setup(session.settings.batcher, loaded.source, session.replicas)
+    setup = Setup(batcher, loaded.source, replicas)
     arrival_s = arrivals.trace.arrival_s
     run = setup.run(arrival_s.tolist(), arrivals.seed or 0)
     logs = simulation_logs(run, arrival_s, setup.knobs.max_batch_size).validated()
-    metrics = compute_metrics(logs, arrivals.window_s, replicas=session.replicas)
+    metrics = compute_metrics(logs, arrivals.window_s, replicas=replicas)
     sizes = range(1, setup.knobs.max_batch_size + 1)
     execute_s = {size: loaded.source.mean_execute_s(size) for size in sizes}
     return Prediction(measured(metrics), bounds_of(setup, arrivals), execute_s)

@@ -99,7 +99,16 @@ class Session:
             self.model, self.placement.for_batches(settings.batcher.max_batch_size), clock
         )
         self._load()
-        self.profile = None if profiling is None else profiling.load(self)
+        self.profile = None
+        if profiling is not None:
+            self.profile = profiling.load(
+                self.model,
+                self.placement,
+                device=self.device,
+                largest=settings.batcher.max_batch_size,
+                clock=clock,
+                console=console,
+            )
         self.looks_s: tuple[float, ...] = ()
         self.arrivals = self._resolve()
         self._predicted: Prediction | None = None
@@ -137,7 +146,7 @@ class Session:
             return None
         if self._predicted is not None and arrivals is self.arrivals:
             return self._predicted
-        return predict(self, self.profile, arrivals)
+        return predict(self.settings.batcher, self.replicas, self.profile, arrivals)
 
     def serving(
         self, settings: Settings, arrivals: workloads.ResolvedTrace | None = None

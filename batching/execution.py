@@ -1,13 +1,12 @@
 """Running one batch on a device, with a time stamp at each step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isnan, nan
 from typing import Any, Protocol
 
 from batching.clock import Clock
 from batching.errors import (
     BatchingError,
-    ConfigError,
     ModelError,
     first_paragraph,
 )
@@ -15,7 +14,6 @@ from batching.models.contract import (
     CallableModel,
     Model,
     Placement,
-    require_plain_functions,
     sample_payloads,
 )
 from batching.models.results import checked_results
@@ -205,34 +203,3 @@ class HostExecutor(Steps):
             reserve_batcher_core()
             self._staging = HostStaging()
         self.model.prepare(self.placement)
-
-
-def make_executor(
-    run: "Model | Callable[[list[Any]], Sequence[Any]]", placement: Placement, clock: Clock
-) -> Executor:
-    """The executor for a model, or for a plain function of a list of payloads.
-
-    Raises:
-        ConfigError: the engine is not one for such a model, or the model's methods or the function
-            are `async def` or generators.
-    """
-    model = run if isinstance(run, Model) else CallableModel(run)
-    require_plain_functions(model)
-    if placement.engine != "eager" and not model.uses_torch:
-        raise ConfigError(
-            f"engine {placement.engine} must have a torch model, but got {model.name}"
-        )
-    if placement.engine == "compile" and not getattr(model, "compiles", False):
-        raise ConfigError(
-            f"engine compile must have a model that can be compiled (a TorchModel, say), "
-            f"but got {model.name}"
-        )
-    copies_itself = getattr(model, "copies_itself", False)
-    if placement.engine == "cudagraph" and copies_itself:
-        raise ConfigError(f"engine cudagraph must have a model of torch, but got {model.name}")
-    if placement.is_cuda and model.uses_torch and not copies_itself:
-        from batching.cuda import TorchCuda
-        from batching.cuda_execution import CudaExecutor
-
-        return CudaExecutor(model, placement, clock, TorchCuda(placement.device))
-    return HostExecutor(model, placement, clock)

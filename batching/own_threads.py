@@ -2,14 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from batching.errors import WrongThreadError
 
-if TYPE_CHECKING:
-    from batching.request import Request
-
-Holds = Callable[["Request"], bool]
+Holds = Callable[[Any], bool]
 
 # By thread: whether a request is still to be ended by that thread's batcher.
 _owners: dict[int, Holds] = {}
@@ -35,7 +32,7 @@ def is_of(holds: Holds) -> bool:
     return _owners.get(threading.get_ident()) == holds
 
 
-def refuse_to_wait_for_itself(request: "Request") -> None:
+def refuse_to_wait_for_itself(request: Any) -> None:
     """Raise if the calling thread would have to run this very request.
 
     Raises:

@@ -4,17 +4,43 @@ import logging
 import traceback
 from dataclasses import dataclass
 from math import ceil, isnan, log2
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from batching.core import Core
 from batching.delivery import hand_over
 from batching.errors import BatchExecutionError, WrongOutputCountError, describe
 from batching.memory_errors import is_out_of_memory
+from batching.options import FaultTolerance
 from batching.request import BatchRecord, Request
 
-if TYPE_CHECKING:
-    from batching.worker import Slot
-
 log = logging.getLogger("batching")
+
+
+class Owner(Protocol):
+    """The worker that a slot belongs to."""
+
+    core: Core
+    faults: FaultTolerance
+    index: int
+    size_limit: int
+
+
+class Runner(Protocol):
+    """What runs a smaller batch again: a worker's slot."""
+
+    epoch: int
+
+    @property
+    def worker(self) -> Owner:
+        """Whose it is."""
+
+    def record_for(self, requests: list[Request], reason: str, now_s: float) -> BatchRecord:
+        """Under the guard: the record of a batch about to run."""
+
+    def attempt(
+        self, record: BatchRecord, requests: list[Request], payloads: list[Any], epoch: int
+    ) -> "Failed | None":
+        """Run it and hand its results back; the failure, if it raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +81,7 @@ def most_extra_executions(size: int) -> int:
 
 
 def recover(
-    slot: "Slot", record: BatchRecord, requests: list[Request], failure: Failed, epoch: int
+    slot: Runner, record: BatchRecord, requests: list[Request], failure: Failed, epoch: int
 ) -> None:
     """See every request of a failed batch through: retried, run in a smaller batch, or failed.
 
@@ -95,7 +121,7 @@ def recover(
 
 
 def _next_step(
-    slot: "Slot", group: list[Request], failed: Failed, budget: int, ended: list[Request]
+    slot: Runner, group: list[Request], failed: Failed, budget: int, ended: list[Request]
 ) -> list[list[Request]]:
     """Under the guard: halves to run at once; what is to be retried or has failed is settled."""
     faults = slot.worker.faults
@@ -122,7 +148,7 @@ def _next_step(
     return []
 
 
-def _retried(slot: "Slot", request: Request) -> bool:
+def _retried(slot: Runner, request: Request) -> bool:
     core, faults = slot.worker.core, slot.worker.faults
     failures = request.more().attempts
     if failures > faults.max_retries or not core.retry_budget.spend():
@@ -132,7 +158,7 @@ def _retried(slot: "Slot", request: Request) -> bool:
     return True
 
 
-def _fail(slot: "Slot", group: list[Request], failed: Failed, ended: list[Request]) -> None:
+def _fail(slot: Runner, group: list[Request], failed: Failed, ended: list[Request]) -> None:
     for request in group:
         error = BatchExecutionError(f"the model raised: {describe(failed.error)}")
         error.__cause__ = failed.error

@@ -7,7 +7,8 @@ from typing import Any
 from batching.clock import Clock
 from batching.devices import resolve_placements
 from batching.errors import ConfigError
-from batching.execution import Executor, make_executor
+from batching.execution import Executor
+from batching.executors import make_executor
 from batching.models.contract import Placement
 from batching.options import check_count
 

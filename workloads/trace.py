@@ -211,14 +211,6 @@ class Trace:
         source = self.source_after("thin", share=share, seed=seed)
         return self.taking(kept, self.arrival_s[kept], self.duration_s, source)
 
-    def draws(
-        self, draws: int, seed: int, length_s: float, block_s: float | None = None
-    ) -> "list[Trace]":
-        """`draws` traces of `length_s` seconds from this one; see `workloads.draws.draws_of`."""
-        from workloads.draws import draws_of  # which is built on this module
-
-        return draws_of(self, draws, seed, length_s, block_s)
-
     def taking(
         self,
         rows: slice | NDArray[Any],

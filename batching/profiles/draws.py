@@ -1,16 +1,12 @@
 """Batch times for a simulation, drawn from a profile: cheap, and as bursty as the machine was."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.profiles.curve import Parts
+from batching.profiles.curve import Curve, Parts
 from batching.profiles.samples import correlation_length
-
-if TYPE_CHECKING:
-    from batching.profiles.profile import ServiceProfile
 
 # Of a correlation over k batches, blocks of 10 k keep nine tenths; fewer than this many a block
 # would not be cheap to draw.
@@ -31,18 +27,31 @@ class ServiceDraws:
     The series goes by batches, not by time: a phase lasts as many batches as it did back to back.
 
     Args:
-        profile: where the times come from; its requests as the model makes them.
+        curve: times by batch size; of requests as the model makes them.
+        ranks: of each measured batch among those of its size, in the order of time.
         rng: decides where the blocks start.
+        wake_s: measured delays of a lone arrival at an idle worker.
+        timer_s: how late a worker was that waited for a moment.
+        turn_s: from a batch's delivery until the next was taken.
     """
 
-    def __init__(self, profile: "ServiceProfile", rng: np.random.Generator) -> None:
-        self._curve = profile.curve()
+    def __init__(
+        self,
+        curve: Curve,
+        ranks: NDArray[np.float64],
+        rng: np.random.Generator,
+        *,
+        wake_s: Sequence[float],
+        timer_s: Sequence[float],
+        turn_s: Sequence[float],
+    ) -> None:
+        self._curve = curve
         self._known: dict[int, Sequence[Parts]] = {}
-        self.block_length = profile.block_length
-        self._ranks = _blocks(profile.ranks, self.block_length, rng)
-        self._wakes = _independent(profile.wake_s, rng)
-        self._timers = _independent(profile.timer_s, rng)
-        self._turns = _independent(profile.turn_s, rng)
+        self.block_length = block_length(ranks)
+        self._ranks = _blocks(ranks, self.block_length, rng)
+        self._wakes = _independent(wake_s, rng)
+        self._timers = _independent(timer_s, rng)
+        self._turns = _independent(turn_s, rng)
 
     def next(self, size: int) -> tuple[float, float, float]:
         """Collate, execute and deliver times of the next batch, which has `size` requests; seconds.

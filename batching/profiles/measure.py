@@ -14,7 +14,7 @@ from batching.errors import (
     WrongOutputCountError,
     describe,
 )
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.models.contract import Model, Placement
 from batching.profiles.callers import Callers
 from batching.profiles.memory import MemoryGauge

@@ -245,7 +245,14 @@ class ServiceProfile:
 
     def draws(self, rng: np.random.Generator) -> ServiceDraws:
         """An endless series of batch times for a simulation."""
-        return ServiceDraws(self, rng)
+        return ServiceDraws(
+            self.curve(),
+            self.ranks,
+            rng,
+            wake_s=self.wake_s,
+            timer_s=self.timer_s,
+            turn_s=self.turn_s,
+        )
 
 
 def require_match(profile: ServiceProfile, subject: Subject, *, force: bool = False) -> list[str]:

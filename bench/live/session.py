@@ -17,7 +17,8 @@ from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, lo
 from batching.core import BatchObserver
 from batching.devices import require_one_kind, reserve_batcher_core, resolve_placements
 from batching.errors import BatchingError
-from batching.execution import Executor, make_executor
+from batching.execution import Executor
+from batching.executors import make_executor
 from batching.flops import FlopCount, count_flops
 from batching.models.contract import is_channels_last
 from batching.plugins import located

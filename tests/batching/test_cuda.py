@@ -9,7 +9,7 @@ import torch
 from batching import DeviceError, DynamicBatcher, ModelError, RealClock
 from batching.cuda import TorchCuda
 from batching.cuda_execution import CudaExecutor
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.request import BatchRecord

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from batching import DynamicBatcher, ModelError, RealClock
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.memory_errors import is_out_of_memory
 from batching.models import Placement
 from batching.models.torch_model import TorchModel

@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from batching import ConfigError, DynamicBatcher, ModelError, RealClock, load_model
 from batching.devices import resolve_placement
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.models import AffineModel, Placement
 from batching.models.contract import default_captured_sizes, is_channels_last
 from batching.models.serving import Normalisation, Served

@@ -9,7 +9,7 @@ import pytest
 from batching import DynamicBatcher, ModelError, RealClock, VirtualClock, load_model
 from batching.cuda import TorchCuda
 from batching.cuda_execution import CudaExecutor
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.models import Placement
 from batching.request import BatchRecord
 

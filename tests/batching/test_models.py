@@ -9,7 +9,7 @@ import torch
 
 from batching import ConfigError, DeviceError, DynamicBatcher, ModelError, RealClock, VirtualClock
 from batching.devices import resolve_placement, usable_cores
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.models import Model, Placement, load_model
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.probe import PROBE_SIZES, probe

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from batching import BatchRecord, DynamicBatcher, RealClock, load_model
 from batching.devices import resolve_placement
-from batching.execution import make_executor
+from batching.executors import make_executor
 
 # model, batch size, batches a turn
 CASES = (("mlp", 32, 300), ("bert-base", 8, 4), ("resnet50", 4, 4))

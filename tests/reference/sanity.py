@@ -10,7 +10,7 @@ import numpy as np
 
 from batching import BatchRecord, RealClock, load_model
 from batching.devices import resolve_placement
-from batching.execution import make_executor
+from batching.executors import make_executor
 from batching.staging import HostStaging
 from tests.reference.environment import facts
 

@@ -19,7 +19,7 @@ from workloads import (
     resolve,
     resolve_draws,
 )
-from workloads.draws import circular_blocks, default_block_s, draw_seed
+from workloads.draws import circular_blocks, default_block_s, draw_seed, draws_of
 from workloads.statistics import at_span
 
 SPEC = DescribedTrace(process=Mmpp(2.5, 0.1, 0.3), rate_rps=100.0, duration_s=10.0, seed=7)
@@ -82,7 +82,7 @@ class TestDescribed:
 
 class TestDisjointWindows:
     def test_a_long_recording_gives_stretches_that_share_no_request(self):
-        draws = recording().draws(9, seed=3, length_s=11.0)
+        draws = draws_of(recording(), 9, seed=3, length_s=11.0)
         assert ways(draws) == {"disjoint windows"}
         tokens = np.concatenate([draw.input_tokens for draw in draws])
         assert len(set(tokens)) == len(tokens)
@@ -90,17 +90,17 @@ class TestDisjointWindows:
 
     def test_they_say_where_they_were(self):
         whole = recording()
-        for draw in whole.draws(5, seed=3, length_s=11.0):
+        for draw in draws_of(whole, 5, seed=3, length_s=11.0):
             done = draw.source["operations"][-1]
             stretch = whole.window(done["start_s"], done["start_s"] + 11.0)
             assert stretch.input_tokens.tolist() == draw.input_tokens.tolist()
 
     def test_as_many_as_fit_cover_the_recording(self):
-        draws = recording().draws(10, seed=3, length_s=10.0)
+        draws = draws_of(recording(), 10, seed=3, length_s=10.0)
         assert sorted(np.concatenate([d.input_tokens for d in draws])) == list(range(1000))
 
     def test_more_draws_begin_with_the_same_ones(self):
-        few, many = (recording().draws(k, seed=3, length_s=10.0) for k in (3, 10))
+        few, many = (draws_of(recording(), k, seed=3, length_s=10.0) for k in (3, 10))
         assert [d.fingerprint() for d in few] == [d.fingerprint() for d in many[:3]]
 
     def test_tails_give_way_so_that_windows_can_be_disjoint(self):
@@ -114,14 +114,14 @@ class TestDisjointWindows:
 
 class TestBootstrap:
     def test_a_short_recording_is_resampled_in_blocks(self):
-        draws = recording().draws(3, seed=3, length_s=60.0)
+        draws = draws_of(recording(), 3, seed=3, length_s=60.0)
         assert ways(draws) == {"circular block bootstrap"}
         assert draws[0].source["operations"][-1]["block_s"] == 6.0
         assert len({draw.fingerprint() for draw in draws}) == 3
         assert {draw.duration_s for draw in draws} == {60.0}
 
     def test_more_draws_begin_with_the_same_ones(self):
-        few, many = (recording().draws(k, seed=3, length_s=60.0) for k in (3, 6))
+        few, many = (draws_of(recording(), k, seed=3, length_s=60.0) for k in (3, 6))
         assert [d.fingerprint() for d in few] == [d.fingerprint() for d in many[:3]]
 
     @settings(deadline=None)
@@ -143,7 +143,7 @@ class TestBootstrap:
 
     def test_within_a_block_gaps_are_those_of_the_recording(self):
         whole = recording()
-        (draw,) = whole.draws(1, seed=3, length_s=150.0, block_s=50.0)
+        (draw,) = draws_of(whole, 1, seed=3, length_s=150.0, block_s=50.0)
         jumps = np.diff(draw.input_tokens) != 1
         assert jumps.sum() <= 5  # two seams between three blocks, and each may pass the end
         gaps_s = np.diff(draw.arrival_s)[~jumps]
@@ -152,7 +152,7 @@ class TestBootstrap:
     def test_rate_and_dispersion_of_the_recording_are_kept_on_average(self):
         rng = np.random.default_rng(2)
         whole = Trace(Mmpp(4.0, 0.1, 0.4).arrivals(200.0, 120.0, rng), 120.0)
-        draws = whole.draws(40, seed=1, length_s=100.0, block_s=5.0)
+        draws = draws_of(whole, 40, seed=1, length_s=100.0, block_s=5.0)
         assert ways(draws) == {"circular block bootstrap"}
         for value in (lambda t: t.rate_rps, lambda t: at_span(t, 0.5).dispersion):
             drawn = np.array([value(draw) for draw in draws])

@@ -7,7 +7,8 @@ stamp means, and whether a duration is taken off it, `workloads.importers.meanin
 from collections.abc import Iterator
 from dataclasses import replace
 
-from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading
 from workloads.importers.json_records import Entries
 from workloads.importers.meaning import meaning_of
 from workloads.importers.plain_jsonl import sample_of

@@ -1,12 +1,15 @@
 """From a recording's chunks to a trace: from the first arrival on, in order, with notes."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import MISSING, Chunk, Findings
+from workloads.importers.contract import MISSING, Chunk, Findings, Importer, Reading
+from workloads.importers.stream import Stream
 from workloads.specs import ListedTrace
 from workloads.trace import Trace
 
@@ -119,3 +122,23 @@ def _note_ties(time_ns: NDArray[np.int64], findings: Findings) -> None:
         f"{steps}{ties:,} of {len(time_ns):,} requests arrive at the very instant of the one "
         "before: what lay between them was not recorded"
     )
+
+
+class RecordingImporter(Importer):
+    """A format that records requests one by one, whenever they arrived."""
+
+    entry: ClassVar[str] = "line"  # what one request is in the file
+
+    @abstractmethod
+    def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
+        """The requests as they stand in the file.
+
+        Raises:
+            TraceFileError: An entry that is no request, beyond those that may be left out.
+        """
+
+    def load(self, stream: Stream, reading: Reading, *, name: str, path: str) -> ListedTrace:
+        """The recording, sorted, with notes on how it was read; see `assemble`."""
+        findings = Findings(reading.skip_bad, self.entry)
+        chunks = self.read(stream, reading, findings)
+        return assemble(chunks, findings, self.format, name=name, path=path)

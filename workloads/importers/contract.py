@@ -4,7 +4,7 @@ A new format is a file with an `Importer` and a line in `workloads.importers.IMP
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
@@ -193,25 +193,3 @@ class Importer(ABC):
         Raises:
             WorkloadError: The content is not as the format or the reading says.
         """
-
-
-class RecordingImporter(Importer):
-    """A format that records requests one by one, whenever they arrived."""
-
-    entry: ClassVar[str] = "line"  # what one request is in the file
-
-    @abstractmethod
-    def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
-        """The requests as they stand in the file.
-
-        Raises:
-            TraceFileError: An entry that is no request, beyond those that may be left out.
-        """
-
-    def load(self, stream: Stream, reading: Reading, *, name: str, path: str) -> ListedTrace:
-        """The recording, sorted, with notes on how it was read; see `assemble`."""
-        from workloads.importers.assembly import assemble
-
-        findings = Findings(reading.skip_bad, self.entry)
-        chunks = self.read(stream, reading, findings)
-        return assemble(chunks, findings, self.format, name=name, path=path)

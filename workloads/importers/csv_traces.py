@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import Chunk, Findings, Reading
 from workloads.importers.convert import Kind, Times
 from workloads.importers.csv_table import Header, read_rows
 from workloads.importers.rows import Columns, chunks

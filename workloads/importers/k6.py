@@ -7,7 +7,8 @@ checks, users and bytes. k6 stamps a request when it has been answered.
 from collections.abc import Iterator, Sequence
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import Chunk, Findings, Reading
 from workloads.importers.convert import Times
 from workloads.importers.csv_table import Header, read_rows
 from workloads.importers.json_records import Entries, Object

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import Chunk, Findings, Reading
 from workloads.importers.convert import DURATION, Kind, Times, shown
 from workloads.importers.rows import Columns, Rows, chunks
 from workloads.importers.stream import Block, Head, Stream

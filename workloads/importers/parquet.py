@@ -9,14 +9,8 @@ import numpy as np
 
 from workloads import schema
 from workloads.errors import TraceFileError
-from workloads.importers.contract import (
-    OPTIONS,
-    Chunk,
-    Findings,
-    Importer,
-    Reading,
-    RecordingImporter,
-)
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Importer, Reading
 from workloads.importers.meaning import meaning_of
 from workloads.importers.rows import Rows, chunks
 from workloads.importers.sample import Sample

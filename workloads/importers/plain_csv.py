@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from workloads import schema
 from workloads.errors import TraceFileError
 from workloads.importers import dates
-from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading
 from workloads.importers.csv_table import Header, read_rows
 from workloads.importers.meaning import meaning_of
 from workloads.importers.names import is_time_name

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading
 from workloads.importers.dynbatch_json import DynbatchJson
 from workloads.importers.json_records import (
     Entries,

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from workloads import schema
 from workloads.errors import TraceFileError
-from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading
 from workloads.importers.convert import shown
 from workloads.importers.counts import note_rebuilt, spread
 from workloads.importers.names import is_gauge_name

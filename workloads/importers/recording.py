@@ -11,7 +11,8 @@ from typing import Any
 
 from workloads import schema
 from workloads.errors import TraceFileError
-from workloads.importers.contract import Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import Chunk, Findings, Reading
 from workloads.importers.convert import Times, shown
 from workloads.importers.csv_table import Header, read_rows
 from workloads.importers.rows import Columns, chunks

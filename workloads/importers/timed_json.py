@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
-from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import BadEntryError, Chunk, Findings, Reading
 from workloads.importers.convert import Times
 from workloads.importers.json_records import Entries, Object
 from workloads.importers.rows import Columns, chunks

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from workloads.errors import TraceFileError
-from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading, RecordingImporter
+from workloads.importers.assembly import RecordingImporter
+from workloads.importers.contract import OPTIONS, Chunk, Findings, Reading
 from workloads.importers.csv_table import Header, read_rows
 from workloads.importers.meaning import NO_COUNT, meaning_of
 from workloads.importers.rows import chunks

@@ -30,6 +30,7 @@ class ServiceDraws:
         curve: times by batch size; of requests as the model makes them.
         ranks: of each measured batch among those of its size, in the order of time.
         rng: decides where the blocks start.
+        together: how many consecutive ranks are replayed together; see `block_length`.
         wake_s: measured delays of a lone arrival at an idle worker.
         timer_s: how late a worker was that waited for a moment.
         turn_s: from a batch's delivery until the next was taken.
@@ -41,14 +42,14 @@ class ServiceDraws:
         ranks: NDArray[np.float64],
         rng: np.random.Generator,
         *,
+        together: int,
         wake_s: Sequence[float],
         timer_s: Sequence[float],
         turn_s: Sequence[float],
     ) -> None:
         self._curve = curve
         self._known: dict[int, Sequence[Parts]] = {}
-        self.block_length = block_length(ranks)
-        self._ranks = _blocks(ranks, self.block_length, rng)
+        self._ranks = _blocks(ranks, together, rng)
         self._wakes = _independent(wake_s, rng)
         self._timers = _independent(timer_s, rng)
         self._turns = _independent(turn_s, rng)

@@ -249,6 +249,7 @@ class ServiceProfile:
             self.curve(),
             self.ranks,
             rng,
+            together=self.block_length,
             wake_s=self.wake_s,
             timer_s=self.timer_s,
             turn_s=self.turn_s,

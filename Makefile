@@ -50,11 +50,12 @@ $(SERVERS)/.servers: pyproject.toml tests/check_exports/constraints.txt tests/pe
 bench: $(VENV)/.runs ## set up, replay the built-in bursty trace against the default model, write a report
 	$(BIN)/dynbatch bench --trace bursty.json
 
-check: $(VENV)/.tests ## lint, format, types, import rules
+check: $(VENV)/.tests ## lint, format, types, import rules, sizes of folders
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house_figures --check
 
 test: check ## check, then the test suite
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long"

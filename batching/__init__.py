@@ -21,13 +21,13 @@ from batching.errors import (
     WorkerDiedError,
     WrongThreadError,
 )
+from batching.execution.warm_up import ColdStart
 from batching.models import Model, Placement, load_model
 from batching.options import FaultTolerance
 from batching.policies import POLICIES, BatchingPolicy
 from batching.request import BatchRecord, Request
 from batching.statistics import Statistics
 from batching.virtual_clock import VirtualClock
-from batching.warm_up import ColdStart
 
 __all__ = [
     "POLICIES",

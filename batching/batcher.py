@@ -7,25 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from batching import own_threads, user_code
+from batching import user_code
 from batching.clock import Clock, RealClock
-from batching.core import BatchObserver, Core
-from batching.delivery import hand_over
 from batching.errors import (
     QueueFullError,
     WrongThreadError,
 )
-from batching.execution import Executor
-from batching.lanes import NEVER
-from batching.lifecycle import Lifecycle
+from batching.execution.executor import Executor
+from batching.execution.warm_up import ColdStart
 from batching.models.contract import Model
 from batching.options import Admission, ArrivalRecorder, FaultTolerance, check_ms
 from batching.policies import BatchingPolicy, PolicyOptions, make_policy
-from batching.replicas import Copies, executors_for, lane_key_of
+from batching.queueing.core import BatchObserver, Core
+from batching.queueing.delivery import hand_over
+from batching.queueing.lanes import NEVER
 from batching.request import Request
 from batching.statistics import Statistics, snapshot
-from batching.warm_up import ColdStart
-from batching.worker import Worker
+from batching.workers import own_threads
+from batching.workers.lifecycle import Lifecycle
+from batching.workers.replicas import Copies, executors_for, lane_key_of
+from batching.workers.worker import Worker
 
 
 class DynamicBatcher:
@@ -66,7 +67,7 @@ class DynamicBatcher:
         warm_up_budget_s: time for running every batch size once before the first request;
             0 skips it.
         switch_interval_s: the interpreter's thread switch interval while the batcher runs, if the
-            present one is longer; None leaves it alone. See `batching.switching`.
+            present one is longer; None leaves it alone. See `batching.workers.switching`.
         observer: called in a worker thread with every finished batch and its requests.
         recorder: writes down every arrival, refused ones included, to be replayed later; the
             caller opens and closes it.

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Any, Literal
 
-from batching.own_threads import refuse_to_wait_for_itself
 from batching.policies.contract import FinishedBatch
 from batching.user_code import call_each
+from batching.workers.own_threads import refuse_to_wait_for_itself
 
 Status = Literal["pending", "ok", "rejected", "expired", "failed", "cancelled"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batching.core import Core
+from batching.queueing.core import Core
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house_figures import arrows, floors
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("batching", "bench", "results", "workloads")
 HEAVY = (
@@ -56,3 +58,20 @@ def test_constraints_pin_public_versions_only():
 def test_the_changelog_has_the_version_of_the_package():
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_floors_count_the_longest_way_and_a_circle_is_one():
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": {"c"}, "e": set()}
+    assert floors(graph) == (3, [["c", "d"]])
+    assert floors({"a": set()}) == (1, [])
+
+
+def test_every_import_is_an_arrow_wherever_it_stands(tmp_path):
+    (tmp_path / "one.py").write_text(
+        "from bench import two\nif TYPE_CHECKING:\n    from bench.three import T\n"
+        "def f():\n    import bench.four\n    import json\n"
+    )
+    names = {"bench", "bench.one", "bench.two", "bench.three", "bench.four"}
+    files = dict.fromkeys(names, tmp_path / "none.py") | {"bench.one": tmp_path / "one.py"}
+    (tmp_path / "none.py").touch()
+    assert arrows(files)["bench.one"] == {"bench.two", "bench.three", "bench.four"}

@@ -16,11 +16,11 @@ from pydantic import (
 )
 
 from batching.errors import ProfileError
+from batching.execution.warm_up import ColdStart
 from batching.profiles.builtin import is_name, known_names, located
 from batching.profiles.profile import ServiceProfile, Stopped
 from batching.profiles.samples import BatchSample
 from batching.profiles.subject import Subject
-from batching.warm_up import ColdStart
 
 KIND = "service profile"
 SCHEMA_VERSION = 1

@@ -7,14 +7,14 @@ from math import inf, isfinite
 import numpy as np
 
 from batching.clock import Clock
-from batching.devices import reserve_batcher_core
 from batching.errors import (
     BatchExecutionError,
     ConfigError,
     WrongOutputCountError,
     describe,
 )
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.devices import reserve_batcher_core
 from batching.models.contract import Model, Placement
 from batching.profiles.callers import Callers
 from batching.profiles.memory import MemoryGauge

@@ -10,7 +10,7 @@ from batching.errors import BatchExecutionError, ConfigError
 from batching.models.contract import Model
 from batching.plugins import located
 from batching.profiles.plan import Cell
-from batching.replicas import lane_key_of
+from batching.workers.replicas import lane_key_of
 
 _EACH = 64
 

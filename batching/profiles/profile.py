@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import ProfileError
+from batching.execution.warm_up import ColdStart
 from batching.models.contract import Placement
 from batching.profiles.curve import Curve, Parts
 from batching.profiles.draws import ServiceDraws, block_length
 from batching.profiles.samples import BatchSample, relative_error
 from batching.profiles.subject import Subject, subject_of
-from batching.warm_up import ColdStart
 
 KNEE = 0.9
 

@@ -7,11 +7,11 @@ from typing import Any
 from batching.batcher import DynamicBatcher
 from batching.clock import Clock
 from batching.errors import BatchingError
-from batching.execution import Executor
+from batching.execution.executor import Executor
+from batching.execution.warm_up import ColdStart
 from batching.options import FaultTolerance
 from batching.policies import Decision, Dispatch, FinishedBatch, Wait, Waiting
 from batching.request import BatchRecord, Request
-from batching.warm_up import ColdStart
 
 _LOOK_AGAIN_S = 1e-3
 

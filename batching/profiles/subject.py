@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batching.devices import cpu_name, device_name
+from batching.execution.devices import cpu_name, device_name
 from batching.models.contract import Placement, is_channels_last
 from batching.versions import version_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from batching import RealClock
-from batching.devices import usable_cores
+from batching.execution.devices import usable_cores
 from bench.live.stalls import StallWatch
 
 # A worker's wait for more requests, as the default batch timeout and shorter ones have it.

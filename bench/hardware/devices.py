@@ -1,22 +1,23 @@
 """The devices of a run: what they are, what they could do, and how to ask them while it lasts."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from batching.devices import device_name
-from batching.flops import FlopCount
+from batching.execution.devices import device_name
+from batching.execution.flops import FlopCount
 from batching.models import Placement
 from bench.hardware.nvml import Gpu
 from bench.hardware.peaks import peak_of
 
-if TYPE_CHECKING:
-    from bench.live.session import Session
-
 
 class DeviceWatch:
-    """The devices of a session whose model is warmed up.
+    """The devices of a run.
 
-    It asks the drivers for what does not change, and has the model's operations counted, which may
-    take a second or two: make it before anything is timed.
+    It asks the drivers for what does not change: make it before anything is timed.
+
+    Args:
+        placements: one for each device; none of a model that runs on none.
+        counted: the work of a request; None if it cannot be counted.
 
     Attributes:
         gpus: those that can be asked while the run lasts, by the device's name.
@@ -24,11 +25,10 @@ class DeviceWatch:
         flops: the work of a request, as run.json has it; None if it cannot be counted.
     """
 
-    def __init__(self, session: "Session") -> None:
-        counted = session.flops()
+    def __init__(self, placements: Sequence[Placement], counted: FlopCount | None) -> None:
         self.gpus: dict[str, Gpu] = {}
         self.facts: dict[str, dict[str, Any]] = {}
-        for placement in session.placements if session.model.uses_torch else ():
+        for placement in placements:
             gpu = Gpu(cuda_index(placement)) if placement.is_cuda else None
             if gpu is not None and not gpu.why_not:
                 self.gpus[placement.device] = gpu

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batching.devices import cpu_name, gpu_name, usable_cores
+from batching.execution.devices import cpu_name, gpu_name, usable_cores
 from batching.versions import CHECKOUT, version_of
 
 # Names the commit of a copy of the source that has no history with it.

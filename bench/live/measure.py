@@ -108,7 +108,7 @@ def record(session: Session, ender: Ender | None = None) -> Recording:
     sent = Sent(start_s=clock.now())
     arrival_s = session.arrivals.trace.arrival_s.tolist()
     looks = ender or _looks(session)
-    devices = DeviceWatch(session)
+    devices = DeviceWatch(session.placements if session.model.uses_torch else (), session.flops())
     with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
         with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
             sent.start_s = clock.now() + _LEAD_S

@@ -14,16 +14,16 @@ from rich.console import Console
 
 import workloads
 from batching import Clock, DynamicBatcher, FaultTolerance, Model, Placement, load_model
-from batching.core import BatchObserver
-from batching.devices import require_one_kind, reserve_batcher_core, resolve_placements
 from batching.errors import BatchingError
-from batching.execution import Executor
-from batching.executors import make_executor
-from batching.flops import FlopCount, count_flops
+from batching.execution.choose import make_executor
+from batching.execution.devices import require_one_kind, reserve_batcher_core, resolve_placements
+from batching.execution.executor import Executor
+from batching.execution.flops import FlopCount, count_flops
+from batching.execution.probe import Probe, probe
 from batching.models.contract import is_channels_last
 from batching.plugins import located
-from batching.probe import Probe, probe
-from batching.replicas import Copies
+from batching.queueing.core import BatchObserver
+from batching.workers.replicas import Copies
 from bench.errors import InputError, RunFailedError
 from bench.live.early_stop import LONGEST_S, planned
 from bench.live.prediction import (

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 
 from batching import Clock, load_model
-from batching.devices import require_one_kind, resolve_placements
+from batching.execution.devices import require_one_kind, resolve_placements
 from batching.models import Model, Placement
 from batching.profiles import ServiceProfile, Step, measure_profile
 from bench.console import progress_line

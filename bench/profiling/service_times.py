@@ -9,8 +9,8 @@ import numpy as np
 
 from batching import Model
 from batching.errors import ConfigError
+from batching.execution.probe import PROBE_SIZES, probe_sizes
 from batching.models.synthetic import SyntheticModel
-from batching.probe import PROBE_SIZES, probe_sizes
 from batching.profiles import ServiceProfile
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from batching import Clock
-from batching.devices import device_name
-from batching.flops import count_flops
+from batching.execution.devices import device_name
+from batching.execution.flops import count_flops
 from batching.models import Model, Placement
 from batching.profiles import ServiceProfile
 from bench.hardware.devices import rounds_to_tf32

@@ -8,7 +8,7 @@ import numpy as np
 
 from batching import BatchRecord, Clock, Model, Placement
 from batching.errors import BatchingError, describe
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
 from batching.models.synthetic import SyntheticModel
 from bench.errors import InputError, RunFailedError
 from bench.profiling.measure import load_subject

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from batching.devices import resolve_placement
+from batching.execution.devices import resolve_placement
 from bench.errors import InputError, RunFailedError
 from bench.hardware.environment import describe_environment
 from bench.settings import Settings, absolute, load_settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batching.devices import ENGINES, resolve_placement
+from batching.execution.devices import ENGINES, resolve_placement
 from batching.models.synthetic import SyntheticModel
 from batching.policies import PolicyOptions, make_policy
 from batching.profiles import load_profile

@@ -1,5 +1,1 @@
-"""The figures of a run: one small function each, drawn without a display or global state."""
-
-from results.run.figures.catalogue import FIGURES, FigureSpec, save_figures
-
-__all__ = ["FIGURES", "FigureSpec", "save_figures"]
+"""Figures, and their style, that several kinds of result share; drawn without a display."""

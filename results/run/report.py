@@ -5,10 +5,10 @@ import shlex
 from pathlib import Path
 
 from results import format as fmt
-from results.figures import FIGURES, save_figures
 from results.files import write_text
 from results.page import render
 from results.run import predicted
+from results.run.figures.catalogue import FIGURES, save_figures
 from results.run.predicted import gaps
 from results.run.record import REPORT, SIMULATION, Run
 from results.run.wording import (

@@ -20,9 +20,9 @@ from batching import (
     RequestExpiredError,
     VirtualClock,
 )
+from batching.execution.warm_up import sizes_in_order
 from batching.models import AffineModel, RooflineModel
 from batching.policies import Dispatch, Shed, Wait
-from batching.warm_up import sizes_in_order
 
 
 def run_virtual(arrival_s, model=(0.005, 0.0001), **options):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from batching import DeviceError, DynamicBatcher, ModelError, RealClock
-from batching.cuda import TorchCuda
-from batching.cuda_execution import CudaExecutor
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.cuda import TorchCuda
+from batching.execution.cuda_executor import CudaExecutor
+from batching.execution.staging import PinnedRing
 from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.request import BatchRecord
-from batching.staging import PinnedRing
 from tests.fake_cuda.device import COPY_S, KERNEL_S
 
 ON_GPU = Placement("cuda:0")

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from batching import DynamicBatcher, ModelError, RealClock
-from batching.executors import make_executor
-from batching.memory_errors import is_out_of_memory
+from batching.execution.choose import make_executor
+from batching.execution.memory_errors import is_out_of_memory
+from batching.execution.warm_up import sizes_in_order
 from batching.models import Placement
 from batching.models.torch_model import TorchModel
 from batching.profiles.memory import MemoryGauge
-from batching.recovery import Failed
 from batching.request import BatchRecord
-from batching.warm_up import sizes_in_order
+from batching.workers.recovery import Failed
 from tests.fake_cuda.device import cuda_error
 
 EAGER = Placement("cuda:0")

@@ -10,8 +10,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from batching import ConfigError, DynamicBatcher, ModelError, RealClock, load_model
-from batching.devices import resolve_placement
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.devices import resolve_placement
 from batching.models import AffineModel, Placement
 from batching.models.contract import default_captured_sizes, is_channels_last
 from batching.models.serving import Normalisation, Served

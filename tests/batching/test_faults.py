@@ -24,7 +24,7 @@ from batching import (
 from batching.models import AffineModel
 from batching.options import RetryBudget
 from batching.policies import TimeoutPolicy
-from batching.recovery import most_extra_executions
+from batching.workers.recovery import most_extra_executions
 from tests.soak.live import mixture_in_real_time
 from tests.soak.virtual import Model, Virtual, mixture_in_virtual_time, policy_arguments
 

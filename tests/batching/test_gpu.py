@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from batching import DynamicBatcher, ModelError, RealClock, VirtualClock, load_model
-from batching.cuda import TorchCuda
-from batching.cuda_execution import CudaExecutor
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.cuda import TorchCuda
+from batching.execution.cuda_executor import CudaExecutor
 from batching.models import Placement
 from batching.request import BatchRecord
 

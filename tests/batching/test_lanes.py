@@ -5,8 +5,8 @@ from math import inf
 import pytest
 
 from batching import DynamicBatcher, FaultTolerance, VirtualClock
-from batching.lanes import LaneQueue
 from batching.policies import POLICIES, Dispatch, PolicyOptions, Shed, Wait, make_policy
+from batching.queueing.lanes import LaneQueue
 from batching.request import Request
 from tests.soak.virtual import Model, Virtual
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from batching import ConfigError, DeviceError, DynamicBatcher, ModelError, RealClock, VirtualClock
-from batching.devices import resolve_placement, usable_cores
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.devices import resolve_placement, usable_cores
+from batching.execution.probe import PROBE_SIZES, probe
 from batching.models import Model, Placement, load_model
 from batching.models.torch_model import TokenModel, TorchModel
-from batching.probe import PROBE_SIZES, probe
 from batching.request import BatchRecord
 
 ON_CPU = Placement()

@@ -14,8 +14,8 @@ from batching import (
     ModelError,
     RealClock,
 )
-from batching.execution import HostExecutor
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.executor import HostExecutor
 from batching.models import Placement, load_model
 from batching.models.onnx_model import parse_onnx
 from batching.profiles import subject_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from batching import BatchExecutionError, ConfigError, Placement, RealClock, VirtualClock
-from batching.devices import usable_cores
+from batching.execution.devices import usable_cores
 from batching.models import AffineModel, RooflineModel, SyntheticModel
 from batching.models.torch_model import TokenModel
 from batching.profiles import ServiceProfile, measure_profile

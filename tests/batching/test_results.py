@@ -15,7 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from batching import BatchExecutionError, ConfigError, DynamicBatcher, RealClock
 from batching.errors import WrongOutputCountError
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
 from batching.models import Collated, Placement
 from batching.models.results import checked_results
 from batching.request import BatchRecord

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from batching import BatchExecutionError, DynamicBatcher, ModelError, RealClock
 from batching.errors import WrongOutputCountError
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
 from batching.models import Collated, Placement, load_model
 from batching.models.collation import Padding, PayloadError
 from batching.models.torch_model import TorchModel

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from batching.models import CallableModel
-from batching.replicas import executors_for
+from batching.workers.replicas import executors_for
 from bench import cli
 from bench.errors import InputError
 from bench.export import TARGETS, export
@@ -327,7 +327,7 @@ def test_replicas_are_dealt_out_as_the_batcher_deals_them(monkeypatch, device, c
     model = CallableModel(list)
     model.uses_torch = True
     monkeypatch.setattr(
-        "batching.replicas.make_executor",
+        "batching.workers.replicas.make_executor",
         lambda model, placement, clock: SimpleNamespace(placement=placement),
     )
     groups = executors_for(model, device, "fp32", count, 1, None)

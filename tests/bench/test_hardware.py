@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from batching import RealClock, VirtualClock, load_model
-from batching.flops import count_flops
+from batching.execution.flops import count_flops
 from batching.models import Placement
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.profiles import ServiceProfile, Subject

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from batching import DynamicBatcher, RealClock
-from batching.devices import require_one_kind, resolve_placements
 from batching.errors import DeviceError
-from batching.execution import HostExecutor
+from batching.execution.devices import require_one_kind, resolve_placements
+from batching.execution.executor import HostExecutor
 from batching.models import Placement
 from batching.profiles import ServiceProfile, Subject, save_profile
-from batching.replicas import Copies, executors_for
+from batching.workers.replicas import Copies, executors_for
 from bench.hardware import nvml
 from bench.profiling.measure import load_subject
 from bench.settings import load_settings
@@ -70,9 +70,9 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     names = ["NVIDIA H100 80GB HBM3"] * 2
-    for module in ("batching.devices", "bench.hardware.environment"):
+    for module in ("batching.execution.devices", "bench.hardware.environment"):
         monkeypatch.setattr(f"{module}.gpu_name", lambda index: names[index])
-    monkeypatch.setattr("batching.replicas.make_executor", HostExecutor)
+    monkeypatch.setattr("batching.workers.replicas.make_executor", HostExecutor)
     monkeypatch.setattr("bench.live.session.make_executor", HostExecutor)
     # One second of energy is 100 J on one of them and 300 J on the other.
     gpus = {
@@ -284,7 +284,7 @@ class TestSettings:
 
 
 def test_a_placement_names_itself(two_gpus):
-    from batching.devices import cpu_name, device_name
+    from batching.execution.devices import cpu_name, device_name
 
     assert device_name(Placement("cuda:1")) == two_gpus[1]
     assert device_name(Placement()) == cpu_name()

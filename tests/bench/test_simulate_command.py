@@ -8,7 +8,7 @@ import pytest
 
 from batching import VirtualClock, load_model
 from batching.profiles import BatchSample, ServiceProfile, Subject, save_profile
-from results.figures import FigureSpec
+from results.run.figures.catalogue import FigureSpec
 from results.run.record import Run
 
 QUICK = ["--model", "affine:1,0.05", "--trace", "poisson.json", "--rate", "300"]

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from batching import VirtualClock
+from batching.execution.warm_up import ColdStart
 from batching.profiles import ServiceProfile, Subject, save_profile
-from batching.warm_up import ColdStart
 from bench.errors import InputError
 from bench.profiling.service_times import ProfileSource
 from bench.settings import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from batching import RealClock, load_model
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
 from batching.models import Placement
 from batching.models.loading import ONNX, SYNTHETIC, ZOO
 from batching.request import BatchRecord

@@ -31,7 +31,7 @@ FILES = [
     "results/statistics",
 ]  # fmt: skip
 TESTS = ["tests/batching", "tests/bench", "tests/results", "tests/workloads"]
-GPU_ONLY = {"cuda.py", "cuda_execution.py", "graphs.py", "flops.py", "memory.py"}
+GPU_ONLY = {"cuda.py", "cuda_executor.py", "graphs.py", "flops.py", "memory.py"}
 RESULTS = ("killed", "killed: too slow", "survives", "not covered", "gone", "not tried")
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from batching.devices import cpu_name
+from batching.execution.devices import cpu_name
 
 PARTS = {
     "arrivals": "tests.perf.arrivals",

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batching import RealClock
-from batching.devices import cpu_name
+from batching.execution.devices import cpu_name
 from bench.live.measure import record
 from bench.live.prediction import Known, Profiling
 from bench.live.session import Session

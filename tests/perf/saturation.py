@@ -12,8 +12,8 @@ import numpy as np
 from rich.table import Table
 
 from batching import BatchRecord, DynamicBatcher, RealClock, load_model
-from batching.devices import resolve_placement
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.devices import resolve_placement
 
 # model, batch size, batches a turn
 CASES = (("mlp", 32, 300), ("bert-base", 8, 4), ("resnet50", 4, 4))

@@ -6,8 +6,8 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from batching.devices import cpu_name, resolve_placement, usable_cores
 from batching.errors import ConfigError
+from batching.execution.devices import cpu_name, resolve_placement, usable_cores
 from bench.hardware.environment import describe_environment
 from tests.reference.naming import device_slug
 
@@ -20,7 +20,7 @@ def identify(device):
     """
     placement = resolve_placement(device)
     if placement.is_cuda:
-        from batching.devices import gpu_name
+        from batching.execution.devices import gpu_name
 
         name = gpu_name(int(placement.device.partition(":")[2]))
         return {"device": placement.device, "name": name, "slug": device_slug(name)}

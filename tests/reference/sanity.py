@@ -9,9 +9,9 @@ import time
 import numpy as np
 
 from batching import BatchRecord, RealClock, load_model
-from batching.devices import resolve_placement
-from batching.executors import make_executor
-from batching.staging import HostStaging
+from batching.execution.choose import make_executor
+from batching.execution.devices import resolve_placement
+from batching.execution.staging import HostStaging
 from tests.reference.environment import facts
 
 # Sizes of batches that are run, in this order, and those that are captured: one of each kind,

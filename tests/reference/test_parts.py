@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
 from tests.reference import device_trace, gpu_tests, profiles
 from tests.reference.bisection import boundary, following
 from tests.reference.naming import device_slug, profile_name

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from results.errors import NotAnalysedError
-from results.figures import FIGURES, save_figures
+from results.run.figures.catalogue import FIGURES, save_figures
 from results.run.record import Run, RunDirectory, RunRecord
 from results.run.report import write_report
 from results.run.summary import summary

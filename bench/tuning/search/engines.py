@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import StrictStr, ValidationInfo, field_validator
 
-from batching.devices import ENGINES
+from batching.execution.devices import ENGINES
 from batching.profiles import Subject
 from bench.errors import InputError
 from bench.profiling.service_times import Overheads, Service, Source

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from results import format as fmt
 from results.arrays import FloatArray
-from results.comparison.forest_plot import ratio_axis
 from results.figures import style
+from results.figures.ratio_axis import ratio_axis
 from results.tuning.device_record import GainRecord, RaceArm, VerifiedRecord
 from results.tuning.figures.axes import (
     LINE_IN,

@@ -11,7 +11,7 @@ from batching import (
     WorkerDiedError,
 )
 from batching.errors import WrongOutputCountError
-from batching.lanes import LaneQueue
+from batching.queueing.lanes import LaneQueue
 from batching.request import Request
 from tests.batching.life.scenarios import RAISING, SLOW
 

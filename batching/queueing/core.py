@@ -22,12 +22,12 @@ from batching.errors import (
     RequestError,
     RequestExpiredError,
 )
-from batching.lanes import NEVER, LaneQueue
 from batching.options import Admission, RetryBudget, check_count, check_ms
 from batching.policies import BatchingPolicy, Dispatch, Lane, Wait, Waiting
 from batching.policies.contract import Decision
+from batching.queueing.lanes import NEVER, LaneQueue
+from batching.queueing.waiting import WaitingRequests
 from batching.request import BatchRecord, Request, Status
-from batching.waiting import WaitingRequests
 
 BatchObserver = Callable[[BatchRecord, Sequence[Request]], None]
 MakeError = Callable[[], RequestError]

@@ -8,7 +8,9 @@ import os
 import weakref
 from typing import Protocol
 
-from batching import delivery, own_threads, request
+from batching import request
+from batching.queueing import delivery
+from batching.workers import own_threads
 
 
 class Forked(Protocol):

@@ -197,8 +197,8 @@ class HostExecutor(Steps):
     def _load(self) -> None:
         """Load the model, leaving a core to the batcher."""
         if self.model.uses_torch:
-            from batching.devices import reserve_batcher_core
-            from batching.staging import HostStaging
+            from batching.execution.devices import reserve_batcher_core
+            from batching.execution.staging import HostStaging
 
             reserve_batcher_core()
             self._staging = HostStaging()

@@ -6,9 +6,6 @@ from functools import partial
 from math import inf
 from threading import Thread
 
-from batching import own_threads
-from batching.core import Core
-from batching.delivery import hand_over
 from batching.errors import (
     BatcherClosedError,
     BatchExecutionError,
@@ -17,12 +14,15 @@ from batching.errors import (
     WrongThreadError,
     describe,
 )
-from batching.forking import end_in_forked_children
+from batching.execution.warm_up import ColdStart, warm_up
+from batching.queueing.core import Core
+from batching.queueing.delivery import hand_over
 from batching.request import Request
-from batching.switching import quick_switching
-from batching.warm_up import ColdStart, warm_up
-from batching.watchdog import Watchdog
-from batching.worker import Slot, Worker
+from batching.workers import own_threads
+from batching.workers.forking import end_in_forked_children
+from batching.workers.switching import quick_switching
+from batching.workers.watchdog import Watchdog
+from batching.workers.worker import Slot, Worker
 
 
 class Lifecycle:

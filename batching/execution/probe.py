@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from batching.clock import Clock
-from batching.execution import Executor
+from batching.execution.executor import Executor
 from batching.profiles.rig import Rig
 
 PROBE_SIZES = (1, 2, 4, 8, 16, 32)

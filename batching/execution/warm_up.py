@@ -6,13 +6,13 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from batching import user_code
-from batching.core import Core
-from batching.execution import Executor
+from batching.execution.executor import Executor
 from batching.models.contract import Placement, sample_payloads
+from batching.queueing.core import Core
 from batching.request import BatchRecord
 
 if TYPE_CHECKING:
-    from batching.worker import Slot
+    from batching.workers.worker import Slot
 
 
 @dataclass(frozen=True, slots=True)

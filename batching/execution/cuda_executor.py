@@ -15,9 +15,9 @@ from math import isnan
 from typing import Any
 
 from batching.clock import Clock
-from batching.cuda import Cuda, Event
-from batching.execution import Steps
-from batching.graphs import Captured, Graphs
+from batching.execution.cuda import Cuda, Event
+from batching.execution.executor import Steps
+from batching.execution.graphs import Captured, Graphs
 from batching.models.contract import Model, Placement, each_tensor, sample_payloads
 from batching.request import BatchRecord
 
@@ -151,8 +151,8 @@ class CudaExecutor(Steps):
         self._graphs = None
 
     def _load(self) -> None:
-        from batching.devices import collate_in_one_thread
-        from batching.staging import PinnedRing
+        from batching.execution.devices import collate_in_one_thread
+        from batching.execution.staging import PinnedRing
 
         self.model.prepare(self.placement)
         collate_in_one_thread()
@@ -165,7 +165,7 @@ class CudaExecutor(Steps):
         sizes = self.placement.for_batches(1).captured_sizes
         if not sizes:
             return super()._make_engine()
-        from batching.staging import HostStaging
+        from batching.execution.staging import HostStaging
 
         graphs = Graphs(self._cuda, self.model.run, sizes, self.model.name)
         with self._cuda.capturing():

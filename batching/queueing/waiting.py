@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Hashable, Iterator
 from math import inf
 
-from batching.lanes import LaneQueue
 from batching.policies import Lane
+from batching.queueing.lanes import LaneQueue
 from batching.request import Request
 
 

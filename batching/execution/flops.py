@@ -125,7 +125,7 @@ def _count(model: Model, placement: Placement, payload: Any) -> _Counted:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from batching.staging import HostStaging
+    from batching.execution.staging import HostStaging
 
     inputs = _on(placement.device, model.collate([payload], HostStaging()).inputs)
     counter = FlopCounterMode(display=False, custom_mapping=_attention_on_cpu())

@@ -7,7 +7,7 @@ from batching.clock import Clock
 from batching.errors import (
     ConfigError,
 )
-from batching.execution import Executor, HostExecutor
+from batching.execution.executor import Executor, HostExecutor
 from batching.models.contract import (
     CallableModel,
     Model,
@@ -40,8 +40,8 @@ def make_executor(
     if placement.engine == "cudagraph" and copies_itself:
         raise ConfigError(f"engine cudagraph must have a model of torch, but got {model.name}")
     if placement.is_cuda and model.uses_torch and not copies_itself:
-        from batching.cuda import TorchCuda
-        from batching.cuda_execution import CudaExecutor
+        from batching.execution.cuda import TorchCuda
+        from batching.execution.cuda_executor import CudaExecutor
 
         return CudaExecutor(model, placement, clock, TorchCuda(placement.device))
     return HostExecutor(model, placement, clock)

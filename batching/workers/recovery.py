@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from math import ceil, isnan, log2
 from typing import Any, Protocol
 
-from batching.core import Core
-from batching.delivery import hand_over
 from batching.errors import BatchExecutionError, WrongOutputCountError, describe
-from batching.memory_errors import is_out_of_memory
+from batching.execution.memory_errors import is_out_of_memory
 from batching.options import FaultTolerance
+from batching.queueing.core import Core
+from batching.queueing.delivery import hand_over
 from batching.request import BatchRecord, Request
 
 log = logging.getLogger("batching")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batching.cuda import Cuda
 from batching.errors import ModelError
-from batching.memory_errors import is_out_of_memory
+from batching.execution.cuda import Cuda
+from batching.execution.memory_errors import is_out_of_memory
 from batching.models.contract import each_tensor
 
 # Before a capture a batch is run this often, so that libraries have chosen and set up what they

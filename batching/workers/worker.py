@@ -6,21 +6,22 @@ from functools import partial
 from math import inf, isnan, nan
 from typing import Any
 
-from batching import own_threads, user_code
+from batching import user_code
 from batching.clock import Waiter
-from batching.core import Core, MakeError
-from batching.delivery import hand_over
 from batching.errors import (
     BatchingError,
     RequestExpiredError,
     WorkerDiedError,
     describe,
 )
-from batching.execution import Executor
+from batching.execution.executor import Executor
 from batching.options import FaultTolerance
 from batching.policies import Shed, Wait, Waiting
-from batching.recovery import Failed, recover
+from batching.queueing.core import Core, MakeError
+from batching.queueing.delivery import hand_over
 from batching.request import BatchRecord, Request
+from batching.workers import own_threads
+from batching.workers.recovery import Failed, recover
 
 log = logging.getLogger("batching")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from batching.cuda import Cuda
+from batching.execution.cuda import Cuda
 
 # One more than the batches an executor has in flight.
 RING = 2

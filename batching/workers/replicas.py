@@ -5,10 +5,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from batching.clock import Clock
-from batching.devices import resolve_placements
 from batching.errors import ConfigError
-from batching.execution import Executor
-from batching.executors import make_executor
+from batching.execution.choose import make_executor
+from batching.execution.devices import resolve_placements
+from batching.execution.executor import Executor
 from batching.models.contract import Placement
 from batching.options import check_count
 

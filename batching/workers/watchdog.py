@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from math import isnan
 
-from batching import own_threads
 from batching.clock import Waiter
-from batching.core import Core
-from batching.delivery import hand_over
 from batching.errors import ExecuteTimeoutError
-from batching.worker import Worker
+from batching.queueing.core import Core
+from batching.queueing.delivery import hand_over
+from batching.workers import own_threads
+from batching.workers.worker import Worker
 
 
 class Watchdog:

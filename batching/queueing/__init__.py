@@ -1,0 +1,1 @@
+"""Requests that wait: lanes, deadlines, what ends one and who is told."""

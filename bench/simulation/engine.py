@@ -1,8 +1,8 @@
 """The batcher's rules on a clock that jumps: one step a batch, not one a request.
 
 It asks the very policies of the live batcher, at the very instants at which that asks them, and
-`tests/bench/test_simulation.py` holds the two together: on the virtual clock, with a model that
-takes an exact time, they form the same batches of the same members at the same times.
+`tests/bench/simulation/test_engine.py` holds the two together: on the virtual clock, with a model
+that takes an exact time, they form the same batches of the same members at the same times.
 
 At one instant the order is: batches that end, then all arrivals, then workers with a decision to
 make, by index. Of the workers that are idle one asks, the lead: one that is wholly free before one

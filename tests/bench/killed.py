@@ -23,8 +23,8 @@ from bench.tuning import tune_json
 from bench.tuning.simulated import search as simulated_search
 from bench.tuning.simulated.simulator import Simulator
 from bench.tuning.tune import Request, carry_out, read_request
-from tests.bench.test_tuning_course import StandIn
-from tests.bench.tuned import QUICK
+from tests.bench.tuning.test_tune import StandIn
+from tests.bench.tuning.tuned import QUICK
 
 ASKED = Request(
     settings=Settings(

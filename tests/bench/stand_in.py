@@ -9,7 +9,7 @@ from bench.live.replay import Sent
 from bench.profiling.load import Loaded
 from bench.simulation.run import write_simulation
 from bench.simulation.setup import Setup
-from tests.bench.tuned import affine
+from tests.bench.tuning.tuned import affine
 
 TICK_S = 0.25
 

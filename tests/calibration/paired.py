@@ -18,7 +18,13 @@ from bench.simulation.outcome import outcome
 from results.comparison.block_bootstrap import compare_runs
 from results.comparison.observation import METRICS
 from results.statistics.paired import Plan, Verdict
-from tests.bench.arms import Rough, SimulatedArm, run_simulated, simulated_draws, slower
+from tests.bench.comparison.arms import (
+    Rough,
+    SimulatedArm,
+    run_simulated,
+    simulated_draws,
+    slower,
+)
 
 DRAWS = 10
 RATE_RPS = 700.0

@@ -4,7 +4,7 @@ import pytest
 
 from tests.check_exports.torchserve import torchserve
 
-# From plain to everything at once; `exported` in tests/bench/test_exporting.py has the rest.
+# From plain to everything at once; `exported` in tests/bench/export/test_export.py has the rest.
 SETTINGS = {
     "plain": ({"device": "cpu"}, {}),
     "no delay, two at a time": ({"device": "cpu"}, {"max_batch_size": 2, "batch_timeout_ms": 0}),

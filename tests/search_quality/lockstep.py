@@ -3,8 +3,8 @@
 `bench.simulation.engine` simulates one run, with any policy, at some microseconds a batch. The
 truth that a search is judged by needs 90 settings x 300 draws, and for a capacity that at many
 loads. So this is a second simulator, written from the rules and not from the engine, with arrays
-over runs in place of an event queue; ten times as fast. `tests/bench/test_search_quality.py` holds
-the two to the very same times.
+over runs in place of an event queue; ten times as fast. `tests/bench/tuning/test_search_quality.py`
+holds the two to the very same times.
 
 When the worker is free at t and k requests wait, the oldest since a, a batch goes
 

@@ -40,7 +40,13 @@ from bench.tuning.search.storage import open_storage, open_study
 from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
 from tests.bench.stand_in import StandIn
-from tests.bench.tuned import MS, QUICK, p99, roofline, traffic
+from tests.bench.tuning.tuned import (
+    MS,
+    QUICK,
+    p99,
+    roofline,
+    traffic,
+)
 
 pytestmark = pytest.mark.long
 

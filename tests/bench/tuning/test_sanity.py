@@ -19,8 +19,13 @@ from bench.tuning.conclusion import keeps, sentence
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.findings import Gain
 from bench.tuning.search.selection import simplicity
-from tests.bench.test_tuning_course import ARMS as RACED
-from tests.bench.test_tuning_course import StandIn, request, tuned, verification
+from tests.bench.tuning.test_tune import ARMS as RACED
+from tests.bench.tuning.test_tune import (
+    StandIn,
+    request,
+    tuned,
+    verification,
+)
 
 pytestmark = pytest.mark.long
 

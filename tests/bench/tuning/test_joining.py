@@ -23,8 +23,8 @@ from bench.tuning.search.engines import Engine
 from bench.tuning.search.storage import OWNER, let_go, open_database
 from bench.tuning.tune import carry_out, read_request
 from tests.batching.profiled import affine, measured
-from tests.bench.test_tuning_course import request
-from tests.bench.tuned import QUICK
+from tests.bench.tuning.test_tune import request
+from tests.bench.tuning.tuned import QUICK
 
 pytestmark = pytest.mark.long
 

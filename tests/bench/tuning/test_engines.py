@@ -48,7 +48,7 @@ from results.tuning.figures.engines import engines_table
 from results.tuning.figures.surface import panels_of
 from results.tuning.record import read_tuning
 from tests.bench.stand_in import StandIn
-from tests.bench.tuned import MS, QUICK, traffic
+from tests.bench.tuning.tuned import MS, QUICK, traffic
 
 pytestmark = pytest.mark.long
 

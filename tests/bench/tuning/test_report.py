@@ -41,8 +41,8 @@ from results.run.validity import Finding
 from results.tuning.figures.catalogue import Section
 from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
-from tests.bench.test_tuning_course import ARMS, StandIn, verification
-from tests.bench.tuned import QUICK
+from tests.bench.tuning.test_tune import ARMS, StandIn, verification
+from tests.bench.tuning.tuned import QUICK
 from tests.results.test_tuning_report import text_of
 
 pytestmark = pytest.mark.long

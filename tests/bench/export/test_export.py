@@ -16,7 +16,7 @@ from bench.errors import InputError
 from bench.export import TARGETS, export
 from bench.export.contract import replicas
 from bench.settings import BatcherSettings, Settings
-from tests.bench.exported import READERS, body, read
+from tests.bench.export.exported import READERS, body, read
 
 # For every knob a value that is not its default, and what it needs beside it.
 KNOBS = {

@@ -20,12 +20,12 @@ from bench.tuning.search.storage import open_study
 from bench.tuning.sharing import WORKER, Observer, Team, is_gone, team_on, this_worker
 from bench.tuning.teamwork import SharedTuner, work
 from tests.bench import postgres
-from tests.bench.test_tuning_search import SPACE, bowl
+from tests.bench.tuning.test_search import SPACE, bowl
 
 pytestmark = pytest.mark.long
 
 open_database = storage.open_database
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRIALS = 14
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": 0.0, "pid_space": "another"}
 
@@ -270,7 +270,7 @@ def test_of_another_machine_nothing_is_known():
 TAKES_PART = """
 import json, sys
 from bench.tuning.teamwork import work
-from tests.bench.test_tuning_together import bowl, shared
+from tests.bench.tuning.test_together import bowl, shared
 
 first = True
 

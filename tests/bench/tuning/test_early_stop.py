@@ -27,7 +27,12 @@ from bench.tuning.device.early_stop import (
 from bench.tuning.search.objectives import Limit, Statistic
 from results.comparison.observation import all_latencies
 from tests.bench.stand_in import watched
-from tests.bench.tuned import MS, affine, p99, traffic
+from tests.bench.tuning.tuned import (
+    MS,
+    affine,
+    p99,
+    traffic,
+)
 
 MEAN = Limit(Statistic(None), 0.1)
 

@@ -14,7 +14,7 @@ from bench.tuning.search.space import (
     make_space,
     typical_s,
 )
-from tests.bench.tuned import affine, p99, roofline
+from tests.bench.tuning.tuned import affine, p99, roofline
 
 MS = 1e-3
 

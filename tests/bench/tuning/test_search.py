@@ -31,7 +31,7 @@ from bench.tuning.search.storage import (
     without_password,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SPACE = Space(
     BatcherSettings(),
     {"max_batch_size": Whole(1, 256, log=True), "batch_timeout_ms": Steps(0.0, 50.0, 0.5)},
@@ -145,7 +145,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, "tests/bench")
-from tests.bench.test_tuning_search import bowl, tuner
+from tests.bench.tuning.test_search import bowl, tuner
 search = tuner(Path(sys.argv[1]))
 while (proposal := search.ask()) is not None:
     if len(search.finished) == int(sys.argv[2]):

@@ -18,7 +18,13 @@ from bench.tuning.search.objectives import (
     make_objective,
 )
 from bench.tuning.simulated.simulator import Traffic
-from tests.bench.tuned import affine, evidence, p99, roofline, simulator
+from tests.bench.tuning.tuned import (
+    affine,
+    evidence,
+    p99,
+    roofline,
+    simulator,
+)
 
 MS = 1e-3
 

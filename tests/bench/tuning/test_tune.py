@@ -34,7 +34,13 @@ from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
 from tests.bench.stand_in import StandIn
-from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
+from tests.bench.tuning.tuned import (
+    QUICK,
+    affine,
+    p99,
+    roofline,
+    traffic,
+)
 
 pytestmark = pytest.mark.long
 

@@ -12,7 +12,13 @@ from results.comparison.observation import observe
 from results.comparison.outcome import Judge
 from results.comparison.wording import sentences
 from results.statistics.paired import Plan, Verdict
-from tests.bench.arms import Rough, SimulatedArm, run_simulated, simulated_draws, slower
+from tests.bench.comparison.arms import (
+    Rough,
+    SimulatedArm,
+    run_simulated,
+    simulated_draws,
+    slower,
+)
 
 STEADY = Rough(noise=0.01, drift=0.0, slow=1.0)
 NOTHING = Path("nowhere")

@@ -14,14 +14,20 @@ from bench.simulation.engine import simulate
 from bench.simulation.setup import Setup
 from bench.tuning.search.objectives import Statistic, make_objective
 from bench.tuning.simulated.simulator import Simulator
-from tests.bench.tuned import QUICK, affine, p99, roofline, traffic
+from tests.bench.tuning.tuned import (
+    QUICK,
+    affine,
+    p99,
+    roofline,
+    traffic,
+)
 from tests.search_quality.baselines import LEAST, MOST, SEARCHES, Search
 from tests.search_quality.device import BUDGET_S, PROFILE_S, Device
 from tests.search_quality.lockstep import Tracks, lockstep, series_of, times_of
 from tests.search_quality.regret import Case, judged, question_of, surface
 from tests.search_quality.truth import Truth
 
-MLP = Path(__file__).parents[1] / "search_quality" / "data" / "mlp-cpu.json"
+MLP = Path(__file__).parents[2] / "search_quality" / "data" / "mlp-cpu.json"
 SETTINGS = [(1, 0.0), (3, 1.7), (8, 0.0), (16, 4.0), (32, 30.0)]
 
 

@@ -18,12 +18,17 @@ from bench.tuning.tune import PROFILE, carry_out
 from tests.batching.profiled import affine as affine_model
 from tests.batching.profiled import measured
 from tests.bench.killed import ASKED, DONE, TOLD
-from tests.bench.test_tuning_course import ARMS, StandIn, request, verification
-from tests.bench.tuned import QUICK
+from tests.bench.tuning.test_tune import (
+    ARMS,
+    StandIn,
+    request,
+    verification,
+)
+from tests.bench.tuning.tuned import QUICK
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_kill_minus_nine_in_any_stage_repeats_nothing_and_loses_nothing(tmp_path):

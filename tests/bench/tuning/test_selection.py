@@ -19,7 +19,7 @@ from bench.tuning.search.selection import (
     ranked,
 )
 from bench.tuning.search.space import Space, Steps, Whole
-from tests.bench.tuned import p99
+from tests.bench.tuning.tuned import p99
 
 SPACE = Space(
     BatcherSettings(),

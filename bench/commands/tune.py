@@ -118,19 +118,9 @@ Resume = Annotated[
     Path | None,
     typer.Option("--resume", help="Go on with the tuning in this folder.", rich_help_panel=_SEARCH),
 ]
-Join = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Take part in the search of the tuning of that name in --storage, which another "
-        "process or machine has begun; it needs no other options.",
-        rich_help_panel=_SEARCH,
-    ),
-]
 
 # What may be given again on resuming; all else is as it was asked for first.
 _ON_RESUME = frozenset(("resume", "budget", "race", "storage", "trials", "as_json", "quiet"))
-_ON_JOINING = frozenset(("join", "storage", "trace", "force", "as_json", "quiet"))
 
 
 def tune(  # noqa: PLR0917 - typer passes every option by name
@@ -177,7 +167,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     simulate: Simulate = True,
     storage: Storage = None,
     resume: Resume = None,
-    join: Join = None,
     policy: options.Policy = None,
     preferred_batch_sizes: options.PreferredBatchSizes = None,
     max_queue_size: options.MaxQueueSize = None,
@@ -205,12 +194,9 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from results.run.record import update_latest
 
     messages = message_console(quiet=quiet)
-    if join is not None:
-        _check_given(given, "join", "which takes them from who began it", _ON_JOINING)
-        return _take_part(given, messages)
     with stdout_kept(as_json):
         if resume is not None:
-            _check_given(given, "resume", "which goes on as it was begun", _ON_RESUME)
+            _check_resumed(given)
             request = _again(read_request(resume), given)
             result = _carry_out(request, resume, RealClock(), messages)
         else:
@@ -268,8 +254,8 @@ def _request(given: dict[str, Any]) -> "Request":
     )
 
 
-def _check_given(given: dict[str, Any], option: str, why: str, allowed: frozenset[str]) -> None:
-    """Refuse options that mean nothing beside one that takes them from elsewhere."""
+def _check_resumed(given: dict[str, Any]) -> None:
+    """Refuse options that a tuning which goes on as it was begun does not take."""
     from bench.errors import InputError
 
     usual = {
@@ -278,8 +264,11 @@ def _check_given(given: dict[str, Any], option: str, why: str, allowed: frozense
         "simulate": True,
     }
     for name, value in given.items():
-        if name not in allowed and value != usual.get(name):
-            raise InputError(f"{name} must not be given with --{option}, {why}, but got {value!r}")
+        if name not in _ON_RESUME and value != usual.get(name):
+            raise InputError(
+                f"{name} must not be given with --resume, which goes on as it was begun, "
+                f"but got {value!r}"
+            )
 
 
 def _again(request: "Request", given: dict[str, Any]) -> "Request":
@@ -361,38 +350,3 @@ def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
         console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
         console.print(f"report: {folder / REPORT}", soft_wrap=True)
     return OK if result.met else NO
-
-
-def _take_part(given: dict[str, Any], messages: "Console") -> int:
-    """Search with others, and say what was done."""
-    import json
-
-    from batching import RealClock
-    from bench.console import output_console, stdout_kept
-    from bench.errors import InputError
-    from bench.tuning.joining import as_json, join, lines
-    from bench.tuning.progress import SearchLine
-
-    if given["storage"] is None:
-        raise InputError("join must be with --storage, which has the study, but got none")
-    with stdout_kept(given["as_json"]):
-        try:
-            with SearchLine(messages) as line:
-                joined = join(
-                    given["join"],
-                    given["storage"],
-                    RealClock(),
-                    messages,
-                    trace=given["trace"],
-                    force=given["force"],
-                    watch=line.show,
-                )
-        except KeyboardInterrupt:
-            return Interrupted("the running trial was re-queued")
-    if given["as_json"]:
-        sys.stdout.write(json.dumps(as_json(joined), indent=1, allow_nan=False) + "\n")
-    elif not given["quiet"]:
-        console = output_console()
-        for text in lines(joined):
-            console.print(text, soft_wrap=True)
-    return OK

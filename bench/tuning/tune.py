@@ -29,12 +29,15 @@ from bench.tuning.profiles import (
     largest_batch_asked,
     load_engines,
 )
-from bench.tuning.record import open_to_others
 from bench.tuning.request import REQUEST, Question, Request, read_request, require_energy_counter
 from bench.tuning.search.objectives import Energy
 from bench.tuning.search.selection import Candidate
-from bench.tuning.search.storage import sole_user, storage_in, without_password
-from bench.tuning.sharing import team_on
+from bench.tuning.search.storage import (
+    sole_user,
+    storage_failures_told,
+    storage_in,
+    without_password,
+)
 from bench.tuning.simulated.search import SimulatedSearch, Watch
 from bench.tuning.simulated.simulator import Effort, Traffic
 from results.files import write_text
@@ -115,7 +118,11 @@ def carry_out(
         RunFailedError: the model raised.
     """
     question = request.question()
-    with sole_user(folder), storage_in(folder, request.storage) as storage:
+    with (
+        sole_user(folder),
+        storage_failures_told(),
+        storage_in(folder, request.storage) as storage,
+    ):
         hidden = None if request.storage is None else without_password(request.storage)
         kept = request.model_copy(update={"storage": hidden})
         write_text(folder / REQUEST, kept.model_dump_json(indent=1, exclude_unset=True) + "\n")
@@ -167,10 +174,8 @@ def carry_out(
                 watch=watch,
                 effort=effort or Effort(),
                 left=lambda: part.share_left,
-                team=team_on(storage, name),
             )
-            with open_to_others(search, request, engines, folder, console):
-                findings = search.run()
+            findings = search.run()
         else:
             findings = device.search()
         reason = _why_not(request, loaded, settings, clock, findings)

@@ -20,7 +20,7 @@ a trial costs nothing, every other one after that is a neighbour of the best; se
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,9 @@ class Finished:
     knobs: dict[str, Value]
     score: Score
     facts: Mapping[str, Any]
+
+
+Evaluate = Callable[[Knobs], tuple[Score, Mapping[str, Any]]]
 
 
 class Tuner:
@@ -181,16 +184,6 @@ class Tuner:
             constant_liar=bool(self._open),
         )
 
-    def reload(self, in_hand: Mapping[int, Knobs]) -> None:
-        """Take up what others have finished in the study, and what is in somebody's hand.
-
-        Args:
-            in_hand: by trial.
-        """
-        self._finished = list(_finished(self._study))
-        self._known = {_key(trial.knobs): trial for trial in self._finished}
-        self._open = {_key(knobs): number for number, knobs in in_hand.items()}
-
     @property
     def most(self) -> int:
         """How many trials there may be."""
@@ -291,3 +284,30 @@ def _key(knobs: Knobs) -> str:
 
 def _violation(score: Score) -> float:
     return sum(max(0.0, violation) for violation in score.violations.values())
+
+
+def search(
+    tuner: Tuner,
+    evaluate: Evaluate,
+    *,
+    watch: Callable[[], None] = lambda: None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Ask, evaluate and tell until the search is over.
+
+    Args:
+        tuner: proposes and is told.
+        evaluate: what a setting scores, and facts about it to be kept.
+        watch: told of each trial that was finished.
+        is_late: whether to end it before it is over.
+
+    Returns:
+        Whether it is over, and did not end because it was late.
+    """
+    while not is_late():
+        proposal = tuner.ask()
+        if proposal is None:
+            return True
+        tuner.tell(proposal, *evaluate(proposal.knobs))
+        watch()
+    return False

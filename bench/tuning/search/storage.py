@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import InputError
+from bench.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
     import optuna
@@ -128,11 +128,24 @@ def let_go(storage: "optuna.storages.BaseStorage") -> None:
         storage.engine.dispose()
 
 
-def is_database(storage: "optuna.storages.BaseStorage") -> bool:
-    """Whether others may use a storage at the same time."""
-    import optuna
+@contextlib.contextmanager
+def storage_failures_told() -> Iterator[None]:
+    """Turn a storage that fails in the middle of the work into one line.
 
-    return isinstance(storage, optuna.storages.RDBStorage)
+    Raises:
+        RunFailedError: what was an error of Optuna's storage or of the database's driver.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        raise RunFailedError(
+            f"the storage failed: {reason[:200]}; trials that were finished are kept"
+        ) from None
 
 
 def cut_torn_line(path: Path) -> bool:
@@ -177,20 +190,18 @@ def open_study(
     *,
     maximise: bool,
     identity: Mapping[str, Any],
-    alone: bool = True,
 ) -> "optuna.Study":
     """The study of that name, new or taken up again.
 
-    Where nobody else uses it, trials that were running when its process ended are failed. Those
-    that had been asked for by name are put back into the queue; the sampler proposes the others
-    again by itself, as what it proposes depends on the finished trials only.
+    Trials that were running when its process ended are failed. Those that had been asked for by
+    name are put back into the queue; the sampler proposes the others again by itself, as what it
+    proposes depends on the finished trials only.
 
     Args:
         storage: where it is, or will be, kept.
         name: of the study.
         maximise: whether more is better.
         identity: what must be the same for its trials to mean the same.
-        alone: nobody else runs trials of it.
 
     Raises:
         InputError: there is one of that name that is not ours, or is of something else.
@@ -213,8 +224,7 @@ def open_study(
         study.set_user_attr(OWNER, dict(identity))
         return study
     check_same(f"study {name} must be resumed with what it was begun with", known, identity)
-    if alone:
-        requeue_orphans(study)
+    requeue_orphans(study)
     return study
 
 

@@ -17,7 +17,7 @@ from bench.simulation.bounds import bounds
 from bench.tuning.findings import Findings, Goal
 from bench.tuning.request import Question
 from bench.tuning.search.objectives import CapacityWithin, Objective, Score
-from bench.tuning.search.sampler import Finished, Tuner
+from bench.tuning.search.sampler import Finished, Tuner, search
 from bench.tuning.search.selection import (
     Candidate,
     choose,
@@ -30,11 +30,9 @@ from bench.tuning.search.selection import (
 )
 from bench.tuning.search.space import Knobs, Space
 from bench.tuning.search.storage import open_study
-from bench.tuning.sharing import Team
 from bench.tuning.simulated.candidate_store import KeptCandidates
 from bench.tuning.simulated.sensitivity import at_other_burstiness, at_other_loads
 from bench.tuning.simulated.simulator import USUAL, Effort, Lens, Simulator, Traffic, draws_for
-from bench.tuning.teamwork import FIRST, SharedTuner, work
 from results import format as fmt
 
 if TYPE_CHECKING:
@@ -69,7 +67,6 @@ class SimulatedSearch:
         watch: told of progress: what is being done, how far, of how much, the best so far.
         effort: how long to look.
         left: the share of the time for it that is left; at 0 the searches end as they are.
-        team: those who share the trials, each in a process of its own; None if nobody does.
     """
 
     question: Question
@@ -82,7 +79,6 @@ class SimulatedSearch:
     effort: Effort = USUAL
     left: Callable[[], float] = lambda: 1.0
     _remarks: list[str] = field(default_factory=list)
-    team: Team | None = None
 
     def run(self) -> Findings:
         """Search for every goal, and look closely at what was found.
@@ -150,12 +146,9 @@ class SimulatedSearch:
             self.study_name(name),
             maximise=objective.maximise,
             identity=self.identity_of(space),
-            alone=self.team is None,
         )
         held = [knobs for knobs in map(space.knobs_of, first) if knobs is not None]
         tuner = self.tuner(study, space, objective, held, asked=asked)
-        if self.team is not None:
-            study.set_user_attr(FIRST, held)
         # What was asked for may take most of the time, and the others leave some for a closer look.
         reserve = 0.5 if asked else 0.3
 
@@ -191,16 +184,16 @@ class SimulatedSearch:
         question, share = self.question, 1 if asked else _OTHERS
         trials = max(1, question.trials // share)
         patience = max(1, question.patience // share)
-        usual: dict[str, Any] = {
-            "trials": trials,
-            "patience": patience,
-            "seed": question.seed,
-            "first": first,
-            "polish": True,
-        }
-        if self.team is None:
-            return Tuner(study, space, objective, **usual)
-        return SharedTuner(study, space, objective, self.team, **usual)
+        return Tuner(
+            study,
+            space,
+            objective,
+            trials=trials,
+            patience=patience,
+            seed=question.seed,
+            first=first,
+            polish=True,
+        )
 
     def search(
         self,
@@ -235,7 +228,7 @@ class SimulatedSearch:
         def watch() -> None:
             self.watch(name, len(tuner.finished), tuner.most, _so_far(tuner.best, objective))
 
-        return work(tuner, evaluate, watch=watch, is_late=is_late)
+        return search(tuner, evaluate, watch=watch, is_late=is_late)
 
     def _out_of_time(self, study: "optuna.Study", reserve: float, trials: int) -> bool:
         """Whether the search ends here; once it has, it does when resumed, unless for more trials.

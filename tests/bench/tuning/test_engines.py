@@ -40,7 +40,6 @@ from bench.tuning.search.engines import (
 from bench.tuning.search.objectives import Latency, Statistic
 from bench.tuning.search.selection import best_by_engine, simplicity
 from bench.tuning.search.space import make_space, parse_search
-from bench.tuning.search.storage import let_go, open_database
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.tune import Request, carry_out, read_request
 from bench.tuning.tune_json import as_json
@@ -302,30 +301,6 @@ class TestTuning:
         assert result.findings.references["current"].settings.engine == "cudagraph"
         assert result.findings.references["default"].settings.engine == "eager"
         assert {t.knobs.get("engine") for t in result.findings.asked.trials} == {None}
-
-    def test_its_profiles_go_to_those_who_join(self, tmp_path, profiles):
-        from bench.tuning.joining import join
-
-        url = f"sqlite:///{tmp_path}/trials.db"
-
-        def interrupt(_, done, *__):
-            if done == 4:
-                raise KeyboardInterrupt
-
-        (tmp_path / "begun").mkdir()
-        asked = request(profiles, storage=url, trials=12, patience=12)
-        with pytest.raises(KeyboardInterrupt):
-            carry_out(
-                asked, tmp_path / "begun", VirtualClock(), QUIET, effort=QUICK, watch=interrupt
-            )
-        joined = join("begun", url, VirtualClock(), QUIET)
-        assert joined.trials == {"fastest": 8}
-        storage = open_database(url)
-        trials = optuna.load_study(study_name="begun fastest", storage=storage).trials
-        assert {t.user_attrs["knobs"]["engine"] for t in trials if t.state.is_finished()} == {
-            "eager", "cudagraph",
-        }  # fmt: skip
-        let_go(storage)
 
     def test_each_arm_races_with_its_own_engine(self, tmp_path):
         class Device(StandIn):

@@ -1,11 +1,11 @@
 """Running a comparison: which arms, in which order, until it is decided."""
 
 from bench.comparison.schedule import (
-    Contest,
     RunArm,
+    RunSchedule,
     Trial,
     compare_arms,
 )
 from bench.live.arms import Arm
 
-__all__ = ["Arm", "Contest", "RunArm", "Trial", "compare_arms"]
+__all__ = ["Arm", "RunArm", "RunSchedule", "Trial", "compare_arms"]

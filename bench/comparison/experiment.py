@@ -12,7 +12,7 @@ from rich.console import Console
 
 from batching import Clock
 from bench.comparison.request import Request, check_same
-from bench.comparison.schedule import Contest, Trial, compare_arms
+from bench.comparison.schedule import RunSchedule, Trial, compare_arms
 from bench.errors import InputError
 from bench.live.arms import Arm, LiveArms, at_rate
 from bench.settings import Settings
@@ -61,7 +61,7 @@ class Course:
             challengers=len(arms) - 1,
         )
         judge = Judge(tuple(self._arms), self._plan, record.metric)
-        self.contest = Contest(judge, seed=arms[0].settings.replay.seed or 0)
+        self.contest = RunSchedule(judge, seed=arms[0].settings.replay.seed or 0)
 
     @staticmethod
     def check(request: Request, arms: Sequence[Arm]) -> None:

@@ -35,7 +35,7 @@ class Trial:
         return f"draw-{self.draw + 1:02d}/{self.arm}"
 
 
-class Contest:
+class RunSchedule:
     """The course of one comparison.
 
     Two arms alternate as A B, B A, A B, ...; more run in a random order per draw and then in its
@@ -117,7 +117,7 @@ class Contest:
 
 
 def compare_arms(
-    contest: Contest,
+    contest: RunSchedule,
     arms: Mapping[str, ArmT],
     draws: Sequence[ResolvedTrace],
     run_arm: RunArm[ArmT],

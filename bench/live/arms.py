@@ -9,7 +9,7 @@ from rich.console import Console
 from batching import Clock
 from bench.console import message_console
 from bench.errors import RunFailedError
-from bench.live.measure import Ender, keep, record
+from bench.live.measure import RunStopper, keep, record
 from bench.live.session import Session
 from bench.settings import (
     BatcherSettings,
@@ -103,7 +103,7 @@ class LiveArms:
             session.warm_up_budget_s = warm_up_budget_s
 
     def __call__(
-        self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: Ender | None = None
+        self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: RunStopper | None = None
     ) -> Run:
         """Replay once and keep the run in its folder.
 

@@ -29,7 +29,7 @@ def planned(duration_s: float, longest_s: float) -> tuple[float, ...]:
     return (*times_s, longest_s) if longest_s > times_s[-1] else tuple(times_s)
 
 
-class Looks:
+class SequentialStop:
     """Ends a replay once every SLO is decided.
 
     Answers are collected little by little, so that a look does not hold up the run for long.

@@ -17,7 +17,7 @@ from batching.errors import describe
 from bench.hardware.devices import DeviceWatch
 from bench.hardware.environment import command_line, describe_environment
 from bench.hardware.quiet import quiet_gc
-from bench.live.early_stop import Looks
+from bench.live.early_stop import SequentialStop
 from bench.live.logs import batch_log, request_log
 from bench.live.prediction import Prediction
 from bench.live.progress import Progress
@@ -62,7 +62,7 @@ class Recording:
     prediction: Prediction | None = None
 
 
-class Ender(Protocol):
+class RunStopper(Protocol):
     """What may end a run before its time.
 
     Attributes:
@@ -91,7 +91,7 @@ class _Observer:
                 request.value = None
 
 
-def record(session: Session, ender: Ender | None = None) -> Recording:
+def record(session: Session, ender: RunStopper | None = None) -> Recording:
     """Warm up, replay, drain; an interrupt or a crash on the way gives what there is by then.
 
     Args:
@@ -143,17 +143,17 @@ def record(session: Session, ender: Ender | None = None) -> Recording:
     )
 
 
-def _looks(session: Session) -> Looks | None:
+def _looks(session: Session) -> SequentialStop | None:
     """What ends a run once its SLOs are decided; None where it has a length of its own."""
     if not session.looks_s:
         return None
     arrivals = session.arrivals
-    return Looks(
+    return SequentialStop(
         session.looks_s, session.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
     )
 
 
-def _is_hopeless(looks: Ender | None) -> bool:
+def _is_hopeless(looks: RunStopper | None) -> bool:
     return looks is not None and looks.window_s is not None and looks.hopeless
 
 
@@ -202,7 +202,7 @@ def _play(
     target: DynamicBatcher,
     sent: Sent,
     arrival_s: list[float],
-    looks: Ender | None,
+    looks: RunStopper | None,
 ) -> BaseException | None:
     """Replay under a progress line; whatever ends it early is returned, not raised."""
     clock = session.clock

@@ -341,21 +341,21 @@ def race_table(result: Result) -> Table:
         title_justify="left",
     )
     shown.add_column("")
-    foretold = ("predicted", "off by") if verified.predicted else ()
-    for name in (verified.label, *foretold, "draws"):
+    prediction_check = ("predicted", "off by") if verified.predicted else ()
+    for name in (verified.label, *prediction_check, "draws"):
         shown.add_column(name, justify="right")
     for name, told in verified.race.items():
         value, dropped = told["value"], told["dropped_after"]
         shown.add_row(
             name + (" (won)" if name == verified.winner else ""),
             verified.shown(value) if value is not None else "unanswered requests",
-            *(_foretold(verified, name) if foretold else ()),
+            *(_predicted(verified, name) if prediction_check else ()),
             f"{told['draws']}" + ("" if dropped is None else ", dropped"),
         )
     return shown
 
 
-def _foretold(verified: Verified, name: str) -> tuple[str, str]:
+def _predicted(verified: Verified, name: str) -> tuple[str, str]:
     """What simulation said of an arm, and by how much it is off."""
     predicted, value = verified.predicted.get(name, inf), verified.race[name]["value"]
     if not isfinite(predicted):

@@ -117,7 +117,7 @@ SHOWN: Mapping[Unit, Callable[[float | None], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The recommended setting against another over fresh draws: a ratio of the yardstick.
+    """The recommended setting against another over fresh draws: a ratio of the metric.
 
     Attributes:
         over: the other one's name.
@@ -159,12 +159,12 @@ class Verified:
     """What the device said.
 
     Attributes:
-        label: of the yardstick.
+        label: of the device_metric.
         unit: of its values.
         rate_rps, window_s: of the draws.
         winner: by name; None if nobody met the SLO.
         race: what each arm was measured to do, and when it was dropped.
-        predicted: the same yardstick, simulated on the same arrivals, by arm; without those that
+        predicted: the same metric, simulated on the same arrivals, by arm; without those that
             simulation does not know.
         gains: over the default and the current setting.
         measured: of the winner in the confirmation: value and its interval, over draws.
@@ -192,5 +192,5 @@ class Verified:
     distrust: str = ""
 
     def shown(self, value: float | None) -> str:
-        """A value of the yardstick as people read it."""
+        """A value of the metric as people read it."""
         return SHOWN[self.unit](value)

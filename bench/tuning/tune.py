@@ -39,7 +39,7 @@ from bench.tuning.search.storage import (
     without_password,
 )
 from bench.tuning.simulated.search import SimulatedSearch, Watch
-from bench.tuning.simulated.simulator import Effort, Traffic
+from bench.tuning.simulated.simulator import SimulationBudget, Traffic
 from results.files import write_text
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
@@ -98,7 +98,7 @@ def carry_out(
     console: Console,
     *,
     watch: Watch = lambda *_: None,
-    effort: Effort | None = None,
+    effort: SimulationBudget | None = None,
     make_runner: Callable[[list[Arm]], RunArm] | None = None,
 ) -> Result:
     """Search, race, confirm.
@@ -172,7 +172,7 @@ def carry_out(
                 name,
                 identity=identity,
                 watch=watch,
-                effort=effort or Effort(),
+                effort=effort or SimulationBudget(),
                 left=lambda: part.share_left,
             )
             findings = search.run()

@@ -14,7 +14,7 @@ from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.verification import RACE_SHARE, TAIL, VERIFIED_AT
 from bench.tuning.search.objectives import DeviceTime
 from bench.tuning.search.selection import TIE, simplicity
-from bench.tuning.simulated.simulator import Effort
+from bench.tuning.simulated.simulator import SimulationBudget
 
 BUDGET_S, PROFILE_S = 300.0, 20.0
 _FRESH = 500_009
@@ -127,7 +127,7 @@ def raced(question, source, traffic, goal):
     asked_s = at.draws(0, 1)[0].window_s
     window_s = min(asked_s, affordable_window_s(budget_s, len(arms)))
     device = Device(objective, limit, source, at, window_s)
-    first = 2 * Effort().most
+    first = 2 * SimulationBudget().most
     draws = at.draws(first, MOST_RACE_DRAWS + CONFIRM_DRAWS[1], window_s=window_s)
     race = Race(list(arms), MOST_RACE_DRAWS)
     _play(race, device, arms, draws, RACE_SHARE * budget_s)

@@ -14,7 +14,7 @@ import optuna
 
 from bench.tuning.request import PLAIN, Question
 from bench.tuning.simulated.search import SimulatedSearch
-from bench.tuning.simulated.simulator import Effort
+from bench.tuning.simulated.simulator import SimulationBudget
 from tests.search_quality.baselines import SEARCHES, Search
 from tests.search_quality.device import Device, raced
 from tests.search_quality.truth import Truth
@@ -46,7 +46,7 @@ class Case:
     window_s: float
     sizes: int = 9
     timeouts: int = 10
-    effort: Effort = field(default_factory=Effort)
+    effort: SimulationBudget = field(default_factory=SimulationBudget)
     seeds: int = 5
 
     @property

@@ -45,7 +45,7 @@ class Ended(StrEnum):
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """What a setting has to reach to be of any use.
 
     Attributes:
@@ -88,7 +88,7 @@ class Known:
             return 0.0
         return float(np.partition(self.latency_s, -over)[-over])
 
-    def fails(self, bar: Bar) -> Ended | None:
+    def fails(self, bar: Threshold) -> Ended | None:
         """Why the setting cannot reach the bar any more; None while it can."""
         if bar.limit is not None and self.least_s(bar.limit.statistic) > bar.limit.limit_s:
             return Ended.MISSES
@@ -104,7 +104,7 @@ class Known:
         return None
 
 
-class Guard:
+class TrialStopper:
     """Watches one run and ends it early.
 
     Attributes:
@@ -119,7 +119,7 @@ class Guard:
         before: of the setting's runs under earlier draws; its `requests` are those of all draws.
     """
 
-    def __init__(self, arrivals: ResolvedTrace, bar: Bar, before: Known) -> None:
+    def __init__(self, arrivals: ResolvedTrace, bar: Threshold, before: Known) -> None:
         self.window_s: float | None = None
         self.ended: Ended | None = None
         self.hopeless = True

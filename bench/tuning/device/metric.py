@@ -38,7 +38,7 @@ _BEYOND = 0.01
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class DeviceMetric:
     """What is measured on the device for an objective, and at which load.
 
     A capacity takes many loads to measure. It is verified at one, 95 % of what is predicted for

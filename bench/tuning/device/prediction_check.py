@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.race import ERROR, TIE, Race
 from bench.tuning.search.engines import setup_of
 from workloads import ResolvedTrace
@@ -51,21 +51,21 @@ def distrust(race: Race, predicted: Mapping[str, float], first: str, *, maximise
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class PredictionCheck:
     """Predictions of a race.
 
     Attributes:
         source: batch times; None predicts nothing.
-        yardstick: what is measured, and so what is predicted.
+        device_metric: what is measured, and so what is predicted.
     """
 
     source: Source | None
-    yardstick: Yardstick
+    device_metric: DeviceMetric
 
     def of(
         self, race: Race, arms: Mapping[str, BatcherSettings], draws: Sequence[ResolvedTrace]
     ) -> dict[str, float]:
-        """By arm, the yardstick simulated on the draws that it was raced on; a geometric mean.
+        """By arm, the metric simulated on the draws that it was raced on; a geometric mean.
 
         Infinite where requests would be left unanswered; without those that have no prediction.
         """
@@ -84,7 +84,7 @@ class Foretold:
         The remark is on errors that differ by more than a quarter between arms whose order is
         right.
         """
-        doubt = distrust(race, predicted, race.arms[0], maximise=self.yardstick.maximise)
+        doubt = distrust(race, predicted, race.arms[0], maximise=self.device_metric.maximise)
         errors = {
             name: log(predicted[name] / value)
             for name in race.arms
@@ -108,7 +108,7 @@ class Foretold:
         setup = setup_of(arm, source)
         values: list[float] = []
         for draw in draws:
-            value = self.yardstick.predicted(setup, draw)
+            value = self.device_metric.predicted(setup, draw)
             if value is None:
                 return None
             values.append(value)

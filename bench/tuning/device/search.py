@@ -18,16 +18,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.live.arms import Arm
-from bench.live.measure import Ender
+from bench.live.measure import RunStopper
 from bench.settings import BatcherSettings, Settings
 from bench.tuning.budget import TAIL
 from bench.tuning.device.early_stop import (
-    Bar,
     Ended,
-    Guard,
     Known,
+    Threshold,
+    TrialStopper,
 )
-from bench.tuning.device.metric import Yardstick, measured_facts
+from bench.tuning.device.metric import DeviceMetric, measured_facts
 from bench.tuning.search.engines import with_setting
 from bench.tuning.search.objectives import (
     ANSWERED,
@@ -55,7 +55,7 @@ class RunArm(Protocol):
     """Replays a setting and keeps the run in a folder."""
 
     def __call__(
-        self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: Ender | None = None, /
+        self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: RunStopper | None = None, /
     ) -> Run:
         """Make one run, which the ender may end before its time."""
         ...
@@ -69,7 +69,7 @@ class _Trial:
     settings: BatcherSettings
     known: Known
     runs: list[Run] = field(default_factory=list)
-    guard: Guard | None = None
+    guard: TrialStopper | None = None
 
     @property
     def ended(self) -> Ended | None:
@@ -83,7 +83,7 @@ class DeviceSearch:
     Attributes:
         tuner: proposes and learns.
         space: of its proposals.
-        yardstick: what is measured.
+        device_metric: what is measured.
         draws: the arrivals that every trial meets.
         settings: of the runs, the batcher's knobs apart.
         runner: makes a run.
@@ -98,7 +98,7 @@ class DeviceSearch:
 
     tuner: Tuner
     space: Space
-    yardstick: Yardstick
+    device_metric: DeviceMetric
     draws: Sequence[ResolvedTrace]
     settings: Settings
     runner: RunArm
@@ -146,13 +146,13 @@ class DeviceSearch:
         for trial in block:
             score = self._score(trial)
             self.tuner.tell(trial.proposal, score, self._facts(trial))
-            self.watch(_said(trial, score, self.yardstick))
+            self.watch(_said(trial, score, self.device_metric))
 
-    def _play(self, trial: _Trial, draw: ResolvedTrace, number: int, bar: Bar) -> None:
+    def _play(self, trial: _Trial, draw: ResolvedTrace, number: int, bar: Threshold) -> None:
         folder = self.folder / f"trial-{trial.proposal.number + 1:03d}" / f"draw-{number + 1:02d}"
         if folder.exists():
             shutil.rmtree(folder)  # of a run that was cut off
-        guard = trial.guard = Guard(draw, bar, trial.known)
+        guard = trial.guard = TrialStopper(draw, bar, trial.known)
         settings = with_setting(self.settings, trial.settings)
         began_s = time.monotonic()
         run = self.runner(Arm(folder.parent.name, settings), draw, folder, guard)
@@ -170,27 +170,31 @@ class DeviceSearch:
         ]
         return Known(latency_s, trial.known.requests, (trial.settings.replicas or 1) * sum(spent_s))
 
-    def _bar(self) -> Bar:
+    def _bar(self) -> Threshold:
         """What a setting has to reach: the SLO, and the best so far."""
-        yardstick, best = self.yardstick, self.tuner.best
-        bar = Bar(limit=yardstick.bound)
+        device_metric, best = self.device_metric, self.tuner.best
+        bar = Threshold(limit=device_metric.bound)
         if best is None or not isfinite(best.score.value):
             return bar
-        objective, value = yardstick.objective, best.score.value
+        objective, value = device_metric.objective, best.score.value
         if isinstance(objective, Energy):
             return bar  # its counter says nothing of a run before its end
         if isinstance(objective, DeviceTime):
-            return Bar(bar.limit, device_s=value)
+            return Threshold(bar.limit, device_s=value)
         if isinstance(objective, Goodput):
             answers = int(value * sum(draw.window_s for draw in self.draws))
-            return Bar(goodput=(objective.limit, answers))
-        return Bar(bar.limit, latency=Limit(yardstick.judged, value))
+            return Threshold(goodput=(objective.limit, answers))
+        return Threshold(bar.limit, latency=Limit(device_metric.judged, value))
 
     def _score(self, trial: _Trial) -> Score:
         """By the whole of its runs, or by the bound at which the last was ended."""
         if trial.ended is None:
-            return self.yardstick.score(trial.runs)
-        objective, known, limit = self.yardstick.objective, trial.known, self.yardstick.bound
+            return self.device_metric.score(trial.runs)
+        objective, known, limit = (
+            self.device_metric.objective,
+            trial.known,
+            self.device_metric.bound,
+        )
         if isinstance(objective, Goodput):
             late = int((known.latency_s > objective.limit.limit_s).sum())
             return Score((known.requests - late) / sum(d.window_s for d in self.draws), {})
@@ -201,14 +205,14 @@ class DeviceSearch:
             violations[SLO] = excess_of(known.least_s(limit.statistic) / limit.limit_s)
         value = inf
         if not isinstance(objective, DeviceTime):
-            value = known.least_s(self.yardstick.judged)
+            value = known.least_s(self.device_metric.judged)
         elif trial.ended is Ended.LOSES:
             value = known.busy_s / known.requests
         return Score(value, violations)
 
     def _facts(self, trial: _Trial) -> dict[str, Any]:
         """As simulation keeps them; of a run that was ended nothing but why and when."""
-        limit = self.yardstick.limit
+        limit = self.device_metric.limit
         if trial.ended is None or trial.guard is None:
             return {**measured_facts(trial.runs, limit), "ended": None}
         return {
@@ -232,7 +236,7 @@ _NAMES = (
 )
 
 
-def _said(trial: _Trial, score: Score, yardstick: Yardstick) -> str:
+def _said(trial: _Trial, score: Score, device_metric: DeviceMetric) -> str:
     """A line for a person who waits."""
     knobs = ", ".join(f"{name} {value}" for name, value in trial.proposal.knobs.items())
     said = f"trial {trial.proposal.number + 1}, {knobs}: "
@@ -242,4 +246,4 @@ def _said(trial: _Trial, score: Score, yardstick: Yardstick) -> str:
     missed = "" if score.feasible else ", which is not enough"
     if not score.feasible and score.violations.get(SLO, 0.0) > 0.0:
         missed = f", {100 * (exp(score.violations[SLO]) - 1):.0f} % over the SLO"
-    return f"{said}{yardstick.label} {yardstick.shown(score.value)}{missed}"
+    return f"{said}{device_metric.label} {device_metric.shown(score.value)}{missed}"

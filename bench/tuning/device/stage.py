@@ -28,7 +28,7 @@ from bench.tuning.budget import (
     warm_up_s,
 )
 from bench.tuning.device.finalists import BEST, THIRD, finalists
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.search import DeviceSearch, RunArm
 from bench.tuning.device.verification import PLAN, VERIFIED_AT, Verification, settled
 from bench.tuning.findings import Findings, Goal, Verified
@@ -43,7 +43,7 @@ from bench.tuning.search.objectives import (
 from bench.tuning.search.sampler import Finished, Tuner, best_of
 from bench.tuning.search.selection import Candidate, flatness, pareto
 from bench.tuning.search.storage import open_study
-from bench.tuning.simulated.simulator import Effort, Traffic
+from bench.tuning.simulated.simulator import SimulationBudget, Traffic
 from results import format as fmt
 from workloads import ResolvedTrace
 
@@ -57,7 +57,7 @@ _STARTUP = 2
 _ARMS_PLANNED = 4
 # Draws are numbered: those of the simulation, of race, confirmation and second race, and then of a
 # search on the device where simulation was wrong. Without a simulation that search comes first.
-_RACE_AFTER_SIMULATION = 2 * Effort().most
+_RACE_AFTER_SIMULATION = 2 * SimulationBudget().most
 _SEARCH_AFTER_RACE = _RACE_AFTER_SIMULATION + 2 * MOST_RACE_DRAWS + CONFIRM_DRAWS[1]
 
 
@@ -140,7 +140,7 @@ class OnDevice:
         verification = Verification(
             arms=arms,
             settings=self.settings,
-            yardstick=Yardstick(objective, self.question.statistic, self.question.limit),
+            device_metric=DeviceMetric(objective, self.question.statistic, self.question.limit),
             traffic=traffic,
             source=None if findings.measured else self.loaded.source,
             folder=self.folder,
@@ -253,7 +253,7 @@ class OnDevice:
         return DeviceSearch(
             tuner=tuner,
             space=space,
-            yardstick=Yardstick(objective, question.statistic, question.limit),
+            device_metric=DeviceMetric(objective, question.statistic, question.limit),
             draws=draws,
             settings=self.settings,
             runner=runner,

@@ -21,8 +21,8 @@ from bench.tuning.budget import (
     affordable_window_s,
     runs_planned,
 )
-from bench.tuning.device.metric import Yardstick, expected_of, metrics_of
-from bench.tuning.device.prediction_check import Foretold
+from bench.tuning.device.metric import DeviceMetric, expected_of, metrics_of
+from bench.tuning.device.prediction_check import PredictionCheck
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.race import Run as RaceRun
 from bench.tuning.device.search import RunArm
@@ -91,7 +91,7 @@ class Verification:
     Attributes:
         arms: the settings in the race, by name; the recommendation of the search first.
         settings: of the runs, what the arms say apart.
-        yardstick: what is measured.
+        device_metric: what is measured.
         traffic: the arrivals, at the load to verify at.
         source: for predictions; None for none.
         folder: where the runs are kept. Those that are there already are not made again.
@@ -105,7 +105,7 @@ class Verification:
 
     arms: Mapping[str, BatcherSettings]
     settings: Settings
-    yardstick: Yardstick
+    device_metric: DeviceMetric
     traffic: Traffic
     source: Source | None
     folder: Path
@@ -136,9 +136,9 @@ class Verification:
         self._remark_on(draws[0])
         self._play("race", race, draws, self._runs("race", runner), RACE_SHARE * self.budget_s)
         winner = self._winner(race)
-        foretold = Foretold(self.source, self.yardstick)
-        predicted = foretold.of(race, self.arms, draws)
-        doubt, remark = foretold.doubt(race, predicted)
+        prediction_check = PredictionCheck(self.source, self.device_metric)
+        predicted = prediction_check.of(race, self.arms, draws)
+        doubt, remark = prediction_check.doubt(race, predicted)
         self._remarks += [remark] if remark else []
         found: dict[str, BatcherSettings] = {}
         if doubt:
@@ -150,8 +150,8 @@ class Verification:
         if winner is not None:
             gains, measured = self._confirm(winner, runner, window_s)
         return Verified(
-            label=self.yardstick.label,
-            unit=self.yardstick.unit,
+            label=self.device_metric.label,
+            unit=self.device_metric.unit,
             rate_rps=draws[0].offered_rps,
             window_s=window_s,
             winner=winner,
@@ -200,7 +200,7 @@ class Verification:
 
     def _new_race(self, names: list[str], seed: int, **how: Any) -> Race:
         draws = how.pop("draws", MOST_RACE_DRAWS)
-        return Race(names, draws, maximise=self.yardstick.maximise, seed=seed, **how)
+        return Race(names, draws, maximise=self.device_metric.maximise, seed=seed, **how)
 
     def _winner(self, race: Race) -> str | None:
         return race.winner(lambda name: simplicity(self.arms[name]))
@@ -226,10 +226,12 @@ class Verification:
             self._metrics.setdefault(name, {}).setdefault(asked.arm, []).append(
                 metrics_of(made_run)
             )
-            measured = self.yardstick.of(made_run)
+            measured = self.device_metric.of(made_run)
             made += 1
             race.tell(asked, measured)
-            value = "no answer" if measured.value is None else self.yardstick.shown(measured.value)
+            value = (
+                "no answer" if measured.value is None else self.device_metric.shown(measured.value)
+            )
             self.watch(f"{name}, draw {asked.draw + 1}, {asked.arm}: {value}")
 
     def _runs(self, name: str, runner: RunArm) -> Callable[[RaceRun, ResolvedTrace], Run]:
@@ -331,7 +333,7 @@ class Verification:
         )
         excess = [one.excess for one in confirmation.of(winner)]
         met = None
-        if self.yardstick.limit is not None:
+        if self.device_metric.limit is not None:
             met = sum(excess) / len(excess) <= 0.0
         return gains, {
             "value": confirmation.typical(winner),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CUT_OFF = "cut_off"
 
 
-class KeptCandidates:
+class CandidateStore:
     """A study whose trials are settings, each finished when it is added.
 
     Args:

@@ -30,9 +30,16 @@ from bench.tuning.search.selection import (
 )
 from bench.tuning.search.space import Knobs, Space
 from bench.tuning.search.storage import open_study
-from bench.tuning.simulated.candidate_store import KeptCandidates
+from bench.tuning.simulated.candidate_store import CandidateStore
 from bench.tuning.simulated.sensitivity import at_other_burstiness, at_other_loads
-from bench.tuning.simulated.simulator import USUAL, Effort, Lens, Simulator, Traffic, draws_for
+from bench.tuning.simulated.simulator import (
+    USUAL,
+    Lens,
+    SimulationBudget,
+    Simulator,
+    Traffic,
+    draws_for,
+)
 from results import format as fmt
 
 if TYPE_CHECKING:
@@ -76,7 +83,7 @@ class SimulatedSearch:
     name: str
     identity: Mapping[str, Any] = field(default_factory=dict)
     watch: Watch = lambda *_: None
-    effort: Effort = USUAL
+    effort: SimulationBudget = USUAL
     left: Callable[[], float] = lambda: 1.0
     _remarks: list[str] = field(default_factory=list)
 
@@ -305,7 +312,7 @@ class SimulatedSearch:
         flat = flatness(feasible, maximise=objective.maximise)
         return Goal(objective, trials, candidates, chosen, nearest, flat)
 
-    def _may_look(self, settings: BatcherSettings, kept: KeptCandidates) -> bool:
+    def _may_look(self, settings: BatcherSettings, kept: CandidateStore) -> bool:
         """Whether there is time for a closer look, or there was; once there was none, none is."""
         if kept.get(settings) is not None:
             return True
@@ -313,10 +320,10 @@ class SimulatedSearch:
             kept.cut(self.question.trials)
         return not kept.cut_off(self.question.trials)
 
-    def _kept(self, name: str, objective: Objective, closely: Simulator) -> KeptCandidates:
+    def _kept(self, name: str, objective: Objective, closely: Simulator) -> CandidateStore:
         identity = {**self.identity, **self.question.describe()}
         identity["draws"] = [closely.first, closely.count]
-        return KeptCandidates(
+        return CandidateStore(
             self.storage, f"{self.study_name(name)}, closely", objective, identity
         )
 
@@ -325,7 +332,7 @@ class SimulatedSearch:
         closely: Simulator,
         objective: Objective,
         settings: BatcherSettings,
-        kept: KeptCandidates,
+        kept: CandidateStore,
     ) -> Candidate:
         known = kept.get(settings)
         if known is not None:

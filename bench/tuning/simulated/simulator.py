@@ -235,7 +235,7 @@ _SHORTEST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class SimulationBudget:
     """How many requests a setting meets.
 
     Attributes:
@@ -252,7 +252,7 @@ class Effort:
     most: int = 24
 
 
-USUAL = Effort()
+USUAL = SimulationBudget()
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ class Lens:
 
     source: Source
     traffic: Traffic
-    effort: Effort
+    effort: SimulationBudget
 
     def searching(self, objective: Objective) -> Simulator:
         """Few draws, and of a process without seasons perhaps short ones."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison import Contest, Trial, compare_arms
+from bench.comparison import RunSchedule, Trial, compare_arms
 from bench.comparison.arms import make_arms
 from bench.errors import BenchError, InputError
 from results.comparison.observation import observe
@@ -25,7 +25,7 @@ NOTHING = Path("nowhere")
 
 
 def contest_of(arms, metric="p99", **plan):
-    return Contest(Judge(tuple(arms), Plan(challengers=len(arms) - 1, **plan), metric))
+    return RunSchedule(Judge(tuple(arms), Plan(challengers=len(arms) - 1, **plan), metric))
 
 
 def compared(arms, *, metric="p99", rate_rps=400.0, trace="bursty.json", **plan):

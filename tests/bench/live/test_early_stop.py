@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.live.early_stop import Looks, planned
+from bench.live.early_stop import SequentialStop, planned
 from bench.live.replay import Sent
 from results.run.slo import Slo
 
@@ -30,7 +30,9 @@ class Played:
         self.latency_s = latency_s
         self.hanging = hanging
         self.sent = Sent(start_s=1000.0)
-        self.looks = Looks(times_s, [Slo.parse(s) for s in slos], self.arrival_s, tail_s=1.0)
+        self.looks = SequentialStop(
+            times_s, [Slo.parse(s) for s in slos], self.arrival_s, tail_s=1.0
+        )
 
     def _request(self, i):
         delivered_s = 1000.0 + self.arrival_s[i] + self.latency_s

@@ -20,7 +20,7 @@ from bench.settings import (
 )
 from bench.tuning.budget import Budget, Plan, plan_of
 from bench.tuning.conclusion import lines, sentence
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.prediction_check import distrust
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.search import DeviceSearch
@@ -88,7 +88,7 @@ def search_on(device, tmp_path, *, objective=None, limit=None, draws=2, budget_s
     return DeviceSearch(
         tuner=tuner,
         space=space,
-        yardstick=Yardstick(objective, Statistic(), limit),
+        device_metric=DeviceMetric(objective, Statistic(), limit),
         draws=traffic(source, duration=0.6).draws(0, draws),
         settings=Settings(),
         runner=device,
@@ -255,20 +255,20 @@ def test_energy_is_refused_where_nothing_counts_it(tmp_path):
 
 def test_energy_is_judged_by_the_counter_and_simulated_by_device_time(tmp_path):
     question = Question(objective="energy", limit=p99(30))
-    yardstick = Yardstick(question.asked, Statistic(), question.limit)
+    device_metric = DeviceMetric(question.asked, Statistic(), question.limit)
     assert next(iter(question.goals.values())).name == "energy"
-    assert (yardstick.label, yardstick.unit) == ("energy a request", "j")
+    assert (device_metric.label, device_metric.unit) == ("energy a request", "j")
     source = roofline()
     device = StandIn(source=source)
     [draw] = traffic(source, duration=1.0).draws(0, 1)
     from bench.live.arms import Arm
 
     run = device(Arm("a", Settings()), draw, tmp_path / "run")
-    assert yardstick.of(run).value is None  # nothing counted it
+    assert device_metric.of(run).value is None  # nothing counted it
     counted = run.metrics.device.model_copy(update={"energy_j_per_request": 0.25})
     metrics = run.metrics.model_copy(update={"device": counted})
     measured = replace(run, record=run.record.model_copy(update={"metrics": metrics}))
-    assert yardstick.of(measured).value == pytest.approx(0.25)
+    assert device_metric.of(measured).value == pytest.approx(0.25)
 
 
 # Where simulation is wrong.
@@ -331,7 +331,7 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
     found = Verification(
         arms=arms,
         settings=Settings(),
-        yardstick=Yardstick(Latency(), Statistic(), None),
+        device_metric=DeviceMetric(Latency(), Statistic(), None),
         traffic=traffic(source, utilization=0.5, duration=1.0),
         source=source,
         folder=tmp_path,

@@ -19,10 +19,10 @@ from bench.settings import (
 from bench.simulation.run import write_simulation
 from bench.simulation.setup import Setup
 from bench.tuning.device.early_stop import (
-    Bar,
     Ended,
-    Guard,
     Known,
+    Threshold,
+    TrialStopper,
 )
 from bench.tuning.search.objectives import Limit, Statistic
 from results.comparison.observation import all_latencies
@@ -50,7 +50,7 @@ def known(latency_s, requests, busy_s=0.0):
 )
 def test_a_percentile_is_missed_once_more_are_late_than_it_allows(late, ended, why):
     seen = known([0.2] * late + [0.01] * 10, requests=100)
-    assert seen.fails(Bar(limit=p99(100))) is ended, why
+    assert seen.fails(Threshold(limit=p99(100))) is ended, why
 
 
 def test_requests_that_are_not_due_yet_count_as_instant():
@@ -61,27 +61,27 @@ def test_requests_that_are_not_due_yet_count_as_instant():
 
 def test_a_mean_is_at_least_what_has_been_waited_already():
     assert known([3.0, 3.0], requests=100).least_s(Statistic(None)) == 0.06
-    assert known([3.0] * 4, requests=100).fails(Bar(limit=MEAN)) is Ended.MISSES
-    assert known([3.0] * 3, requests=100).fails(Bar(limit=MEAN)) is None
+    assert known([3.0] * 4, requests=100).fails(Threshold(limit=MEAN)) is Ended.MISSES
+    assert known([3.0] * 3, requests=100).fails(Threshold(limit=MEAN)) is None
 
 
 def test_a_request_without_an_answer_is_late_for_any_limit():
-    assert known([inf, inf], requests=100).fails(Bar(limit=p99(1e6))) is Ended.MISSES
+    assert known([inf, inf], requests=100).fails(Threshold(limit=p99(1e6))) is Ended.MISSES
 
 
 def test_a_setting_loses_once_its_bound_is_above_the_best():
-    best = Bar(limit=p99(1000), latency=p99(100))
+    best = Threshold(limit=p99(1000), latency=p99(100))
     assert known([0.2, 0.2], requests=100).fails(best) is Ended.LOSES
     assert known([0.2], requests=100).fails(best) is None
 
 
 def test_a_setting_loses_once_it_has_used_more_of_the_device_than_the_best_does_in_all():
-    assert known([], requests=100, busy_s=0.11).fails(Bar(device_s=1 * MS)) is Ended.LOSES
-    assert known([], requests=100, busy_s=0.10).fails(Bar(device_s=1 * MS)) is None
+    assert known([], requests=100, busy_s=0.11).fails(Threshold(device_s=1 * MS)) is Ended.LOSES
+    assert known([], requests=100, busy_s=0.10).fails(Threshold(device_s=1 * MS)) is None
 
 
 def test_goodput_loses_once_too_few_are_left_to_be_in_time():
-    best = Bar(goodput=(p99(100), 98))
+    best = Threshold(goodput=(p99(100), 98))
     assert known([0.2] * 3, requests=100).fails(best) is Ended.LOSES
     assert known([0.2] * 2, requests=100).fails(best) is None
 
@@ -100,13 +100,13 @@ def test_no_run_that_meets_its_bar_is_ended_and_the_bound_never_passes_the_truth
     )
     truth_s = Statistic(0.99).of([Setup(settings, source).outcome(draw, 0)])
     assert all_latencies(run)[-1] >= truth_s
-    at_the_truth = Guard(
-        draw, Bar(limit=Limit(Statistic(0.99), truth_s)), Known(requests=draw.requests)
+    at_the_truth = TrialStopper(
+        draw, Threshold(limit=Limit(Statistic(0.99), truth_s)), Known(requests=draw.requests)
     )
     assert watched(run, draw, at_the_truth) in {None, Ended.SATURATED}
     assert at_the_truth.known.least_s(Statistic(0.99)) <= truth_s
-    below = Guard(
-        draw, Bar(limit=Limit(Statistic(0.99), 0.2 * truth_s)), Known(requests=draw.requests)
+    below = TrialStopper(
+        draw, Threshold(limit=Limit(Statistic(0.99), 0.2 * truth_s)), Known(requests=draw.requests)
     )
     assert watched(run, draw, below) is not None
 
@@ -115,7 +115,7 @@ def test_what_earlier_draws_have_shown_counts_too():
     source = affine()
     [draw] = traffic(source).draws(0, 1)
     before = known([9.0] * 50, requests=50 + draw.requests)
-    guard = Guard(draw, Bar(limit=p99(100)), before)
+    guard = TrialStopper(draw, Threshold(limit=p99(100)), before)
     sent = type("Sent", (), {"start_s": 0.0, "requests": [], "ended_s": {}})()
     sent.stop = type("Stop", (), {"set": lambda self: None})()
     guard.watch(sent, 0.25)
@@ -132,7 +132,7 @@ def test_a_run_that_is_hopeless_is_ended_and_kept_as_far_as_it_went():
     )
     session = Session(settings, RealClock(), Console(quiet=True))
     arrivals = session.arrivals
-    guard = Guard(arrivals, Bar(limit=p99(100)), Known(requests=arrivals.requests))
+    guard = TrialStopper(arrivals, Threshold(limit=p99(100)), Known(requests=arrivals.requests))
     recording = record(session, guard)
     assert guard.ended is Ended.MISSES
     assert recording.window_s == guard.window_s < arrivals.window_s

@@ -22,7 +22,7 @@ from bench.settings import (
 )
 from bench.tuning.budget import overhead_s
 from bench.tuning.conclusion import lines, name_of
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.verification import Verification, ran_with
 from bench.tuning.profiles import load_engines
 from bench.tuning.request import Question, read_current
@@ -316,7 +316,7 @@ class TestTuning:
                 "default": setting_of(BatcherSettings(), EAGER),
             },
             settings=Settings(),
-            yardstick=Yardstick(Latency(), Statistic(), None),
+            device_metric=DeviceMetric(Latency(), Statistic(), None),
             traffic=traffic(source, utilization=0.5, duration=1.0),
             source=source,
             folder=tmp_path,

@@ -6,7 +6,7 @@ import pytest
 
 from batching.profiles import load_profile
 from bench.profiling.service_times import ProfileSource
-from bench.tuning.simulated.simulator import Effort
+from bench.tuning.simulated.simulator import SimulationBudget
 from tests.bench.tuning.tuned import (
     affine,
     p99,
@@ -15,7 +15,7 @@ from tests.bench.tuning.tuned import (
 )
 from tests.search_quality.regret import ALLOWED, Case, question_of, search_regret
 
-SMALL = Effort(search=9_000, capacity=3_000, closely=24_000, fewest=3, most=12)
+SMALL = SimulationBudget(search=9_000, capacity=3_000, closely=24_000, fewest=3, most=12)
 MLP = Path(__file__).parents[2] / "search_quality" / "data" / "mlp-cpu.json"
 
 

@@ -144,7 +144,7 @@ def test_a_report_is_drawn_again_from_its_folder_alone(
 
 
 def test_the_command_writes_the_report_and_says_where(tmp_path, monkeypatch, capsys, drawn_quickly):
-    monkeypatch.setattr(tune, "Effort", lambda: QUICK)
+    monkeypatch.setattr(tune, "SimulationBudget", lambda: QUICK)
     arguments = "tune --model affine:2,0.1 --trace poisson.json --rate 200 --duration 2 --no-race"
     out = tmp_path / "out"
     monkeypatch.setattr(

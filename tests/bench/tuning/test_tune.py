@@ -24,7 +24,7 @@ from bench.tuning.conclusion import (
     sentence,
     table,
 )
-from bench.tuning.device.metric import Yardstick
+from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.verification import Verification
 from bench.tuning.recommended_toml import read_recommendation, write_config
 from bench.tuning.request import Question
@@ -198,7 +198,7 @@ def verification(tmp_path, device, arms, *, objective=None, limit=None, base_ms=
     return Verification(
         arms=arms,
         settings=Settings(),
-        yardstick=Yardstick(objective or Latency(), Statistic(), limit),
+        device_metric=DeviceMetric(objective or Latency(), Statistic(), limit),
         traffic=traffic(source, utilization=0.3, duration=1.0),
         source=source,
         folder=tmp_path,

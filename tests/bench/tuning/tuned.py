@@ -5,10 +5,10 @@ from batching.models import AffineModel, RooflineModel
 from bench.profiling.service_times import ExactSource
 from bench.settings import ReplaySettings
 from bench.tuning.search.objectives import Evidence, Limit, Statistic
-from bench.tuning.simulated.simulator import Effort, Simulator, Traffic
+from bench.tuning.simulated.simulator import SimulationBudget, Simulator, Traffic
 
 MS = 1e-3
-QUICK = Effort(search=4_000, capacity=2_000, closely=12_000, fewest=3, most=8)
+QUICK = SimulationBudget(search=4_000, capacity=2_000, closely=12_000, fewest=3, most=8)
 
 
 def affine(base_ms=5.0, each_ms=0.1):

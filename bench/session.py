@@ -21,12 +21,13 @@ from batching.execution import Executor, make_executor
 from batching.flops import FlopCount, count_flops
 from batching.models.contract import is_channels_last
 from batching.plugins import located
-from batching.probe import Probe, probe
+from batching.probe import Probe, probe, probe_sizes, sustained_peak_rps
 from batching.replicas import Copies
 from bench.config import Settings
 from bench.errors import InputError, RunFailedError
 from bench.looks import LONGEST_S, planned
 from bench.prediction import Known, Prediction, Profiling, predict
+from bench.simulation.loading import Loaded
 from bench.trace_source import load_replayed
 
 # Several, so that no cache is flattered by one input; few, so that memory is no topic.
@@ -69,6 +70,7 @@ class Session:
         self.clock = clock
         self.console = console
         self.probe: Probe | None = None
+        self._sustained_rps: float | None = None
         self.torch_threads: int | None = None
         self.warm_up_budget_s: float | None = None
         self._spec = load_replayed(settings.replay, console)
@@ -287,9 +289,7 @@ class Session:
 
     def _peak_rps(self) -> float:
         if self.profile is not None:
-            peak_rps = self.profile.source.peak_rps
-            self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
-            return self.replicas * peak_rps
+            return self.replicas * self._profiled_peak_rps(self.profile)
         if self.probe is not None:
             return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
@@ -301,6 +301,23 @@ class Session:
             + (f", by {self.replicas} replicas" if self.replicas > 1 else "")
         )
         return self.replicas * self.probe.peak_rps
+
+    def _profiled_peak_rps(self, loaded: Loaded) -> float:
+        """Of one worker: the profile's, as far as the batcher keeps up with the model here."""
+        if self._sustained_rps is None:
+            by_profile, profile = loaded.source.peak_rps, loaded.profile
+            best = probe_sizes(self._largest)[-1] if profile is None else profile.peak_batch_size
+            with self._model_code("raised while it was probed"):
+                self._sustained_rps = sustained_peak_rps(
+                    self.executor, self.clock, by_profile, min(best, self._largest)
+                )
+            limited = self._sustained_rps < by_profile
+            self.console.print(
+                f"peak {self._sustained_rps:,.0f} req/s"
+                + (f" as the batcher serves them, {by_profile:,.0f}" if limited else "")
+                + " by the profile"
+            )
+        return self._sustained_rps
 
     def _payloads(self) -> list[Any]:
         rng = np.random.default_rng(self.arrivals.seed or 0)

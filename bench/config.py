@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
+
+
+def _as_several(value: Any) -> Any:
+    """One text stands for a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 class _Table(BaseModel):
@@ -94,7 +100,7 @@ class ReplaySettings(_Table):
     duration_column: str | None = None
     duration_unit: Literal["s", "ms", "us", "ns"] | None = None
     count_column: str | None = None
-    where: str | None = None
+    where: Annotated[tuple[StrictStr, ...], BeforeValidator(_as_several)] = ()
     columns: str | None = None
     skip_bad: int = Field(default=0, ge=0)
     max_unpacked_gb: Positive | None = None
@@ -148,7 +154,7 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         InputError: the file cannot be read, or a value is unknown or out of its range.
     """
     tables = _seen_from(config.parent, _read_toml(config)) if config is not None else {}
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None and value != []}
     merged: dict[str, dict[str, Any]] = {}
     for name, table in TABLES.items():
         overrides = {key: given[key] for key in table.model_fields if key in given}

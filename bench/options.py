@@ -139,10 +139,11 @@ CountColumn = Annotated[
     ),
 ]
 Where = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="COLUMN=VALUE",
-        help="Only the rows with this value in this column, as in metric_name=http_reqs.",
+        help="Only the rows with this value in this column, as in metric_name=http_reqs; of "
+        "several, all must hold.",
         rich_help_panel=LOAD,
     ),
 ]

@@ -40,7 +40,8 @@ class Reading:
         duration_unit: Unit of numeric durations.
         count_column: The column that says how many requests a row stands for; "none" says that
             every row is one request, however it looks.
-        where: "COLUMN=VALUE": only the rows with that value there.
+        where: Conditions "COLUMN=VALUE": only the rows with all these values there. One may be
+            given as it is.
         columns: Names for the columns of a CSV file without a header.
         skip_bad: At most this many bad lines are left out; one more is an error.
         max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
@@ -56,7 +57,7 @@ class Reading:
     duration_column: str | None = None
     duration_unit: TimeUnit | None = None
     count_column: str | None = None
-    where: str | None = None
+    where: tuple[str, ...] | str = ()
     columns: tuple[str, ...] = ()
     skip_bad: int = 0
     max_unpacked_gb: float = UNPACKED_GB
@@ -71,12 +72,24 @@ class Reading:
             raise TraceFileError(f"skip_bad must be >= 0, but got {self.skip_bad}")
         if not self.max_unpacked_gb > 0:
             raise TraceFileError(f"max_unpacked_gb must be > 0, but got {self.max_unpacked_gb:g}")
-        if self.where is not None and not self.where.partition("=")[0]:
-            raise TraceFileError(f"where must be COLUMN=VALUE, but got {self.where}")
+        if isinstance(self.where, str):
+            object.__setattr__(self, "where", (self.where,))
+        if any(not text.partition("=")[0] or "=" not in text for text in self.where):
+            raise TraceFileError(f"where must be COLUMN=VALUE, but got {', '.join(self.where)}")
+        if len(self.conditions) < len(self.where):
+            raise TraceFileError(
+                f"where must name each column once, but got {', '.join(self.where)}: every "
+                "condition must hold"
+            )
         if self.stamp == "start" and (self.duration_unit or self.duration_column):
             raise TraceFileError(
                 "stamp must be end for a duration to be taken off, but got start with a duration"
             )
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The value that a row must have, by its column."""
+        return {text.partition("=")[0]: text.partition("=")[2] for text in self.where}
 
     @property
     def takes_durations_off(self) -> bool:

@@ -79,12 +79,11 @@ def meaning_of(
     Raises:
         TraceFileError: The rows are no requests, or the columns may mean this or that.
     """
-    where = _where(sample, reading.where)
-    if where is not None:
-        sample = sample.chosen(where)
+    where = _where(sample, reading)
+    sample = sample.chosen(where)
     if reading.count_column is None:
         _refuse_summaries(sample)
-        if where is None:
+        if not where:
             _refuse_metrics(sample)
     time = reading.time_column or choose(sample)
     time = choose_time(sample, time)
@@ -201,14 +200,12 @@ def _day_of(sample: Sample, time: str) -> str | None:
     return days[0] if len(days) == 1 else None
 
 
-def _where(sample: Sample, asked: str | None) -> Where | None:
-    if asked is None:
-        return None
-    column, _, value = asked.partition("=")
-    if column not in sample.names:
-        listed = schema.shown(", ".join(sample.names))
-        raise TraceFileError(f"where must name one of {listed}, but got {schema.shown(column)}")
-    return Where(column, frozenset({value}))
+def _where(sample: Sample, reading: Reading) -> tuple[Where, ...]:
+    for column in reading.conditions:
+        if column not in sample.names:
+            listed = schema.shown(", ".join(sample.names))
+            raise TraceFileError(f"where must name one of {listed}, but got {schema.shown(column)}")
+    return tuple(Where(column, value) for column, value in reading.conditions.items())
 
 
 def _refuse_summaries(sample: Sample) -> None:
@@ -336,7 +333,7 @@ def _count_column(sample: Sample, time: str, day: str | None, reading: Reading) 
     if step_s is not None and len(sure) == 1:
         return sure[0]
     # Of a metric that was chosen, a value of 1 is a request; another is a count.
-    is_metric = reading.where is not None and any(
+    is_metric = bool(reading.where) and any(
         float(value) != 1.0 for name in likely for value in sample.values(name)
     )
     if sure or (likely and (step_s is not None or is_metric)):

@@ -96,6 +96,7 @@ class ReplaySettings(_Table):
     trace_format: str | None = None
     time_column: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    date_order: Literal["day", "month"] | None = None
     stamp: Literal["start", "end"] | None = None
     duration_column: str | None = None
     duration_unit: Literal["s", "ms", "us", "ns"] | None = None
@@ -142,8 +143,8 @@ TABLES: dict[str, type[_Table]] = {
 
 # How the trace is read: what goes with one file means nothing for another.
 READING = (
-    "trace_format", "time_column", "time_unit", "stamp", "duration_column", "duration_unit",
-    "count_column", "where", "columns", "skip_bad", "max_unpacked_gb",
+    "trace_format", "time_column", "time_unit", "date_order", "stamp", "duration_column",
+    "duration_unit", "count_column", "where", "columns", "skip_bad", "max_unpacked_gb",
 )  # fmt: skip
 
 

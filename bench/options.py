@@ -108,6 +108,14 @@ TimeUnit = Annotated[
     str | None,
     typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=LOAD),
 ]
+DateOrder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="day|month",
+        help="What comes first in dates such as 01/03/2026.",
+        rich_help_panel=LOAD,
+    ),
+]
 Stamp = Annotated[
     str | None,
     typer.Option(

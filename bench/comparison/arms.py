@@ -9,6 +9,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from bench.config import (
+    READING,
     TABLES,
     BatcherSettings,
     ModelSettings,
@@ -25,7 +26,7 @@ _SHARED_MODEL = ("model", "weights")
 # What arrives and what judges, in parts that mean nothing without each other. All arms get each
 # part from the command line, or from the first arm that says anything of it.
 _SHARED_PARTS = (
-    ("replay", ("trace", "trace_format", "time_column", "time_unit", "skip_bad")),
+    ("replay", ("trace", *READING)),
     ("replay", ("rate", "utilization")),
     ("slo", ("slo",)),
 )

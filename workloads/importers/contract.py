@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
+from workloads.importers.dates import DateOrder
 from workloads.importers.stream import UNPACKED_GB, Head, Stream
 from workloads.importers.units import TimeUnit
 from workloads.specs import DescribedTrace, ListedTrace
@@ -20,8 +21,12 @@ Stamp: TypeAlias = Literal["start", "end"]
 # How each option of a Reading is called where not every format takes it.
 OPTIONS = (
     "time_column", "time_unit", "stamp", "duration_column", "duration_unit", "count_column",
-    "where", "columns",
+    "where", "columns", "date_order",
 )  # fmt: skip
+
+_CHOICES = {
+    "time_unit": TimeUnit, "duration_unit": TimeUnit, "stamp": Stamp, "date_order": DateOrder,
+}  # fmt: skip
 
 MISSING = -1  # the token count of a request that has none
 
@@ -34,6 +39,7 @@ class Reading:
         format: Name of an importer, or None to recognise the format by the content.
         time_column: The column or field with the arrival times, for files that have several.
         time_unit: Unit of numeric times: s, ms, us or ns.
+        date_order: What comes first in dates such as 01/03/2026: the "day" or the "month".
         stamp: Whether times are those of a request's "start", or of its "end", in which case its
             duration is taken off; None does what the format is known to say.
         duration_column: The column with the durations.
@@ -53,6 +59,7 @@ class Reading:
     format: str | None = None
     time_column: str | None = None
     time_unit: TimeUnit | None = None
+    date_order: DateOrder | None = None
     stamp: Stamp | None = None
     duration_column: str | None = None
     duration_unit: TimeUnit | None = None
@@ -63,7 +70,7 @@ class Reading:
     max_unpacked_gb: float = UNPACKED_GB
 
     def __post_init__(self) -> None:
-        for name, kind in (("time_unit", TimeUnit), ("duration_unit", TimeUnit), ("stamp", Stamp)):
+        for name, kind in _CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 known = ", ".join(get_args(kind))

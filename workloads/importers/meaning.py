@@ -10,6 +10,7 @@ cannot tell is an error that names the option which does:
    are one time.
 3. A number's unit is the one in the column's name, or else the only one that makes a date of it,
    or else seconds. Where name and number contradict each other, the user is asked.
+   Of a date that ends with its year, a number above 12 says what comes first, or else the user.
 4. A stamp is the arrival as it is. Durations are taken off only where the format says that it
    stamps the end: nginx ($request_time, seconds with three decimals) and Caddy (ts, duration,
    request); or where the user does.
@@ -102,10 +103,38 @@ def meaning_of(
     )
     return Meaning(
         columns,
-        Times(time, unit=_unit_of_time(sample, time, reading), note=findings.note),
+        Times(
+            time,
+            unit=_unit_of_time(sample, time, reading),
+            note=findings.note,
+            order=_date_order(sample, day or time, reading, findings.note),
+        ),
         took,
         None if count is None else Counts(count, at_end=reading.stamp == "end"),
     )
+
+
+def _date_order(
+    sample: Sample, name: str, reading: Reading, note: Callable[[str], None] = lambda _: None
+) -> dates.DateOrder | None:
+    """What comes first in a column's dates, where they end with their year.
+
+    Raises:
+        TraceFileError: They may be read either way.
+    """
+    if reading.date_order is not None:
+        return reading.date_order
+    try:
+        order = dates.order_of(sample.values(name))
+    except ValueError as error:
+        raise TraceFileError(
+            f"{name} must say which of its numbers is the month, but {schema.shown(str(error))} "
+            "may be read either way: give --date-order day or --date-order month for what comes "
+            "first"
+        ) from None
+    if order is not None:
+        note(f"the dates of {name} have the {order} first, as a number above 12 tells")
+    return order
 
 
 def _unit_of_time(sample: Sample, time: str, reading: Reading) -> TimeUnit | None:
@@ -365,7 +394,8 @@ def _equal_step_s(sample: Sample, time: str, day: str | None, reading: Reading) 
 
     rows = [row for row in sample.rows if row.get(time, "").strip()]
     texts = [f"{row.get(day, '')} {row[time]}".strip() if day else row[time] for row in rows]
-    times = Times(time, unit=_unit_of_time(sample, time, reading))
+    order = _date_order(sample, day or time, reading)
+    times = Times(time, unit=_unit_of_time(sample, time, reading), order=order)
     values, bad = times.convert(pa.array([t.encode() for t in texts], pa.binary()), len(texts))
     return None if len(bad) == len(texts) else equal_step_s(np.delete(values, bad))
 

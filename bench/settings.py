@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -32,6 +33,11 @@ from math import isfinite
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
+
+
+def _as_several(value: Any) -> Any:
+    """One text stands for a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 class _Table(BaseModel):
@@ -92,11 +98,12 @@ class ReplaySettings(_Table):
     trace_format: str | None = None
     time_column: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    date_order: Literal["day", "month"] | None = None
     stamp: Literal["start", "end"] | None = None
     duration_column: str | None = None
     duration_unit: Literal["s", "ms", "us", "ns"] | None = None
     count_column: str | None = None
-    where: str | None = None
+    where: Annotated[tuple[StrictStr, ...], BeforeValidator(_as_several)] = ()
     columns: str | None = None
     skip_bad: int = Field(default=0, ge=0)
     max_unpacked_gb: Positive | None = None
@@ -138,8 +145,8 @@ TABLES: dict[str, type[_Table]] = {
 
 # How the trace is read: what goes with one file means nothing for another.
 READING = (
-    "trace_format", "time_column", "time_unit", "stamp", "duration_column", "duration_unit",
-    "count_column", "where", "columns", "skip_bad", "max_unpacked_gb",
+    "trace_format", "time_column", "time_unit", "date_order", "stamp", "duration_column",
+    "duration_unit", "count_column", "where", "columns", "skip_bad", "max_unpacked_gb",
 )  # fmt: skip
 
 
@@ -150,7 +157,7 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         InputError: the file cannot be read, or a value is unknown or out of its range.
     """
     tables = _seen_from(config.parent, _read_toml(config)) if config is not None else {}
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None and value != []}
     merged: dict[str, dict[str, Any]] = {}
     for name, table in TABLES.items():
         overrides = {key: given[key] for key in table.model_fields if key in given}

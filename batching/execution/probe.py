@@ -18,6 +18,7 @@ _SIZE_BUDGET_S = 0.3
 # Above this rate submitting takes a share of the time that counts: so many batches show how much.
 _FAST_RPS = 5_000.0
 _BATCHES_IN_A_ROW = 512
+_REQUESTS_IN_A_ROW = _BATCHES_IN_A_ROW * PROBE_SIZES[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,33 @@ def probe(executor: Executor, clock: Clock, max_batch_size: int, *, budget_s: fl
     return found
 
 
+def sustained_peak_rps(executor: Executor, clock: Clock, peak_rps: float, size: int) -> float:
+    """A peak that was worked out from batch times, as far as the batcher keeps up with it here.
+
+    Args:
+        executor: runs the model, which must be prepared.
+        clock: what it is timed by.
+        peak_rps: by the batch times, requests per second.
+        size: of the batches, requests: the best, or the largest that the model may be given.
+    """
+    if peak_rps <= _FAST_RPS:
+        return peak_rps
+    payload = executor.model.make_input(np.random.default_rng(0))
+    rig = Rig(executor, size, clock)
+    rig.start()
+    try:
+        rig.run([payload] * size)
+        return min(peak_rps, _sustained_rps(rig, [payload] * size, clock))
+    finally:
+        rig.stop()
+
+
 def _sustained_rps(rig: Rig, payloads: Sequence[Any], clock: Clock) -> float:
     """Requests per second of batches that are submitted while others are served.
 
     Submitting and serving take turns at the interpreter, as they do in a run.
     """
+    batches = min(_BATCHES_IN_A_ROW, -(-_REQUESTS_IN_A_ROW // len(payloads)))
     began_s = clock.now()
-    rig.run_in_a_row(payloads, _BATCHES_IN_A_ROW)
-    return _BATCHES_IN_A_ROW * len(payloads) / (clock.now() - began_s)
+    rig.run_in_a_row(payloads, batches)
+    return batches * len(payloads) / (clock.now() - began_s)

@@ -26,6 +26,15 @@ ExportTarget = Annotated[
         rich_help_panel=options.OUTPUT,
     ),
 ]
+ExportDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="What the server runs on, in place of the file's device: cpu, cuda[:index], or "
+        "several; auto is what this machine has.",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
 ExportOut = Annotated[
     Path | None,
     typer.Option(
@@ -40,6 +49,7 @@ ExportOut = Annotated[
 def export(
     config: ConfigFile,
     to: ExportTarget,
+    device: ExportDevice = None,
     out: ExportOut = None,
     quiet: options.Quiet = False,
 ) -> int:
@@ -53,7 +63,7 @@ def export(
     from bench.export import export
     from bench.settings import load_settings
 
-    exported = export(load_settings(config, {}), to, config.name)
+    exported = export(load_settings(config, {"device": device}), to, config.name)
     console = message_console(quiet=quiet)
     for warning in exported.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)

@@ -108,6 +108,14 @@ TimeUnit = Annotated[
     str | None,
     typer.Option(help="Unit of numeric times: s, ms, us or ns.", rich_help_panel=LOAD),
 ]
+DateOrder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="day|month",
+        help="What comes first in dates such as 01/03/2026.",
+        rich_help_panel=LOAD,
+    ),
+]
 Stamp = Annotated[
     str | None,
     typer.Option(
@@ -139,10 +147,11 @@ CountColumn = Annotated[
     ),
 ]
 Where = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="COLUMN=VALUE",
-        help="Only the rows with this value in this column, as in metric_name=http_reqs.",
+        help="Only the rows with this value in this column, as in metric_name=http_reqs; of "
+        "several, all must hold.",
         rich_help_panel=LOAD,
     ),
 ]

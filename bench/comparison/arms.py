@@ -11,6 +11,7 @@ from typing import Any
 from bench.errors import InputError
 from bench.live.arms import SHARED_MODEL, Arm
 from bench.settings import (
+    READING,
     TABLES,
     BatcherSettings,
     Settings,
@@ -23,7 +24,7 @@ _ITEM = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
 # What arrives and what judges, in parts that mean nothing without each other. All arms get each
 # part from the command line, or from the first arm that says anything of it.
 _SHARED_PARTS = (
-    ("replay", ("trace", "trace_format", "time_column", "time_unit", "skip_bad")),
+    ("replay", ("trace", *READING)),
     ("replay", ("rate", "utilization")),
     ("slo", ("slo",)),
 )

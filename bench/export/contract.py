@@ -46,8 +46,8 @@ class Replicas:
     """Workers on one device.
 
     Attributes:
-        kind: "auto", "cpu" or "cuda".
-        index: of the GPU; 0 for the others.
+        kind: "cpu" or "cuda".
+        index: of the GPU; 0 for the CPU.
         count: workers there.
     """
 
@@ -57,15 +57,32 @@ class Replicas:
 
     @property
     def device(self) -> str:
-        """The device as torch calls it; "auto" stays what it is."""
+        """The device as torch calls it."""
         return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
+
+
+def on_this_machine(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The settings with the device that "auto" is here, and the sentence that says which.
+
+    Servers have no "auto" that means the same: Triton's is every GPU, Ray's is none.
+    """
+    asked = [part.strip() for part in settings.model.device.split(",")]
+    if "auto" not in asked:
+        return settings, ()
+    from batching.execution.devices import resolve_placement
+
+    here = resolve_placement("auto").device
+    device = ",".join(here if part == "auto" else part for part in asked)
+    model = settings.model.model_copy(update={"device": device})
+    said = f"device=auto is {here} on this machine, and is exported as that: --device for another"
+    return settings.model_copy(update={"model": model}), (said,)
 
 
 def replicas(settings: Settings) -> list[Replicas]:
     """How many workers each device gets: as the batcher deals them out, in turn.
 
     Raises:
-        InputError: `device` is none.
+        InputError: `device` is none, or still "auto".
     """
     devices = [_device(part.strip()) for part in settings.model.device.split(",")]
     total = settings.batcher.replicas or len(devices)
@@ -121,7 +138,7 @@ def _fitting(number: int, name: str, most: int) -> int:
 
 def _device(name: str) -> tuple[str, int]:
     kind, colon, index = name.partition(":")
-    if kind in {"auto", "cpu"} and not colon:
+    if name == "cpu":
         return kind, 0
     if kind == "cuda" and (not colon or (index.isascii() and index.isdigit())):
         return kind, int(index or 0)

@@ -86,8 +86,6 @@ def render(settings: Settings) -> Rendered:
             "often one request, even while another batch runs: a timeout of about one batch's "
             "execution time may come nearer to what was measured"
         )
-    if kind == "auto":
-        remarks.append("device=auto asks Ray for no GPU: set num_gpus if there is one")
     if len(groups) < replicas and kind == "cuda":
         remarks.append(
             f"{replicas} replicas were measured on {len(groups)} GPU(s), but num_gpus=1 gives each "

@@ -13,7 +13,7 @@ from bench.export import (
     torchserve,
     triton,
 )
-from bench.export.contract import Target
+from bench.export.contract import Target, on_this_machine
 from bench.settings import BatcherSettings, Settings
 from bench.toml import comment
 
@@ -42,7 +42,8 @@ def export(settings: Settings, to: str, source: str) -> Exported:
     """The setting as a file for one server.
 
     Args:
-        settings: the setting; its `[model]` and `[batcher]` count.
+        settings: the setting; its `[model]` and `[batcher]` count. A device that is "auto" is
+            exported as the one that it is on this machine.
         to: a key of `TARGETS`.
         source: where the setting comes from, for the comment on top.
 
@@ -52,8 +53,9 @@ def export(settings: Settings, to: str, source: str) -> Exported:
     if to not in TARGETS:
         raise InputError(f"--to must be one of {', '.join(TARGETS)}, but got {to!r}")
     target = TARGETS[to]
+    settings, pinned = on_this_machine(settings)
     rendered = target.render(settings)
-    warnings = (*_left_out(settings.batcher, target), *rendered.remarks)
+    warnings = (*pinned, *_left_out(settings.batcher, target), *rendered.remarks)
     return Exported(_header(settings, target, source, warnings) + rendered.body, warnings)
 
 
@@ -77,7 +79,7 @@ def _header(settings: Settings, target: Target, source: str, warnings: tuple[str
     model = settings.model
     lines = [
         f"{source}, exported by dynbatch {own_version()} for {target.server}.",
-        f"Found for model {model.model}, device {model.device}, dtype {model.dtype}"
+        f"For model {model.model}, device {model.device}, dtype {model.dtype}"
         + ("." if model.engine == "eager" else f", engine {model.engine}."),
     ]
     if target.semantics:

@@ -40,8 +40,7 @@ def render(settings: Settings) -> Rendered:
     if batcher.execute_timeout_ms is not None:
         timeout_s = rounded_up(batcher.execute_timeout_ms / 1e3, "responseTimeout", _INT32)
         lines.append(f"responseTimeout: {timeout_s}")
-    if groups[0].kind != "auto":
-        lines.append(f"deviceType: {'gpu' if groups[0].kind == 'cuda' else 'cpu'}")
+    lines.append(f"deviceType: {'gpu' if groups[0].kind == 'cuda' else 'cpu'}")
     if groups[0].kind == "cuda":
         lines.append(f"deviceIds: [{', '.join(str(group.index) for group in groups)}]")
     return Rendered("\n".join(lines) + "\n", tuple(remarks))

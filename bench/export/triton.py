@@ -21,7 +21,7 @@ from bench.export.contract import (
 from bench.settings import BatcherSettings, Settings
 
 _UINT64, _UINT32 = 2**64 - 1, 2**32 - 1
-_KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
+_KINDS = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 
 
 def render(settings: Settings) -> Rendered:
@@ -31,22 +31,15 @@ def render(settings: Settings) -> Rendered:
         InputError: a value is larger than its field.
     """
     batcher = settings.batcher
-    groups = replicas(settings)
     lines = [
         "# Put these beside the name, backend, input and output of your config.pbtxt.",
         f"max_batch_size: {batcher.max_batch_size}",
         *_dynamic_batching(batcher),
         "instance_group [",
-        ",\n".join(_instance_group(group) for group in groups),
+        ",\n".join(_instance_group(group) for group in replicas(settings)),
         "]",
     ]
-    remarks = []
-    if any(group.kind == "auto" for group in groups):
-        remarks.append(
-            "device=auto becomes KIND_AUTO, which makes that many instances on every GPU that "
-            "Triton sees; dynbatch uses the first"
-        )
-    return Rendered("\n".join(lines) + "\n", tuple(remarks))
+    return Rendered("\n".join(lines) + "\n")
 
 
 def _dynamic_batching(batcher: BatcherSettings) -> list[str]:

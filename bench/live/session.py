@@ -19,7 +19,7 @@ from batching.execution.choose import make_executor
 from batching.execution.devices import require_one_kind, reserve_batcher_core, resolve_placements
 from batching.execution.executor import Executor
 from batching.execution.flops import FlopCount, count_flops
-from batching.execution.probe import Probe, probe
+from batching.execution.probe import Probe, probe, probe_sizes, sustained_peak_rps
 from batching.models.contract import is_channels_last
 from batching.plugins import located
 from batching.queueing.core import BatchObserver
@@ -32,6 +32,7 @@ from bench.live.prediction import (
     Profiling,
     predict,
 )
+from bench.profiling.load import Loaded
 from bench.settings import Settings
 from bench.traces.source import load_replayed
 
@@ -75,6 +76,7 @@ class Session:
         self.clock = clock
         self.console = console
         self.probe: Probe | None = None
+        self._sustained_rps: float | None = None
         self.torch_threads: int | None = None
         self.warm_up_budget_s: float | None = None
         self._spec = load_replayed(settings.replay, console)
@@ -302,9 +304,7 @@ class Session:
 
     def _peak_rps(self) -> float:
         if self.profile is not None:
-            peak_rps = self.profile.source.peak_rps
-            self.console.print(f"peak {peak_rps:,.0f} req/s by the profile")
-            return self.replicas * peak_rps
+            return self.replicas * self._profiled_peak_rps(self.profile)
         if self.probe is not None:
             return self.replicas * self.probe.peak_rps
         self.console.print("probing how fast the model can go here")
@@ -316,6 +316,23 @@ class Session:
             + (f", by {self.replicas} replicas" if self.replicas > 1 else "")
         )
         return self.replicas * self.probe.peak_rps
+
+    def _profiled_peak_rps(self, loaded: Loaded) -> float:
+        """Of one worker: the profile's, as far as the batcher keeps up with the model here."""
+        if self._sustained_rps is None:
+            by_profile, profile = loaded.source.peak_rps, loaded.profile
+            best = probe_sizes(self._largest)[-1] if profile is None else profile.peak_batch_size
+            with self._model_code("raised while it was probed"):
+                self._sustained_rps = sustained_peak_rps(
+                    self.executor, self.clock, by_profile, min(best, self._largest)
+                )
+            limited = self._sustained_rps < by_profile
+            self.console.print(
+                f"peak {self._sustained_rps:,.0f} req/s"
+                + (f" as the batcher serves them, {by_profile:,.0f}" if limited else "")
+                + " by the profile"
+            )
+        return self._sustained_rps
 
     def _payloads(self) -> list[Any]:
         rng = np.random.default_rng(self.arrivals.seed or 0)

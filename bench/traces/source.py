@@ -17,6 +17,7 @@ def reading_options(given: Mapping[str, Any]) -> "Reading":
     from workloads import Reading
 
     told = {name: given[name] for name in READING if given[name] is not None}
+    told["where"] = tuple(told.get("where", ()))
     if "trace_format" in told:
         told["format"] = told.pop("trace_format")
     if "columns" in told:

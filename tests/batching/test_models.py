@@ -10,7 +10,7 @@ import torch
 from batching import ConfigError, DeviceError, DynamicBatcher, ModelError, RealClock, VirtualClock
 from batching.execution.choose import make_executor
 from batching.execution.devices import resolve_placement, usable_cores
-from batching.execution.probe import PROBE_SIZES, probe
+from batching.execution.probe import PROBE_SIZES, probe, sustained_peak_rps
 from batching.models import Model, Placement, load_model
 from batching.models.torch_model import TokenModel, TorchModel
 from batching.request import BatchRecord
@@ -240,6 +240,32 @@ class TestProbe:
         found = probe(executor, clock, 32)
         assert max(found.batch_s) == 4
         assert found.peak_rps == pytest.approx(1 / 0.9)
+
+
+class TestSustainedPeak:
+    @pytest.mark.parametrize(
+        ("stated_rps", "size", "found_rps"),
+        [
+            pytest.param(1e6, 32, 10_000, id="the batcher serves no more of this model"),
+            pytest.param(6_000, 32, 6_000, id="it could serve more than was stated"),
+            pytest.param(1e6, 4096, 10_000, id="batches so large that a few will do"),
+        ],
+    )
+    def test_is_what_was_stated_as_far_as_a_row_of_batches_reaches_it(
+        self, stated_rps, size, found_rps
+    ):
+        clock = VirtualClock()
+        executor = make_executor(load_model("affine:0,0.1", clock=clock), Placement(), clock)
+        executor.prepare()
+        found = sustained_peak_rps(executor, clock, stated_rps, size)
+        assert found == pytest.approx(found_rps)
+        assert clock.now() < 5
+
+    def test_of_a_slow_model_is_as_stated_and_nothing_is_run(self):
+        clock = VirtualClock()
+        executor = make_executor(load_model("affine:0,900", clock=clock), Placement(), clock)
+        assert sustained_peak_rps(executor, clock, 4_000, 32) == 4_000
+        assert clock.now() == 0
 
 
 def test_a_torch_model_served_by_the_batcher_gives_each_caller_its_own_row():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.field.trace_siblings import READ, REFUSED
-from tests.workloads.examples import lines
+from tests.workloads.examples import lines, objects, parquet
 from workloads import Reading, TraceFileError, load
 
 DATA = Path(__file__).parent / "data"
@@ -146,6 +146,56 @@ def test_rows_that_are_chosen_and_not_there_are_an_error_that_says_so(read):
         read(content, where="metric=gpu")
     note = read(content, where="metric=cpu").notes[0]
     assert note.startswith("1 row of 2, those with metric cpu, taken as one request at its time_ms")
+
+
+WEB = lines("t,path,status,method", "1,/predict,200,POST", "2,/health,200,GET",
+            "3,/predict,503,POST", "5,/predict,200,GET", "9,/predict,200,POST")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (("status=200",), [0.0, 1.0, 4.0, 8.0]),
+        (("status=200", "path=/predict"), [0.0, 4.0, 8.0]),
+        (("path=/predict", "method=POST", "status=200"), [0.0, 8.0]),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_of_several_conditions_all_must_hold(read, where, found, form):
+    rows = [line.split(",") for line in WEB.decode().split()]
+    fields = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    content = {
+        "csv": WEB,
+        "jsonl": objects(*fields),
+        "parquet": parquet(**{name: [row[name] for row in fields] for name in rows[0]}),
+    }[form]
+    spec = read(content, where=where, time_column="t")
+    assert arrivals(spec) == found
+    said = " and ".join(sorted(text.replace("=", " ") for text in where))
+    note = spec.notes[0].partition("those with ")[2].partition(",")[0]
+    assert " and ".join(sorted(note.split(" and "))) == said
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (("status=200", "path=/none"), "none of its 5 rows has status 200 and path /none"),
+        (("status=200", "code=1"), "where must name one of .*, but got .*code"),
+        (("status=200", "status=503"), "where must name each column once, but got status=200, "),
+        (("status=200", "path"), "where must be COLUMN=VALUE, but got status=200, path"),
+    ],
+)
+def test_conditions_that_cannot_all_hold_are_an_error(read, where, said):
+    with pytest.raises(TraceFileError, match=said):
+        read(WEB, where=where)
+
+
+def test_k6_rows_of_the_metric_that_also_meet_the_conditions(read):
+    content = lines("metric_name,timestamp,metric_value,url",
+                    "http_reqs,1772355600,1,/a", "http_req_duration,1772355600,3,/a",
+                    "http_reqs,1772355601,1,/b", "http_reqs,1772355604,1,/a")  # fmt: skip
+    assert arrivals(read(content, where="url=/a")) == [0.0, 4.0]
+    assert arrivals(read(content, where=("metric_name=http_reqs", "url=/b"))) == [0.0]
 
 
 def test_a_metric_that_was_chosen_may_still_be_counts(read):

@@ -212,6 +212,28 @@ READ = [
         {"time_column": "end", "stamp": "end"}, [0.0, 0.3]),
     ("a time inside a struct", parquet(meta=pa.array([{"ts": 1.5, "n": 1}, {"ts": 2.0, "n": 2}])),
         {}, [0.0, 0.5]),
+
+    # Dates that end with their year, and zones by name.
+    ("a day above 12, later on", lines("timestamp,x", "01/03/2026 09:00:00,1", "01/03/2026 09:00:02,1",
+        "13/03/2026 09:00:00,1"), {}, [0.0, 2.0, 12 * 86400.0]),
+    ("a month that is second, with blanks and commas", lines("timestamp;x", "12/31/2026, 9:05:00;1",
+        "12/31/2026, 10:05:00;1"), {}, [0.0, 3600.0]),
+    ("the same date as a day", lines("timestamp,x", "1/3/2026 09:00,1", "2/3/2026 09:00,1"),
+        {"date_order": "day"}, [0.0, 86400.0]),
+    ("the same date as a month", lines("timestamp,x", "1/3/2026 09:00,1", "2/3/2026 09:00,1"),
+        {"date_order": "month"}, [0.0, 31 * 86400.0]),
+    ("dots, fractions and a zone", objects({"ts": "31.12.2026 23:59:59,5 +0100", "n": 1},
+        {"ts": "01.01.2027 00:00:01,5 +0100", "n": 1}), {}, [0.0, 2.0]),
+    ("a day of its own", lines("date,time,x", "31/12/2026,23:59:59,1", "01/01/2027,00:00:01,1"),
+        {}, [0.0, 2.0]),
+    ("more rows than are done one by one", lines("timestamp,id",
+        *(f"{1 + i // 60}/{1 + i // 1800}/2026 09:{i % 60:02d}:00,1" for i in range(1800))),
+        {"date_order": "day"}, [86400.0 * (i // 60) + 60.0 * (i % 60) for i in range(1800)]),
+    ("zones that mean one offset", lines("timestamp,x", "2026-03-29 01:59:59 CET,1",
+        "2026-03-29 03:00:01 CEST,1"), {}, [0.0, 2.0]),
+    ("Java's zone beside its offset", lines("timestamp,x",
+        "2026-03-29T01:59:59.5+01:00[Europe/Paris],1", "2026-03-29T03:00:01.5+02:00[Europe/Paris],1"),
+        {}, [0.0, 2.0]),
 ]  # fmt: skip
 
 
@@ -265,7 +287,15 @@ REFUSED = [
         "request": {"uri": "/"}}), ["--duration-unit"]),
 
     # Dates that may be two.
-    ("day or month first", lines("timestamp,x", "01/03/2026 09:00:00,1"), ["year first"]),
+    ("day or month first", lines("timestamp,x", "01/03/2026 09:00:00,1", "12/03/2026 09:00:00,1"),
+        ["01/03/2026 09:00:00", "--date-order day", "--date-order month"]),
+    ("day or month first, in a column of its own", lines("date,time,x", "1.3.2026,09:00:00,1"),
+        ["--date-order day"]),
+    ("a year of two digits", lines("timestamp,x", "31/12/26 09:00:00,1"), ["four"]),
+    ("hours of half a day", lines("timestamp,x", "12/31/2026 9:00:00 PM,1"), ["00 to 23"]),
+    ("a zone that is two", lines("timestamp,x", "2026-03-01 09:00:00 EST,1"), ["EST", "-05:00"]),
+    ("a zone that has two offsets", lines("timestamp,x", "2026-03-01 09:00:00 Europe/Paris,1"),
+        ["Europe/Paris", "write the offset"]),
     ("a time without its day", lines("time_s,x", "09:00:00,1"), ["says no date"]),
 
     # Shapes.

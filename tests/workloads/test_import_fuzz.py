@@ -85,7 +85,7 @@ readings = st.builds(
     stamp=st.sampled_from([None, None, None, None, None, "end"]),
     duration_unit=st.sampled_from([None, None, None, None, None, "ms"]),
     count_column=st.sampled_from([None, None, None, None, None, "none", "value", "n"]),
-    where=st.sampled_from([None, None, None, None, None, "metric=reqs", "n=1"]),
+    where=st.sampled_from([(), (), (), (), (), ("metric=reqs",), ("n=1", "ts=1")]),
     columns=st.sampled_from([(), (), (), (), (), ("ts", "n", "value")]),
     skip_bad=st.sampled_from([0, 0, 1, 100]),
 )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import TraceFileError
+from workloads.importers.dates import DateOrder
 from workloads.importers.stream import UNPACKED_GB, Head, Stream
 from workloads.importers.units import TimeUnit
 from workloads.specs import DescribedTrace, ListedTrace
@@ -20,8 +21,12 @@ Stamp: TypeAlias = Literal["start", "end"]
 # How each option of a Reading is called where not every format takes it.
 OPTIONS = (
     "time_column", "time_unit", "stamp", "duration_column", "duration_unit", "count_column",
-    "where", "columns",
+    "where", "columns", "date_order",
 )  # fmt: skip
+
+_CHOICES = {
+    "time_unit": TimeUnit, "duration_unit": TimeUnit, "stamp": Stamp, "date_order": DateOrder,
+}  # fmt: skip
 
 MISSING = -1  # the token count of a request that has none
 
@@ -34,13 +39,15 @@ class Reading:
         format: Name of an importer, or None to recognise the format by the content.
         time_column: The column or field with the arrival times, for files that have several.
         time_unit: Unit of numeric times: s, ms, us or ns.
+        date_order: What comes first in dates such as 01/03/2026: the "day" or the "month".
         stamp: Whether times are those of a request's "start", or of its "end", in which case its
             duration is taken off; None does what the format is known to say.
         duration_column: The column with the durations.
         duration_unit: Unit of numeric durations.
         count_column: The column that says how many requests a row stands for; "none" says that
             every row is one request, however it looks.
-        where: "COLUMN=VALUE": only the rows with that value there.
+        where: Conditions "COLUMN=VALUE": only the rows with all these values there. One may be
+            given as it is.
         columns: Names for the columns of a CSV file without a header.
         skip_bad: At most this many bad lines are left out; one more is an error.
         max_unpacked_gb: The most that a compressed file may hold, GB (10^9 bytes).
@@ -52,17 +59,18 @@ class Reading:
     format: str | None = None
     time_column: str | None = None
     time_unit: TimeUnit | None = None
+    date_order: DateOrder | None = None
     stamp: Stamp | None = None
     duration_column: str | None = None
     duration_unit: TimeUnit | None = None
     count_column: str | None = None
-    where: str | None = None
+    where: tuple[str, ...] | str = ()
     columns: tuple[str, ...] = ()
     skip_bad: int = 0
     max_unpacked_gb: float = UNPACKED_GB
 
     def __post_init__(self) -> None:
-        for name, kind in (("time_unit", TimeUnit), ("duration_unit", TimeUnit), ("stamp", Stamp)):
+        for name, kind in _CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 known = ", ".join(get_args(kind))
@@ -71,12 +79,24 @@ class Reading:
             raise TraceFileError(f"skip_bad must be >= 0, but got {self.skip_bad}")
         if not self.max_unpacked_gb > 0:
             raise TraceFileError(f"max_unpacked_gb must be > 0, but got {self.max_unpacked_gb:g}")
-        if self.where is not None and not self.where.partition("=")[0]:
-            raise TraceFileError(f"where must be COLUMN=VALUE, but got {self.where}")
+        if isinstance(self.where, str):
+            object.__setattr__(self, "where", (self.where,))
+        if any(not text.partition("=")[0] or "=" not in text for text in self.where):
+            raise TraceFileError(f"where must be COLUMN=VALUE, but got {', '.join(self.where)}")
+        if len(self.conditions) < len(self.where):
+            raise TraceFileError(
+                f"where must name each column once, but got {', '.join(self.where)}: every "
+                "condition must hold"
+            )
         if self.stamp == "start" and (self.duration_unit or self.duration_column):
             raise TraceFileError(
                 "stamp must be end for a duration to be taken off, but got start with a duration"
             )
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The value that a row must have, by its column."""
+        return {text.partition("=")[0]: text.partition("=")[2] for text in self.where}
 
     @property
     def takes_durations_off(self) -> bool:

@@ -29,12 +29,10 @@ _PLAIN_NUMBER = r"^[+-]?[0-9]{1,19}(\.[0-9]{0,18})?$"
 # A time may also be a span since the start of the recording.
 ANY_TIME: tuple[Kind, ...] = ("number", "local", "zoned", "log", "log_local", "mail", "span")
 DURATION: tuple[Kind, ...] = ("number", "span", "clock")
-# How each kind is read, one at a time; numbers have a unit besides.
+# How each kind is read, one at a time; numbers have a unit besides, and ISO 8601 an order.
 _READ: dict[Kind, Callable[[str], int]] = {
     "log": dates.log_time,
     "log_local": partial(dates.log_time, zoned=False),
-    "local": partial(dates.stamp, zoned=False),
-    "zoned": partial(dates.stamp, zoned=True),
     "mail": dates.mail_time,
     "span": dates.span,
     "clock": dates.clock_span,
@@ -58,6 +56,7 @@ class Times:
         kinds: The kinds it may be of; the first value that is of one of them settles it.
         unit: Unit of numbers, if it is known.
         note: Where to say what unit was taken, if it had to be guessed.
+        order: What comes first in dates that end with their year.
     """
 
     def __init__(
@@ -66,13 +65,15 @@ class Times:
         kinds: tuple[Kind, ...] = ANY_TIME,
         unit: TimeUnit | None = None,
         note: Callable[[str], None] | None = None,
+        order: dates.DateOrder | None = None,
     ) -> None:
         self.name = name
+        self._order = order
         self._kinds = kinds
         self._kind: Kind | None = kinds[0] if len(kinds) == 1 else None
         self._unit = unit
         self._note = note
-        self._tidy = False
+        self._tidying: tuple[tuple[str, str], ...] = ()
         self._seen: dict[str, int] = {}
 
     def convert(self, texts: Any, most_bad: int) -> tuple[Nanoseconds, list[int]]:
@@ -109,7 +110,7 @@ class Times:
             if kind is None:
                 continue
             self._kind = kind
-            self._tidy = dates.tidied(text) != text
+            self._tidying = dates.tidying(text, self._order)
             if kind == "number" and self._unit is None:
                 self._unit = self._unit_of(text)
             return
@@ -118,9 +119,21 @@ class Times:
         if dates.is_number(text):
             return "number" if "number" in self._kinds else None
         for kind in self._kinds:
-            if kind != "number" and _understood(kind, text):
+            if kind != "number" and self._understood(kind, text):
                 return kind
         return None
+
+    def _understood(self, kind: Kind, text: str) -> bool:
+        try:
+            self._read(kind, text)
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    def _read(self, kind: Kind, text: str) -> int:
+        if kind in {"local", "zoned"}:
+            return dates.stamp(text, zoned=kind == "zoned", order=self._order)
+        return _READ[kind](text)
 
     def _unit_of(self, text: str) -> TimeUnit:
         value = float(text)
@@ -155,9 +168,8 @@ class Times:
         strings = texts.cast(pa.string())
         if self._kind == "number":
             return _plain_numbers(strings, self._unit or "s")
-        if self._tidy:
-            for pattern, to in dates.TIDYING:
-                strings = pc.replace_substring_regex(strings, pattern, to)
+        for pattern, to in self._tidying:
+            strings = pc.replace_substring_regex(strings, pattern, to)
         zone = "UTC" if self._kind == "zoned" else None
         stamps = strings.cast(pa.timestamp("ns", zone)).cast(pa.int64())
         return np.asarray(stamps.to_numpy(zero_copy_only=False), np.int64)
@@ -168,14 +180,13 @@ class Times:
             return dates.number(text, DIGITS[self._unit or "s"])
         if self._kind is None:
             raise ValueError(text)
-        read = _READ[self._kind]
         if self._kind not in {"log", "log_local"}:
-            return read(text)
+            return self._read(self._kind, text)
         # A second of a log is often that of the line before.
         if text not in self._seen:
             if len(self._seen) > 100_000:
                 self._seen.clear()
-            self._seen[text] = read(text)
+            self._seen[text] = self._read(self._kind, text)
         return self._seen[text]
 
 
@@ -268,11 +279,3 @@ def _plain_numbers(strings: Any, unit: TimeUnit) -> Nanoseconds:
     if (high != low >> 63).any():
         raise ValueError
     return np.asarray(low, np.int64)
-
-
-def _understood(kind: Kind, text: str) -> bool:
-    try:
-        _READ[kind](text)
-    except (ValueError, OverflowError):
-        return False
-    return True

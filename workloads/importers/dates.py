@@ -1,9 +1,14 @@
 """One date, time or duration as text, in nanoseconds."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import cache, partial
+from typing import Literal, TypeAlias, get_args
+
+DateOrder: TypeAlias = Literal["day", "month"]
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 LOG_TIME = re.compile(
@@ -13,19 +18,52 @@ LOG_TIME = re.compile(
 MAIL_TIME = re.compile(
     r"(\w{3}, )?\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d (GMT|UTC|[+-]\d{4})", re.ASCII
 )
-# What turns the ways of others into ISO 8601. The syntax is Python's and RE2's alike.
-TIDYING = (
+# What turns the ways of others into ISO 8601.
+_TIDYING = (
     (r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3"),  # 2026/03/01
     (r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", r"\1-\2-\3T\4:\5:\6"),
+    (r"^(\d{4}-\d\d-\d\d) +(\d:)", r"\1 0\2"),  # 9:05
     (r"(:\d\d),(\d)", r"\1.\2"),  # 09:00:00,680
     (r"(\.\d{9})\d+", r"\1"),  # Arrow takes nine digits
     (r" ?\+0000 (UTC|GMT)( m=.*)?$", "Z"),  # Go
-    (r" ?(UTC|GMT|Z|z)$", "Z"),
+    (r"([+-]\d\d:?\d\d|Z)\[[\w/+-]+\]$", r"\1"),  # Java: +01:00[Europe/Paris]
+    (r" ?(UTC|GMT|UT|Z|z)$", "Z"),
     (r" ([+-]\d\d:?\d\d)$", r"\1"),
 )
-_TIDYING = tuple((re.compile(pattern, re.ASCII), to) for pattern, to in TIDYING)
-_DAY_FIRST = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}(?!\d).*", re.ASCII)
-DAY = re.compile(r"\d{4}[-/]\d\d[-/]\d\d", re.ASCII)
+# Zones whose names mean one offset wherever they are used; summer time has a name of its own.
+_ZONES = tuple(
+    (rf" ?({names})$", offset)
+    for names, offset in (
+        ("HST", "-10:00"),
+        ("AKST", "-09:00"),
+        ("AKDT", "-08:00"),
+        ("PDT", "-07:00"),
+        ("MDT", "-06:00"),
+        ("WET", "+00:00"),
+        ("CET|WEST", "+01:00"),
+        ("CEST|EET|SAST", "+02:00"),
+        ("EEST|MSK", "+03:00"),
+        ("HKT|SGT|AWST", "+08:00"),
+        ("JST|KST", "+09:00"),
+        ("AEST", "+10:00"),
+        ("AEDT", "+11:00"),
+        ("NZST", "+12:00"),
+        ("NZDT", "+13:00"),
+    )
+)
+# What turns 1/3/2026 into ISO 8601, by what comes first.
+_PADDING = ((r"^(\d[/.-])", r"0\1"), (r"^(\d\d[/.-])(\d[/.-])", r"\10\2"))
+_ORDERS: dict[DateOrder, tuple[tuple[str, str], ...]] = {
+    "day": (*_PADDING, (r"^(\d\d)[/.-](\d\d)[/.-](\d{4}),?", r"\3-\2-\1")),
+    "month": (*_PADDING, (r"^(\d\d)[/.-](\d\d)[/.-](\d{4}),?", r"\3-\1-\2")),
+}
+_GROUP = re.compile(r"\\(\d)")
+_YEAR_LAST = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}(?!\d).*", re.ASCII)
+_SHORT_YEAR = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2}(?!\d).*", re.ASCII)
+_HALF_DAY = re.compile(r".*\d ?[AaPp]\.?[Mm]\.?", re.ASCII)
+_ZONE_NAME = re.compile(r".*\d:\d\d.*?[\d ]([A-Z]{2,5}|[A-Z]\w+/\w+)", re.ASCII)
+_MONTHS_A_YEAR = 12
+DAY = re.compile(r"\d{4}[-/]\d\d[-/]\d\d|\d{1,2}[/.-]\d{1,2}[/.-]\d{4}", re.ASCII)
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?", re.ASCII)
 _SPAN = re.compile(
     r"(\d+(?:\.\d*)?|\.\d+)\s*(h|min|m|ms|msec|millis|us|\u00b5s|\u03bcs|ns|s|sec|secs|seconds)"
@@ -87,22 +125,32 @@ def mail_time(text: str) -> int:
     return _ns(parsedate_to_datetime(text.replace("UTC", "GMT")).astimezone(UTC))
 
 
-def tidied(text: str) -> str:
-    """A date and time as ISO 8601 writes it, if it is one of those that are nearly that."""
-    for pattern, to in _TIDYING:
-        text = pattern.sub(to, text)
-    return text
+def tidying(text: str, order: DateOrder | None = None) -> tuple[tuple[str, str], ...]:
+    """What turns a column in which there is this text into ISO 8601; nothing if it is that.
+
+    Pairs of a pattern and what to put for it, in the syntax of RE2, which Arrow has.
+    """
+    patterns = (*(_ORDERS[order] if order else ()), *_TIDYING)
+    patterns += tuple(zone for zone in _ZONES if _compiled(zone[0]).search(text))
+    return patterns if _tidied(text, patterns) != text else ()
 
 
-def stamp(text: str, *, zoned: bool) -> int:
+def stamp(text: str, *, zoned: bool, order: DateOrder | None = None) -> int:
     """Nanoseconds since 1970 of a date and time as ISO 8601 writes it, or nearly.
+
+    Args:
+        text: The date and time.
+        zoned: Whether it has a zone.
+        order: What comes first in a date that ends with its year.
 
     Raises:
         ValueError: Anything else, or a zone where there should be none, or the reverse.
     """
     import pyarrow as pa
 
-    found = pa.scalar(tidied(text)).cast(pa.timestamp("ns", "UTC" if zoned else None))
+    found = pa.scalar(_tidied(text, tidying(text, order))).cast(
+        pa.timestamp("ns", "UTC" if zoned else None)
+    )
     return int(found.value)
 
 
@@ -151,11 +199,11 @@ def is_date(text: str) -> bool:
     text = text.strip()
     if not text or NUMBER.fullmatch(text) or TIME_OF_DAY.fullmatch(text):
         return False
+    orders = (None, *(get_args(DateOrder) if _YEAR_LAST.fullmatch(text) else ()))
     return any(
         _understands(read, text)
         for read in (
-            lambda t: stamp(t, zoned=False),
-            lambda t: stamp(t, zoned=True),
+            *(partial(stamp, zoned=z, order=order) for order in orders for z in (False, True)),
             log_time,
             lambda t: log_time(t, zoned=False),
             mail_time,
@@ -168,9 +216,46 @@ def remedy(text: str) -> str:
     text = text.strip()
     if TIME_OF_DAY.fullmatch(text):
         return "; a time of day says no date: write the two as one column, or name it date"
-    if _DAY_FIRST.fullmatch(text):
-        return "; whether day or month comes first it does not say: write the year first"
+    if _SHORT_YEAR.fullmatch(text):
+        return "; two digits are no year: write it with four, and first"
+    if _HALF_DAY.fullmatch(text):
+        return "; write the hours from 00 to 23, without AM and PM"
+    if zone := _ZONE_NAME.fullmatch(text):
+        return (
+            f"; {zone[1]} does not say one offset for all places and seasons: write the offset, "
+            "as in -05:00, or UTC"
+        )
+    if _YEAR_LAST.fullmatch(text):
+        return "; --date-order day or --date-order month says what comes first"
     return ""
+
+
+def order_of(texts: Sequence[str]) -> DateOrder | None:
+    """What comes first in dates that end with their year; None where they do not.
+
+    Raises:
+        ValueError: None of them says it by a number above 12; it is the first of them.
+    """
+    found = [match for text in texts if (match := _YEAR_LAST.fullmatch(text.strip()))]
+    for match in found:
+        if int(match[1]) > _MONTHS_A_YEAR:
+            return "day"
+        if int(match[2]) > _MONTHS_A_YEAR:
+            return "month"
+    if found:
+        raise ValueError(found[0].string)
+    return None
+
+
+def _tidied(text: str, patterns: Sequence[tuple[str, str]]) -> str:
+    for pattern, to in patterns:
+        text = _compiled(pattern).sub(_GROUP.sub(r"\\g<\1>", to), text)
+    return text
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
 
 
 def _understands(read: object, text: str) -> bool:

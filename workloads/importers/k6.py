@@ -33,24 +33,29 @@ class K6(RecordingImporter):
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, row by row."""
-        column, _, metric = (reading.where or f"{_CSV[0]}={_METRIC}").partition("=")
+        is_json = stream.head.first_object.keys() >= _JSON
+        conditions = dict(reading.conditions)
+        metric = conditions.pop("metric", None) or conditions.pop(_CSV[0], None) or _METRIC
+        where = tuple(Where(column, value) for column, value in conditions.items())
         findings.note("k6 stamps a request when it has been answered; the stamp was taken as it is")
-        if stream.head.first_object.keys() >= _JSON:
-            requests = _points(stream, metric, findings)
+        if is_json:
+            requests = _points(stream, metric, where, findings)
         else:
             header = Header.of(stream.head)
-            columns = Columns(time=_CSV[1], where=Where(column, frozenset({metric})))
+            columns = Columns(time=_CSV[1], where=(Where(_CSV[0], metric), *where))
             rows = read_rows(stream.blocks(), header, columns.names)
             requests = chunks(rows, columns, Times(columns.time), findings, names=header.names)
-        return _some(requests, metric, findings)
+        return requests if where else _some(requests, metric, findings)
 
 
-def _points(stream: Stream, metric: str, findings: Findings) -> Iterator[Chunk]:
+def _points(
+    stream: Stream, metric: str, where: tuple[Where, ...], findings: Findings
+) -> Iterator[Chunk]:
     def requests(entry: Object) -> Sequence[Object]:
         findings.read += 1
         return [entry] if (entry.get("type"), entry.get("metric")) == ("Point", metric) else []
 
-    columns = Columns(time="data.time")
+    columns = Columns(time="data.time", where=where)
     names = ["data.time", "data.value", "data.tags"]
     rows = Entries(stream, findings).rows(columns.names, requests)
     findings.note(f"of the points only those of {metric} were taken")

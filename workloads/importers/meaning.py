@@ -10,6 +10,7 @@ cannot tell is an error that names the option which does:
    are one time.
 3. A number's unit is the one in the column's name, or else the only one that makes a date of it,
    or else seconds. Where name and number contradict each other, the user is asked.
+   Of a date that ends with its year, a number above 12 says what comes first, or else the user.
 4. A stamp is the arrival as it is. Durations are taken off only where the format says that it
    stamps the end: nginx ($request_time, seconds with three decimals) and Caddy (ts, duration,
    request); or where the user does.
@@ -79,12 +80,11 @@ def meaning_of(
     Raises:
         TraceFileError: The rows are no requests, or the columns may mean this or that.
     """
-    where = _where(sample, reading.where)
-    if where is not None:
-        sample = sample.chosen(where)
+    where = _where(sample, reading)
+    sample = sample.chosen(where)
     if reading.count_column is None:
         _refuse_summaries(sample)
-        if where is None:
+        if not where:
             _refuse_metrics(sample)
     time = reading.time_column or choose(sample)
     time = choose_time(sample, time)
@@ -103,10 +103,38 @@ def meaning_of(
     )
     return Meaning(
         columns,
-        Times(time, unit=_unit_of_time(sample, time, reading), note=findings.note),
+        Times(
+            time,
+            unit=_unit_of_time(sample, time, reading),
+            note=findings.note,
+            order=_date_order(sample, day or time, reading, findings.note),
+        ),
         took,
         None if count is None else Counts(count, at_end=reading.stamp == "end"),
     )
+
+
+def _date_order(
+    sample: Sample, name: str, reading: Reading, note: Callable[[str], None] = lambda _: None
+) -> dates.DateOrder | None:
+    """What comes first in a column's dates, where they end with their year.
+
+    Raises:
+        TraceFileError: They may be read either way.
+    """
+    if reading.date_order is not None:
+        return reading.date_order
+    try:
+        order = dates.order_of(sample.values(name))
+    except ValueError as error:
+        raise TraceFileError(
+            f"{name} must say which of its numbers is the month, but {schema.shown(str(error))} "
+            "may be read either way: give --date-order day or --date-order month for what comes "
+            "first"
+        ) from None
+    if order is not None:
+        note(f"the dates of {name} have the {order} first, as a number above 12 tells")
+    return order
 
 
 def _unit_of_time(sample: Sample, time: str, reading: Reading) -> TimeUnit | None:
@@ -201,14 +229,12 @@ def _day_of(sample: Sample, time: str) -> str | None:
     return days[0] if len(days) == 1 else None
 
 
-def _where(sample: Sample, asked: str | None) -> Where | None:
-    if asked is None:
-        return None
-    column, _, value = asked.partition("=")
-    if column not in sample.names:
-        listed = schema.shown(", ".join(sample.names))
-        raise TraceFileError(f"where must name one of {listed}, but got {schema.shown(column)}")
-    return Where(column, frozenset({value}))
+def _where(sample: Sample, reading: Reading) -> tuple[Where, ...]:
+    for column in reading.conditions:
+        if column not in sample.names:
+            listed = schema.shown(", ".join(sample.names))
+            raise TraceFileError(f"where must name one of {listed}, but got {schema.shown(column)}")
+    return tuple(Where(column, value) for column, value in reading.conditions.items())
 
 
 def _refuse_summaries(sample: Sample) -> None:
@@ -336,7 +362,7 @@ def _count_column(sample: Sample, time: str, day: str | None, reading: Reading) 
     if step_s is not None and len(sure) == 1:
         return sure[0]
     # Of a metric that was chosen, a value of 1 is a request; another is a count.
-    is_metric = reading.where is not None and any(
+    is_metric = bool(reading.where) and any(
         float(value) != 1.0 for name in likely for value in sample.values(name)
     )
     if sure or (likely and (step_s is not None or is_metric)):
@@ -368,7 +394,8 @@ def _equal_step_s(sample: Sample, time: str, day: str | None, reading: Reading) 
 
     rows = [row for row in sample.rows if row.get(time, "").strip()]
     texts = [f"{row.get(day, '')} {row[time]}".strip() if day else row[time] for row in rows]
-    times = Times(time, unit=_unit_of_time(sample, time, reading))
+    order = _date_order(sample, day or time, reading)
+    times = Times(time, unit=_unit_of_time(sample, time, reading), order=order)
     values, bad = times.convert(pa.array([t.encode() for t in texts], pa.binary()), len(texts))
     return None if len(bad) == len(texts) else equal_step_s(np.delete(values, bad))
 

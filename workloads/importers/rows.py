@@ -30,13 +30,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Where:
-    """Which rows are meant: those with one of these values in a column."""
+    """Which rows are meant: those with this value in a column."""
 
     column: str
-    values: frozenset[str]
+    value: str
 
     def __str__(self) -> str:
-        return f"{self.column} {' or '.join(sorted(self.values))}"
+        return f"{self.column} {self.value}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Columns:
         output: Its output tokens.
         took: How long it took, where `time` is its end.
         count: How many requests the row stands for, where it is not one.
-        where: Which rows are read; all of them without.
+        where: Which rows are read, those that meet all of these; all rows without.
         optional: Whether a request may lack a token count.
     """
 
@@ -60,14 +60,14 @@ class Columns:
     output: str | None = None
     took: str | None = None
     count: str | None = None
-    where: Where | None = None
+    where: tuple[Where, ...] = ()
     optional: bool = False
 
     @property
     def names(self) -> list[str]:
         """All of them, once each."""
-        where = None if self.where is None else self.where.column
-        named = (self.time, self.day, self.input, self.output, self.took, self.count, where)
+        where = [condition.column for condition in self.where]
+        named = [self.time, self.day, self.input, self.output, self.took, self.count, *where]
         return list(dict.fromkeys(name for name in named if name is not None))
 
     @property
@@ -140,8 +140,7 @@ def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) ->
         if name is not None
     ]
     findings.assumed = f"taken as one request at its {columns.arrival}"
-    if columns.where is not None:
-        findings.chosen = str(columns.where)
+    findings.chosen = " and ".join(map(str, columns.where))
     if tokens_of:
         findings.assumed += f", tokens {' and '.join(tokens_of)}"
     if others:
@@ -158,16 +157,16 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(shown_) + (f" and {more} more" if more > 0 else "")
 
 
-def _chosen(rows: Rows, where: Where | None) -> Rows:
+def _chosen(rows: Rows, where: Sequence[Where]) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if where is None:
-        return rows
-    values = pa.array([value.encode() for value in sorted(where.values)], pa.binary())
-    mask = pc.is_in(rows.columns[where.column], value_set=values)
-    columns = {name: column.filter(mask) for name, column in rows.columns.items()}
-    return Rows(columns, rows.numbers[np.asarray(mask)], rows.complaints)
+    for condition in where:
+        value = pa.scalar(condition.value.encode(), pa.binary())
+        mask = pc.fill_null(pc.equal(rows.columns[condition.column], value), False)
+        columns = {name: column.filter(mask) for name, column in rows.columns.items()}
+        rows = Rows(columns, rows.numbers[np.asarray(mask)], rows.complaints)
+    return rows
 
 
 class _Checked:

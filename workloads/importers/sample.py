@@ -32,7 +32,7 @@ class Sample:
         """Whether one of the first values is like this; others may be bad."""
         return any(pattern.fullmatch(value) for value in self.values(name)[:10])
 
-    def chosen(self, where: Where) -> "Sample":
+    def chosen(self, where: Sequence[Where]) -> "Sample":
         """The rows that are meant."""
-        kept = [row for row in self.rows if row.get(where.column) in where.values]
+        kept = [row for row in self.rows if all(row.get(w.column) == w.value for w in where)]
         return Sample(self.names, kept)

@@ -34,6 +34,7 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
     trace_format: options.TraceFormat = None,
     time_column: options.TimeColumn = None,
     time_unit: options.TimeUnit = None,
+    date_order: options.DateOrder = None,
     stamp: options.Stamp = None,
     duration_column: options.DurationColumn = None,
     duration_unit: options.DurationUnit = None,

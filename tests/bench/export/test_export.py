@@ -90,6 +90,22 @@ class TestEveryServer:
         with pytest.raises(InputError, match=r"device must be auto, cpu, cuda or .*, but got 'tpu"):
             exported(to, {"device": "tpu"})
 
+    @pytest.mark.parametrize(
+        ("gpus", "here"), [(0, "cpu"), (2, "cuda:0")], ids=["a machine without a GPU", "with two"]
+    )
+    @pytest.mark.parametrize("asked", [{}, {"device": "auto"}], ids=["no device named", "auto"])
+    def test_is_given_the_device_that_auto_is_here_and_says_which(
+        self, monkeypatch, to, gpus, here, asked
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+        found, warnings = exported(to, asked, max_batch_size=5)
+        pinned, without = exported(to, {"device": here}, max_batch_size=5)
+        assert found == pinned
+        assert set(warnings) - set(without) == {
+            f"device=auto is {here} on this machine, and is exported as that: --device for another"
+        }
+
     @given(
         device=st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "cuda:0,cuda:1", "cpu,cuda"]),
         knobs=st.fixed_dictionaries(
@@ -160,10 +176,6 @@ class TestTriton:
             {"count": 2, "kind": "KIND_GPU", "gpus": [0]},
             {"count": 1, "kind": "KIND_GPU", "gpus": [1]},
         ]
-
-    def test_is_warned_that_auto_means_every_gpu(self):
-        _, warnings = exported("triton", {"device": "auto"})
-        assert any("every GPU" in line for line in warnings)
 
     def test_is_refused_a_queue_larger_than_its_field(self):
         with pytest.raises(InputError, match="max_queue_size must be at most 4294967295"):
@@ -294,7 +306,8 @@ class TestTorchServe:
     def test_has_a_delay_wherever_batches_of_more_than_two_need_one(
         self, size, timeout_ms, delay_ms
     ):
-        found, warnings = exported("torchserve", max_batch_size=size, batch_timeout_ms=timeout_ms)
+        knobs = {"max_batch_size": size, "batch_timeout_ms": timeout_ms}
+        found, warnings = exported("torchserve", {"device": "cpu"}, **knobs)
         assert found["maxBatchDelay"] == delay_ms
         assert bool(warnings) == (delay_ms != timeout_ms)
 
@@ -362,6 +375,18 @@ class TestTheCommand:
         assert (code, nothing) == (0, "")
         assert (tmp_path / "d" / "c.pbtxt").read_text() == out
         assert f"written: {'d/c.pbtxt'}" in err
+
+    def test_exports_for_the_device_that_is_asked_for_in_place_of_the_files(
+        self, dynbatch, tmp_path
+    ):
+        (tmp_path / "r.toml").write_text('[model]\ndevice = "cpu"\n')
+        _, out, err = dynbatch("export", "r.toml", "--to", "triton", "--device", "cuda:1,cuda:2")
+        groups = read("triton", out)["instance_group"]
+        assert [(group["kind"], group["gpus"]) for group in groups] == [
+            ("KIND_GPU", [1]),
+            ("KIND_GPU", [2]),
+        ]
+        assert "auto" not in err
 
     def test_quiet_says_nothing_beside_the_file(self, dynbatch):
         _, _, err = dynbatch("export", "r.toml", "--to", "triton", "--quiet")

@@ -1,15 +1,22 @@
 """`dynbatch profile`: what it prints and leaves behind, and what it refuses."""
 
+import io
 import json
 from functools import partial
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from batching import VirtualClock
 from batching.profiles import load_profile
 from bench.errors import InputError
+from bench.live.prediction import Known
+from bench.live.session import Session
+from bench.profiling.load import Loaded
+from bench.profiling.service_times import ProfileSource
 from bench.profiling.summary import remarks
-from bench.settings import parse_duration_s
+from bench.settings import load_settings, parse_duration_s
 from tests.batching.profiled import affine, from_times, measured
 
 QUICK = ["--model", "affine:0.5,0.05", "--max-batch-size", "8", "--budget", "0.3s"]
@@ -175,3 +182,25 @@ class TestRemarks:
         assert uncertain.endswith("1 with fewer than 8 samples")
         memory = from_times({1: [1.0]}, stopped="memory", stopped_at=64)
         assert remarks(memory) == ["a batch of 64 ran out of memory"]
+
+
+@pytest.mark.parametrize(
+    ("model", "peak_rps"),
+    [
+        pytest.param("affine:0,0.1", 10_000, id="slower behind the batcher than by the profile"),
+        pytest.param("affine:0,0.0001", 1_000_000, id="as fast as by the profile"),
+    ],
+)
+def test_a_live_run_takes_its_share_of_a_profiles_peak_as_far_as_the_batcher_reaches_it(
+    model, peak_rps
+):
+    profile = from_times({1: [1e-5] * 9, 32: [3.2e-5] * 9})
+    known = Known(Loaded(ProfileSource(profile), "m", "cpu", profile), force=True)
+    options = {"model": model, "utilization": 0.3, "duration": 0.01, "seed": 1}
+    console = Console(file=io.StringIO(), width=200)
+    clock = VirtualClock()
+    session = Session(load_settings(None, options), clock, console, profiling=known)
+    assert session.arrivals.peak_rps == pytest.approx(peak_rps)
+    assert session.arrivals.rate_rps == pytest.approx(0.3 * peak_rps)
+    limited = "peak 10,000 req/s as the batcher serves them, 1,000,000 by the profile"
+    assert (limited in console.file.getvalue()) == (peak_rps < 1_000_000)

@@ -112,6 +112,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(dynbatch, tmp_path, argume
         ("ts,latency_ms\n1.5,500\n2,100\n", ["--stamp", "start"], 0.5),
         ("time,n\n0,3\n10,2\n", ["--count-column", "n"], 20.0),
         ("ts,metric,value\n1,a,1\n2,b,1\n4,a,1\n", ["--where", "metric=a"], 3.0),
+        ("ts,metric,ok\n1,a,1\n2,a,0\n4,b,1\n6,a,1\n",
+         ["--where", "metric=a", "--where", "ok=1"], 5.0),
     ],
 )  # fmt: skip
 def test_what_the_content_does_not_say_the_options_do(
@@ -140,6 +142,22 @@ def test_the_options_of_a_trace_may_stand_in_a_config_file(dynbatch, tmp_path):
         4,
     )
     assert (code, "each taken as one request at its start" in err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "options", "requests"),
+    [
+        ('where = "ok=1"', [], 3),
+        ('where = ["ok=1", "metric=a"]', [], 2),
+        ('where = ["ok=1", "metric=a"]', ["--where", "metric=b"], 1),
+    ],
+    ids=["one in the file", "two in the file", "the command line wins"],
+)
+def test_conditions_may_stand_in_a_config_file(dynbatch, tmp_path, of_file, options, requests):
+    (tmp_path / "log.csv").write_text("ts,metric,ok\n0,a,1\n2,a,0\n4,b,1\n6,a,1\n")
+    (tmp_path / "a.toml").write_text(f'[replay]\ntrace = "log.csv"\n{of_file}\n')
+    _, _, err = dynbatch("simulate", "--config", "a.toml", "--model", "affine:1,0", *options)
+    assert f"{requests} row{'s' if requests > 1 else ''} of 4, those with" in err
 
 
 def test_a_failed_conversion_keeps_what_was_there(dynbatch, tmp_path):

@@ -78,7 +78,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from batching import RealClock
     from bench.console import message_console, output_console, stdout_kept
     from bench.folders import run_folder
-    from bench.live.measure import record
+    from bench.live.measure import measure_run
     from bench.live.prediction import Profiling
     from bench.live.session import Session
     from bench.settings import load_settings, parse_duration_s
@@ -93,7 +93,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         run_folder(out, settings.model.model, settings.replay.trace) as folder,
     ):
         session = Session(settings, RealClock(), messages, profiling=profiling)
-        recording = record(session)
+        recording = measure_run(session)
         if not len(recording.requests) or recording.window_s <= 0:
             return Interrupted("nothing had been measured, and nothing is kept")
         try:
@@ -107,12 +107,12 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
 def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
     """Write the logs, then what is computed from them, then the report."""
-    from bench.live.measure import keep
+    from bench.live.measure import write_run
     from bench.streams import kept_in
     from results.run.record import update_latest
     from results.run.report import write_report
 
-    run = keep(folder, recording)
+    run = write_run(folder, recording)
     kept_in(folder)
     messages.print("drawing the report")
     write_report(run)

@@ -177,7 +177,7 @@ def _check(  # noqa: PLR0917 - private, and called in one place
 ) -> dict[str, Any] | None:
     """Replay at the load that was found; None if that was interrupted."""
     from batching import RealClock
-    from bench.live.measure import keep, record
+    from bench.live.measure import measure_run, write_run
     from bench.live.prediction import Known
     from bench.live.session import Session
     from results.run.report import write_report
@@ -191,10 +191,10 @@ def _check(  # noqa: PLR0917 - private, and called in one place
         messages,
         profiling=Known(loaded, force=bool(loaded.differences)),
     )
-    recording = record(session)
+    recording = measure_run(session)
     if recording.partial or not len(recording.requests):
         return None
-    run = keep(folder / "check", recording)
+    run = write_run(folder / "check", recording)
     write_report(run)
     return {
         "run": str(run.path),

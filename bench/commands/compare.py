@@ -14,7 +14,7 @@ from bench.console import NO, OK, Interrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.comparison.experiment import Course
+    from bench.comparison.experiment import Experiment
     from bench.comparison.request import Request
     from results.comparison.record import Comparison
 
@@ -209,7 +209,7 @@ def _live(
     request: "Request", out: Path | None, resume: Path | None, messages: "Console"
 ) -> "tuple[Comparison | None, Interrupted | None]":
     """Begin or resume a comparison; return what there is to report, and the code if cut off."""
-    from bench.comparison.experiment import Course
+    from bench.comparison.experiment import Experiment
     from bench.errors import InputError
     from bench.folders import run_folder
     from results.comparison.record import RECORD
@@ -218,42 +218,42 @@ def _live(
     if resume is not None:
         if out is not None:
             raise InputError(f"out must not be given with --resume, but got {str(out)!r}")
-        return _carry_out(Course.resume(resume, request), messages)
+        return _carry_out(Experiment.resume(resume, request), messages)
     if out is not None and (out / RECORD).exists():
         raise InputError(
             f"{out} holds a comparison already: choose another folder, or go on with --resume {out}"
         )
     arms = request.arms(lambda text: messages.print(text, soft_wrap=True))
-    Course.check(request, arms)
+    Experiment.check(request, arms)
     first = arms[0].settings
     with run_folder(out, first.model.model, first.replay.trace, "compare") as folder:
-        done = _carry_out(Course.begin(request, folder, arms), messages)
+        done = _carry_out(Experiment.begin(request, folder, arms), messages)
         if out is None:
             update_latest(folder)
         return done
 
 
 def _carry_out(
-    course: "Course", messages: "Console"
+    experiment: "Experiment", messages: "Console"
 ) -> "tuple[Comparison | None, Interrupted | None]":
     from batching import RealClock
     from bench.streams import kept_in
     from results.comparison.report import write_report
 
     interrupted = None
-    go_on = f"to go on: dynbatch compare --resume {course.folder}"
+    go_on = f"to go on: dynbatch compare --resume {experiment.folder}"
     try:
-        if course.finished:
-            course.close()
+        if experiment.finished:
+            experiment.close()
         else:
-            course.run(RealClock(), messages)
+            experiment.run(RealClock(), messages)
     except KeyboardInterrupt:
         interrupted = Interrupted(go_on)
-    comparison = course.comparison
+    comparison = experiment.comparison
     if not comparison.draws:
         early = "the first draw was not finished"
         return None, Interrupted(f"{early}; {go_on}" if comparison.record.draws else early)
-    kept_in(course.folder)
+    kept_in(experiment.folder)
     messages.print("drawing the report")
     write_report(comparison)
     return comparison, interrupted

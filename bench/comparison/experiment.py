@@ -41,7 +41,7 @@ _FEWEST_FOR_INTERVAL = 4
 State = Literal["running", "interrupted", "finished"]
 
 
-class Course:
+class Experiment:
     """One comparison in its folder.
 
     Args:
@@ -71,13 +71,13 @@ class Course:
             InvalidInputError: The plan or the metric is not usable.
             InputError: Goodput is to decide, and there is no SLO that it could be of.
         """
-        record = Course.begin(request, Path("unused"), arms).record
+        record = Experiment.begin(request, Path("unused"), arms).record
         limit_s = goodput_limit_s(arms[0].settings.slo.parsed)
         if record.metric == "goodput" and limit_s is None:
             raise InputError("goodput must have a latency limit (--slo 'p99<=50ms'), but has none")
 
     @classmethod
-    def begin(cls, request: Request, folder: Path, arms: Sequence[Arm]) -> "Course":
+    def begin(cls, request: Request, folder: Path, arms: Sequence[Arm]) -> "Experiment":
         """A new comparison.
 
         Raises:
@@ -99,7 +99,7 @@ class Course:
         return cls(folder, arms, record)
 
     @classmethod
-    def resume(cls, folder: Path, request: Request) -> "Course":
+    def resume(cls, folder: Path, request: Request) -> "Experiment":
         """A comparison that was begun before, with all runs that were finished.
 
         Raises:
@@ -118,11 +118,11 @@ class Course:
                 f"{folder}: the settings of its arms are damaged: {where}"
             ) from error
         check_same(record, arms, request)
-        course = cls(folder, arms, record)
+        experiment = cls(folder, arms, record)
         for draw in range(record.most_draws):
             for name in record.arms:
-                course._recover(Trial(draw, name))
-        return course
+                experiment._recover(Trial(draw, name))
+        return experiment
 
     def _recover(self, trial: Trial) -> None:
         """Take a run that is on disk; what is left of one that was cut off is removed."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from batching import Clock
 from bench.console import message_console
 from bench.errors import RunFailedError
-from bench.live.measure import RunStopper, keep, record
+from bench.live.measure import RunStopper, measure_run, write_run
 from bench.live.session import Session
 from bench.settings import (
     BatcherSettings,
@@ -117,11 +117,13 @@ class LiveArms:
             KeyboardInterrupt: It was interrupted; what was measured of it is not kept.
             RunFailedError: The run ended early, or nothing was answered.
         """
-        recording = record(self._loaded[arm.settings.model].serving(arm.settings, arrivals), ender)
+        recording = measure_run(
+            self._loaded[arm.settings.model].serving(arm.settings, arrivals), ender
+        )
         error = recording.first_error
         if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
             raise KeyboardInterrupt
-        run = keep(folder, recording)
+        run = write_run(folder, recording)
         ended = ender is not None and ender.window_s is not None
         if recording.partial or not (run.metrics.counts.ok or ended):
             said = f": {' '.join(str(error).split())}" if error is not None else ""

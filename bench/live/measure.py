@@ -91,7 +91,7 @@ class _Observer:
                 request.value = None
 
 
-def record(session: Session, ender: RunStopper | None = None) -> Recording:
+def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
     """Warm up, replay, drain; an interrupt or a crash on the way gives what there is by then.
 
     Args:
@@ -337,7 +337,7 @@ def _environment(
     }
 
 
-def keep(folder: Path, recording: Recording) -> Run:
+def write_run(folder: Path, recording: Recording) -> Run:
     """Write the logs, then the record, then what is computed from them.
 
     Raises:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from batching import RealClock
 from batching.execution.devices import cpu_name
-from bench.live.measure import record
+from bench.live.measure import measure_run
 from bench.live.prediction import Known, Profiling
 from bench.live.session import Session
 from bench.settings import load_settings
@@ -82,7 +82,7 @@ class Others:
 
 
 def replay(session):
-    recording = record(session)
+    recording = measure_run(session)
     logs = RunLogs(
         requests=recording.requests,
         batches=recording.batches,

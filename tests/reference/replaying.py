@@ -9,7 +9,7 @@ from rich.console import Console
 from batching import RealClock
 from batching.profiles import load_profile
 from bench.errors import RunFailedError
-from bench.live.measure import keep, record
+from bench.live.measure import measure_run, write_run
 from bench.live.prediction import Known
 from bench.live.session import Session
 from bench.profiling.load import Loaded
@@ -76,14 +76,14 @@ class Replays:
             KeyboardInterrupt: it was interrupted.
             RunFailedError: nothing was answered.
         """
-        recording = record(self.session(settings))
+        recording = measure_run(self.session(settings))
         error = recording.first_error
         if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
             raise KeyboardInterrupt
         with tempfile.TemporaryDirectory() as scratch:
             # What run.json gives as its command is one that does the same.
             sys.argv = command
-            run = keep(Path(scratch) / "run", recording)
+            run = write_run(Path(scratch) / "run", recording)
             if not run.metrics.counts.ok:
                 raise RunFailedError(f"nothing was answered: {error}")
             return read(run)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from batching import RealClock
-from bench.live.measure import record
+from bench.live.measure import measure_run
 from bench.live.session import Session
 from bench.profiling.load import Loaded
 from bench.settings import (
@@ -133,7 +133,7 @@ def test_a_run_that_is_hopeless_is_ended_and_kept_as_far_as_it_went():
     session = Session(settings, RealClock(), Console(quiet=True))
     arrivals = session.arrivals
     guard = TrialStopper(arrivals, Threshold(limit=p99(100)), Known(requests=arrivals.requests))
-    recording = record(session, guard)
+    recording = measure_run(session, guard)
     assert guard.ended is Ended.MISSES
     assert recording.window_s == guard.window_s < arrivals.window_s
     assert not recording.partial

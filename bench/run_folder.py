@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import InputError
-from results.run import RunDirectory
+from results.run import RunDirectory, update_latest
 
 
 @contextlib.contextmanager
 def run_folder(out: Path | None, *subjects: str) -> Iterator[Path]:
     """The run's folder, made early so that a bad one is found before a measurement is spent.
 
-    Left empty by whatever goes wrong before there is something to keep, it is removed again.
+    Left empty by whatever goes wrong before there is something to keep, it is removed again. One in
+    `runs/` in which something was kept is `runs/latest` from then on, whatever command wrote it.
 
     Args:
         out: the folder asked for; None makes one in `runs/`.
@@ -48,6 +49,8 @@ def run_folder(out: Path | None, *subjects: str) -> Iterator[Path]:
         for path in made:
             with contextlib.suppress(OSError):  # not empty: there is something in it to keep
                 path.rmdir()
+        if out is None and folder.exists():
+            update_latest(folder)
 
 
 def _unused(folder: Path) -> Path:

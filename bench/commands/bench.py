@@ -98,7 +98,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         if not len(recording.requests) or recording.window_s <= 0:
             return Interrupted("nothing had been measured, and nothing is kept")
         try:
-            run = _keep(folder, recording, messages, latest=out is None)
+            run = _keep(folder, recording, messages)
         except KeyboardInterrupt:
             if not (folder / RECORD).exists():
                 raise
@@ -106,19 +106,16 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
 
 
-def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
+def _keep(folder: Path, recording: "Recording", messages: "Console") -> "Run":
     """Write the logs, then what is computed from them, then the report."""
     from bench.keeping import keep
     from bench.streams import kept_in
     from results.report import write_report
-    from results.run import update_latest
 
     run = keep(folder, recording)
     kept_in(folder)
     messages.print("drawing the report")
     write_report(run)
-    if latest:
-        update_latest(folder)
     return run
 
 

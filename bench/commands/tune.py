@@ -203,7 +203,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from bench.tuning.course import read_request
     from bench.tuning.loading import check_subject
     from bench.tuning.studies import let_go, open_database
-    from results.run import update_latest
 
     messages = message_console(quiet=quiet)
     if join is not None:
@@ -223,8 +222,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
             model_name = request.settings.model.model
             with run_folder(out, model_name, request.settings.replay.trace, "tune") as folder:
                 result = _carry_out(request, folder, RealClock(), messages)
-                if out is None:
-                    update_latest(folder)
     if isinstance(result, Interrupted):
         return result
     return _tell(result, as_json=as_json, quiet=quiet)

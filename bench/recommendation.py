@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config import Settings, absolute, load_settings
+from bench.config import Settings, beside, load_settings
 from bench.errors import InputError, RunFailedError
 from bench.toml_writing import comment, toml_text
 from results.run import write_text
@@ -106,12 +106,12 @@ class Recommendation:
 
 
 def write_recommendation(path: Path, settings: Settings, facts: Facts) -> None:
-    """Write the file whole, in place of one that is there; its paths are in full.
+    """Write the file whole, in place of one that is there; its paths are as `beside` says.
 
     Raises:
         RunFailedError: it cannot be written.
     """
-    tables = absolute(settings).model_dump(mode="json", exclude_none=True)
+    tables = beside(settings, path.parent).model_dump(mode="json", exclude_none=True)
     tables[TABLE] = facts.model_dump(mode="json", exclude_none=True)
     try:
         text = comment(_gist(path, facts)) + "\n" + toml_text(tables)

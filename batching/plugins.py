@@ -6,6 +6,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -117,13 +118,23 @@ def seen_from(folder: Path, named: str) -> str:
     So for `onnx:path/to/model.onnx`. Whatever is not in a file of its own, a built-in or a module,
     is called the same everywhere.
     """
+    return with_path(named, lambda file: joined(folder, file))
+
+
+def with_path(named: str, change: Callable[[str], str]) -> str:
+    """The same model or policy with another path, where it is in a file of its own."""
     if named.startswith("onnx:"):
         file, axes = split_onnx(named.removeprefix("onnx:"))
-        return f"onnx:{os.path.normpath(folder / file)}{':' if axes else ''}{axes}"
+        return f"onnx:{change(file)}{':' if axes else ''}{axes}"
     source, colon, attribute = named.rpartition(":")
-    if not source.endswith(".py"):
-        return named
-    return f"{os.path.normpath(folder / source)}{colon}{attribute}"
+    return f"{change(source)}{colon}{attribute}" if source.endswith(".py") else named
+
+
+def joined(folder: Path, path: str) -> str:
+    """A path that is relative to a folder, without detours; they stay where a link is in them."""
+    whole = folder / path
+    short = os.path.normpath(whole)
+    return short if os.path.realpath(short) == os.path.realpath(whole) else str(whole)
 
 
 def _append_to_path(folder: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import InputError
-from results.run.record import RunDirectory
+from results.run.record import RunDirectory, update_latest
 
 
 @contextlib.contextmanager
@@ -51,7 +51,8 @@ def writing(path: Path) -> Iterator[None]:
 def run_folder(out: Path | None, *subjects: str) -> Iterator[Path]:
     """The run's folder, made early so that a bad one is found before a measurement is spent.
 
-    Left empty by whatever goes wrong before there is something to keep, it is removed again.
+    Left empty by whatever goes wrong before there is something to keep, it is removed again. One in
+    `runs/` in which something was kept is `runs/latest` from then on, whatever command wrote it.
 
     Args:
         out: the folder asked for; None makes one in `runs/`.
@@ -86,6 +87,8 @@ def run_folder(out: Path | None, *subjects: str) -> Iterator[Path]:
         for path in made:
             with contextlib.suppress(OSError):  # not empty: there is something in it to keep
                 path.rmdir()
+        if out is None and folder.exists():
+            update_latest(folder)
 
 
 def _unused(folder: Path) -> Path:

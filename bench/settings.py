@@ -187,9 +187,41 @@ def absolute(settings: Settings) -> Settings:
     return Settings.model_validate(_seen_from(Path.cwd(), tables))
 
 
+def beside(settings: Settings, folder: Path) -> Settings:
+    """The settings as a file in that folder says them.
+
+    Paths are relative to it where they and it lie below the current folder, so that all of that may
+    be moved or copied; the others are in full.
+    """
+    from batching.plugins import with_path
+
+    here, folder = Path.cwd(), folder.resolve()
+
+    def near(path: str) -> str:
+        if not (Path(path).is_relative_to(here) and folder.is_relative_to(here)):
+            return path
+        short = os.path.relpath(path, folder)
+        # With a folder in front, a trace is none of the built-in ones.
+        return short if short.startswith(os.pardir) else f"./{short}"
+
+    settings = absolute(settings)
+    model, replay = settings.model, settings.replay
+    policy = with_path(settings.batcher.policy, near)
+    named: dict[str, Any] = {"model": with_path(model.model, near)}
+    if model.weights is not None:
+        named["weights"] = Path(near(str(model.weights)))
+    return settings.model_copy(
+        update={
+            "model": model.model_copy(update=named),
+            "batcher": settings.batcher.model_copy(update={"policy": policy}),
+            "replay": replay.model_copy(update={"trace": near(replay.trace)}),
+        }
+    )
+
+
 def _seen_from(folder: Path, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What a file in that folder says, with its paths as they are seen from here."""
-    from batching.plugins import seen_from
+    from batching.plugins import joined, seen_from
     from workloads import builtin_names
 
     found = {name: dict(table) for name, table in tables.items()}
@@ -203,10 +235,9 @@ def _seen_from(folder: Path, tables: dict[str, dict[str, Any]]) -> dict[str, dic
     trace = replay.get("trace")
     if isinstance(trace, str) and trace != "-":
         # As on the command line: a file of that name, or else the built-in.
-        beside = folder / trace
         known = {name for one in builtin_names() for name in (one, one.removesuffix(".json"))}
-        if beside.exists() or trace not in known:
-            replay["trace"] = os.path.normpath(beside)
+        if (folder / trace).exists() or trace not in known:
+            replay["trace"] = joined(folder, trace)
     return found
 
 

@@ -97,7 +97,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         if not len(recording.requests) or recording.window_s <= 0:
             return Interrupted("nothing had been measured, and nothing is kept")
         try:
-            run = _keep(folder, recording, messages, latest=out is None)
+            run = _keep(folder, recording, messages)
         except KeyboardInterrupt:
             if not (folder / RECORD).exists():
                 raise
@@ -105,19 +105,16 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     return _tell(run, recording, output_console(), as_json=as_json, quiet=quiet, strict=strict)
 
 
-def _keep(folder: Path, recording: "Recording", messages: "Console", *, latest: bool) -> "Run":
+def _keep(folder: Path, recording: "Recording", messages: "Console") -> "Run":
     """Write the logs, then what is computed from them, then the report."""
     from bench.live.measure import write_run
     from bench.streams import kept_in
-    from results.run.record import update_latest
     from results.run.report import write_report
 
     run = write_run(folder, recording)
     kept_in(folder)
     messages.print("drawing the report")
     write_report(run)
-    if latest:
-        update_latest(folder)
     return run
 
 

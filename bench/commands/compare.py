@@ -213,7 +213,6 @@ def _live(
     from bench.errors import InputError
     from bench.folders import run_folder
     from results.comparison.record import RECORD
-    from results.run.record import update_latest
 
     if resume is not None:
         if out is not None:
@@ -227,10 +226,7 @@ def _live(
     Experiment.check(request, arms)
     first = arms[0].settings
     with run_folder(out, first.model.model, first.replay.trace, "compare") as folder:
-        done = _carry_out(Experiment.begin(request, folder, arms), messages)
-        if out is None:
-            update_latest(folder)
-        return done
+        return _carry_out(Experiment.begin(request, folder, arms), messages)
 
 
 def _carry_out(

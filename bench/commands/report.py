@@ -19,8 +19,12 @@ def report(
         ),
     ] = Path("runs/latest"),
 ) -> int:
-    """Draw the report of a run, a tuning or a comparison again; needs no torch."""
+    """Draw the report of a run, a tuning or a comparison again; needs no torch.
+
+    Without a folder it is that of the last command that made one in runs/.
+    """
     from bench.console import OK, output_console
+    from bench.errors import InputError
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
     from results.run.record import RECORD
@@ -31,6 +35,11 @@ def report(
         path, said = _run(run)
     elif (run / COMPARISON).exists():
         path, said = _comparison(run)
+    elif drawn := [name for name in ("capacity", "sweep") if (run / f"{name}.json").exists()]:
+        raise InputError(
+            f"{run} must hold a run, a tuning or a comparison, but holds a {drawn[0]}: see "
+            f"{drawn[0]}.png and {drawn[0]}.json there"
+        )
     else:
         path, said = _tuning(run) if holds_tuning(run) else _run(run)
     kept_in(path)

@@ -114,7 +114,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
             else:
                 replicas = settings.batcher.replicas or 1
                 resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
-                run = _run(settings, loaded, resolved, folder, latest=out is None)
+                run = _run(settings, loaded, resolved, folder)
     if plan is not None:
         return tell_sweep(swept, folder, as_json=as_json, quiet=quiet)
     return _tell(run, as_json=as_json, quiet=quiet, strict=strict)
@@ -127,13 +127,10 @@ def _with_largest_batch(settings: "Settings", plan: "SweepPlan") -> "Settings":
     return settings.model_copy(update={"batcher": batcher})
 
 
-def _run(
-    settings: "Settings", loaded: "Loaded", resolved: "ResolvedTrace", folder: Path, *, latest: bool
-) -> "Run":
+def _run(settings: "Settings", loaded: "Loaded", resolved: "ResolvedTrace", folder: Path) -> "Run":
     from bench.simulation.run import write_simulation
     from bench.simulation.setup import Setup
     from bench.streams import kept_in
-    from results.run.record import update_latest
     from results.run.report import write_report
 
     setup = Setup(settings.batcher, loaded.source, settings.batcher.replicas or 1)
@@ -141,8 +138,6 @@ def _run(
     run = write_simulation(setup, settings, loaded, resolved, folder, command=command)
     write_report(run)
     kept_in(folder)
-    if latest:
-        update_latest(folder)
     return run
 
 

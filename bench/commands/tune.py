@@ -192,7 +192,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     from bench.tuning.profiles import check_subject
     from bench.tuning.search.storage import let_go, open_database
     from bench.tuning.tune import read_request
-    from results.run.record import update_latest
 
     messages = message_console(quiet=quiet)
     with stdout_kept(as_json):
@@ -209,8 +208,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
             model_name = request.settings.model.model
             with run_folder(out, model_name, request.settings.replay.trace, "tune") as folder:
                 result = _carry_out(request, folder, RealClock(), messages)
-                if out is None:
-                    update_latest(folder)
     if isinstance(result, Interrupted):
         return result
     return _tell(result, as_json=as_json, quiet=quiet)

@@ -131,7 +131,12 @@ def share(arms: Sequence[Arm], note: Callable[[str], None]) -> list[Arm]:
                 f"{str(said[another])!r} in {another}: --{key} gives all the same, or compare the "
                 "folders of two runs (dynbatch bench)"
             )
-    # Arms of one length cannot go on until they are decided.
+    for arm in arms:
+        if arm.settings.slo.until_decided:
+            note(
+                f"{arm.name.upper()}: until_decided is left aside: the runs that are compared are "
+                "of one length (--duration), and as many as it takes (--draws)"
+            )
     shared: dict[str, dict[str, Any]] = {
         "replay": {},
         "slo": {"until_decided": False, "max_duration": None},

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from batching.execution.devices import resolve_placement
 from bench.errors import InputError, RunFailedError
 from bench.hardware.environment import describe_environment
-from bench.settings import Settings, absolute, load_settings
+from bench.settings import Settings, beside, load_settings
 from bench.toml import comment, toml_text
 from bench.tuning.conclusion import final, maximised, sentence
 from bench.tuning.device.finalists import raced
@@ -113,12 +113,12 @@ class Recommendation:
 
 
 def write_recommendation(path: Path, settings: Settings, facts: Facts) -> None:
-    """Write the file whole, in place of one that is there; its paths are in full.
+    """Write the file whole, in place of one that is there; its paths are as `beside` says.
 
     Raises:
         RunFailedError: it cannot be written.
     """
-    tables = absolute(settings).model_dump(mode="json", exclude_none=True)
+    tables = beside(settings, path.parent).model_dump(mode="json", exclude_none=True)
     tables[TABLE] = facts.model_dump(mode="json", exclude_none=True)
     try:
         text = comment(_gist(path, facts)) + "\n" + toml_text(tables)

@@ -427,3 +427,29 @@ def test_a_terminal_that_knows_ascii_only_is_no_error():
     )  # fmt: skip
     assert done.returncode == 0
     assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("command", "drawn_again"),
+    [
+        (("simulate",), "report: runs/latest"),
+        (("simulate", "--sweep", "max_batch_size=1,2"), "holds a sweep: see sweep.png"),
+        (("capacity", "--slo", "p99<=50ms"), "holds a capacity: see capacity.png"),
+        (("compare", "once", "once"), "report: runs/latest"),
+    ],
+    ids=["a simulation", "a sweep", "a capacity search", "a comparison of recorded runs"],
+)
+def test_the_folder_that_a_command_made_in_runs_is_the_latest_and_report_knows_it(
+    dynbatch, tmp_path, command, drawn_again
+):
+    options = ("--model", "affine:1,0.1", "--trace", "poisson.json", "--duration", "1", "--quiet")
+    latest = tmp_path / "runs" / "latest"
+    assert dynbatch("simulate", *options, "--out", "once")[0] == 0
+    assert not latest.is_symlink()
+    given = () if "compare" in command else options
+    code, _, err = dynbatch(*command, *given)
+    assert code in {0, 3}, err
+    [made] = [path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]
+    assert latest.resolve() == made
+    _, out, err = dynbatch("report")
+    assert drawn_again in out + err

@@ -234,6 +234,30 @@ READ = [
     ("Java's zone beside its offset", lines("timestamp,x",
         "2026-03-29T01:59:59.5+01:00[Europe/Paris],1", "2026-03-29T03:00:01.5+02:00[Europe/Paris],1"),
         {}, [0.0, 2.0]),
+
+    # Lines of fields.
+    ("logfmt, whose duration is taken off", lines("ts=2026-03-01T09:00:00.512Z level=info duration=512ms",
+        "ts=2026-03-01T09:00:01.1Z level=info duration=100ms"), {"stamp": "end"}, [0.0, 1.0]),
+    ("logfmt with seconds, of which some are chosen", lines('msg="GET /, ok" ts=1772355600.5 status=200',
+        'msg="GET /" ts=1772355601 status=500', "msg=x ts=1772355602.5 status=200"),
+        {"where": "status=200"}, [0.0, 2.0]),
+    ("syslog without a year or a priority", lines("Mar  1 09:00:00 host app[1]: GET /, ok",
+        "Dec 31 09:00:00 host app[1]: GET /"), {}, [0.0, 305 * 86400.0]),
+    ("syslog, before the end of February", lines("<34>Jan 31 09:00:00 host app: a",
+        "<34>Feb  1 09:00:00 host app: b"), {}, [0.0, 86400.0]),
+    ("rsyslog's own times, one program of two", lines("2026-03-01T09:00:00.5+01:00 host app[1]: a",
+        "2026-03-01T09:00:00.7+01:00 host cron[2]: b", "2026-03-01T09:00:01+01:00 host app[1]: c"),
+        {"where": "app=app"}, [0.0, 0.5]),
+    ("Heroku's router", lines(*(f'2026-03-01T09:00:0{s}.5+00:00 heroku[router]: at=info method=GET path="/" '
+        f"host=a service=18ms status={200 + s}" for s in (0, 1, 3))), {}, [0.0, 1.0, 3.0]),
+    ("HAProxy behind syslog", lines("Mar  1 09:00:00 lb haproxy[1]: 10.0.0.1:33317 "
+        "[01/Mar/2026:09:00:00.655] front back/srv 10/0/30/69/109 200 2750"), {}, [0.0]),
+
+    # Pairs of a time and a value.
+    ("pairs, each a request", b'[[1772355600.5, "3"], [1772355602, "1"]]', {"count_column": "none"},
+        [0.0, 1.5]),
+    ("pairs of a counter, of which one request came", b'[[1772355600, "3"], [1772355615, "3"],\n'
+        b'[1772355630, 4]]', {"format": "prometheus"}, [24.554425309]),
 ]  # fmt: skip
 
 
@@ -297,6 +321,19 @@ REFUSED = [
     ("a zone that has two offsets", lines("timestamp,x", "2026-03-01 09:00:00 Europe/Paris,1"),
         ["Europe/Paris", "write the offset"]),
     ("a time without its day", lines("time_s,x", "09:00:00,1"), ["says no date"]),
+
+    # Lines that are not all requests, or not all of one year.
+    ("syslog of several programs", lines("Mar  1 09:00:00 host app[1]: a", "Mar  1 09:00:00 host cron: b"),
+        ["app, cron", "--where app=app"]),
+    ("syslog over a year's end", lines("Dec 31 09:00:00 host app[1]: a", "Jan  1 09:00:00 host app[1]: b"),
+        ["Dec 31", "Jan 1", "RSYSLOG_FileFormat"]),
+    ("syslog over February's end", lines("Feb 28 09:00:00 host app: a", "Mar  1 09:00:00 host app: b"),
+        ["split the file"]),
+    ("syslog that goes back by months", lines("Dec 31 09:00:00 host app: a", "Mar  1 09:00:00 host app: b"),
+        ["split the file"]),
+    ("logfmt without a time", lines("level=info msg=a", "level=info msg=b"), ["level, msg", "--time-column"]),
+    ("pairs of a time and a value", b'[[1772355600, "3"], [1772355615, "7"]]',
+        ["--count-column value", "--trace-format prometheus", "--count-column none"]),
 
     # Shapes.
     ("no header", lines("1772355600.5,200,12", "1772355601.5,200,9"), ["--columns time,c2,c3"]),

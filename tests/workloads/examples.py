@@ -161,6 +161,14 @@ SQUID_LOG = lines(
     "1772355600.680    180 10.0.0.1 TCP_MISS/200 1024 GET http://a.example/ - HIER_DIRECT/1 -",
     "1772355602.000   1000 10.0.0.1 TCP_TUNNEL/200 39 CONNECT a.example:443 - HIER_DIRECT/1 -",
 )
+LOGFMT = lines(
+    'time=2026-03-01T09:00:00.5Z level=info msg="done, \\"well\\"" duration=12ms',
+    "time=2026-03-01T09:00:01Z level=info msg=done duration=1.5s",
+)
+SYSLOG = lines(
+    '<34>1 2026-03-01T09:00:00.5Z host app 1 - [a@1 b="]"][c@1 d="e"] GET /',
+    "<34>1 2026-03-01T09:00:01Z host app - - - ",
+)
 HAPROXY_LOG = lines(*(
     f"lb haproxy[14]: 10.0.0.1:33317 [01/Mar/2026:09:00:0{s}.655] in static/srv1 10/0/30/69/109 "
     '200 2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1"'
@@ -250,6 +258,12 @@ EXAMPLES = {
     "w3c-log": text_example(
         W3C_LOG, 3, b"2026-03-01 soon 10.0.0.1 GET / 200 1", "must be a date and time", [0.0, 2.0]
     ),
+    "logfmt": text_example(
+        LOGFMT, 2, b"!! rotated !!", "a line must be like time=2026-03-01", [0.0, 0.5]
+    ),
+    "syslog": text_example(
+        SYSLOG, 2, b"!! rotated !!", "a line must be like <34>1 2026-03-01", [0.0, 0.5]
+    ),
     "prometheus": Example(
         samples((1700000000, "10"), (1700000015, "10"), (1700000030, "12")),
         [],
@@ -298,6 +312,8 @@ OTHER_ZONE = {
         lines("ts;n", "2026-03-01T09:00:01Z;1", "2026-03-01T09:00:02Z;1"),
         lines("ts;n", "2026-03-01T10:00:01+01:00;1", "2026-03-01T01:00:02-0800;1"),
     ),
+    "logfmt": (LOGFMT, LOGFMT.replace(b"T09:00:00.5Z", b"T10:00:00.5+01:00")),
+    "syslog": (SYSLOG, SYSLOG.replace(b"T09:00:00.5Z", b"T10:00:00.5+01:00")),
     "jsonl": (
         PLAIN_JSONL,
         PLAIN_JSONL.replace(b"2023-11-16T18:15:46.5Z", b"2023-11-16T23:45:46.5+05:30"),
@@ -311,6 +327,7 @@ OTHER_ZONE = {
 IN_UNITS = {
     "csv": lambda name, *times: lines(f"id,{name}", *(f"a,{time}" for time in times)),
     "jsonl": lambda name, *times: objects(*({"id": "a", name: time} for time in times)),
+    "logfmt": lambda name, *times: lines(*(f"id=a {name}={time}" for time in times)),
     "parquet": lambda name, *times: parquet(**{name: list(times)}),
     "access-json": lambda name, *times: objects(
         *({name: time, "status": 200, "method": "GET"} for time in times)

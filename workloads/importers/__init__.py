@@ -16,6 +16,7 @@ from workloads.importers.bailian import Bailian
 from workloads.importers.burstgpt import BurstGpt
 from workloads.importers.contract import OPTIONS, Importer, Reading
 from workloads.importers.dynbatch_json import DynbatchJson
+from workloads.importers.field_lines import Logfmt, Syslog
 from workloads.importers.k6 import K6
 from workloads.importers.mooncake import Mooncake
 from workloads.importers.parquet import Parquet
@@ -49,6 +50,8 @@ IMPORTERS: dict[str, Importer] = {
         SquidLog(),
         HaProxyLog(),
         W3cLog(),
+        Logfmt(),
+        Syslog(),
         AccessJson(),
         Prometheus(),
         PlainCsv(),

@@ -76,7 +76,7 @@ _SPAN_NS = {
     "seconds": 10**9, "ms": 10**6, "msec": 10**6, "millis": 10**6, "us": 10**3, "\u00b5s": 10**3,
     "\u03bcs": 10**3, "ns": 1,
 }  # fmt: skip
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,10 +104,10 @@ def log_time(text: str, *, zoned: bool = True) -> int:
         ValueError: Anything else.
     """
     match = LOG_TIME.fullmatch(text)
-    if match is None or match[2] not in _MONTHS or (match[8] is not None) != zoned:
+    if match is None or match[2] not in MONTHS or (match[8] is not None) != zoned:
         raise ValueError(text)
     day, _, year, hour, minute, second, fraction, sign, ahead_h, ahead_min = match.groups()
-    month = _MONTHS.index(match[2]) + 1
+    month = MONTHS.index(match[2]) + 1
     clock = datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     ahead = timedelta(hours=int(ahead_h or 0), minutes=int(ahead_min or 0))
     whole = _ns(clock - (-ahead if sign == "-" else ahead))

@@ -5,6 +5,7 @@ A field may lie deeper: `metadata.timestamp_ns`. So may the requests themselves,
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
@@ -25,6 +26,7 @@ _MOST_FIELDS = 1000
 _ITEMS_TRIED = 3
 _SAMPLED = 200
 _RECORDS_A_PART = 1 << 16
+_PAIRS = re.compile(r'\s*\[\s*\[\s*(-?[\d.]+|"\d{4}-[^"]*")\s*,\s*("[^"]*"|[^\s"\[{,\]]+)\s*\]')
 
 
 class Entries:
@@ -33,15 +35,19 @@ class Entries:
     Args:
         stream: The file.
         findings: Is told whether entries are lines or records.
+        parse: What a line says, where it is not JSON. May raise BadEntryError.
 
     Raises:
         TraceFileError: A document that is not JSON.
     """
 
-    def __init__(self, stream: Stream, findings: Findings) -> None:
+    def __init__(
+        self, stream: Stream, findings: Findings, parse: Callable[[bytes], Any] | None = None
+    ) -> None:
         self._stream = stream
+        self._parse = parse or _parsed
         self._values: list[Any] | None = None
-        if is_document(stream.head):
+        if parse is None and is_document(stream.head):
             findings.word = "record"
             self._values = _document(stream.everything())
 
@@ -72,7 +78,7 @@ class Entries:
             complaints: dict[int, str] = {}
             for number, value in entries:
                 try:
-                    found = requests(_object(value))
+                    found = requests(_object(value, self._parse))
                 except BadEntryError as error:
                     complaints[number] = str(error)
                     continue
@@ -97,8 +103,13 @@ def is_document(head: Head) -> bool:
     """Whether a file is JSON as a whole, not line by line."""
     text = head.text.lstrip()
     if text.startswith("["):
-        return text[1:].lstrip()[:1] in {"{", "]", ""}
+        return text[1:].lstrip()[:1] in {"{", "[", "]", ""}
     return text.startswith("{") and not head.object_lines
+
+
+def is_pairs(head: Head) -> bool:
+    """Whether a file is a list of [time, value], as a series of Prometheus or Grafana is."""
+    return _PAIRS.match(head.text) is not None
 
 
 def lookup(value: Object, name: str) -> Any:
@@ -191,13 +202,19 @@ def _document(raw: bytes) -> list[Any]:
             at += len(text[at : at + 4096]) - len(text[at : at + 4096].lstrip())
             if at < end and not text[at].isspace():
                 value, at = decoder.raw_decode(text, at)
-                values += value if isinstance(value, list) else [value]
+                values += map(_named, value) if isinstance(value, list) else [value]
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise TraceFileError(f"must be JSON, but at {where}: {error.msg}") from None
     except (ValueError, RecursionError):
         raise TraceFileError("must be JSON with finite numbers, not nested too deeply") from None
     return values
+
+
+def _named(value: Any) -> Any:
+    """The element of a list, with names for a time and a value."""
+    is_pair = isinstance(value, list) and len(value) == 2
+    return {"time": value[0], "value": value[1]} if is_pair else value
 
 
 def _rows(texts: dict[str, list[bytes]], numbers: list[int], complaints: dict[int, str]) -> Rows:
@@ -207,8 +224,8 @@ def _rows(texts: dict[str, list[bytes]], numbers: list[int], complaints: dict[in
     return Rows(columns, np.array(numbers, np.int64), complaints)
 
 
-def _object(entry: Any) -> Object:
-    value = _parsed(entry) if isinstance(entry, bytes) else entry
+def _object(entry: Any, parse: Callable[[bytes], Any]) -> Object:
+    value = parse(entry) if isinstance(entry, bytes) else entry
     if not isinstance(value, dict):
         kind = "a line" if isinstance(entry, bytes) else "a record"
         raise BadEntryError(f"{kind} must be a JSON object, but is {schema.shown(value)}")

@@ -14,6 +14,7 @@ from workloads.importers.json_records import (
     flat,
     inner_records,
     is_document,
+    is_pairs,
 )
 from workloads.importers.meaning import has_time, meaning_of
 from workloads.importers.rows import chunks
@@ -33,10 +34,18 @@ class PlainJsonLines(RecordingImporter):
     def recognises(self, head: Head) -> bool:
         """By objects that are not dynbatch's own; one may be larger than the head."""
         larger = is_document(head) and not head.is_all
-        return bool(head.first_object or larger) and not DynbatchJson().recognises(head)
+        found = bool(head.first_object or larger or is_pairs(head))
+        return found and not DynbatchJson().recognises(head)
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, object by object."""
+        if is_pairs(stream.head) and reading.count_column is None:
+            raise TraceFileError(
+                "must have a record for each request, but has pairs of a time and a value: "
+                "--count-column value if a value counts the requests of its step, --trace-format "
+                "prometheus if it counts all until then, --count-column none if each pair is one "
+                "request"
+            )
         entries = Entries(stream, findings)
         first = entries.first
         if not first:

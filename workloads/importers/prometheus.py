@@ -1,8 +1,8 @@
 """A request counter as Prometheus answers a range query (`/api/v1/query_range`).
 
-Each series is a list of [time in seconds, value as text]. Between two samples the counter says
-how many requests came, not when: they are placed uniformly at random. A value below the one
-before is a restart of the counter from 0, as in Prometheus' own increase().
+Each series is a list of [time in seconds, value as text]; such a list may stand alone. Between two
+samples the counter says how many requests came, not when: they are placed uniformly at random. A
+value below the one before is a restart of the counter from 0, as in Prometheus' own increase().
 """
 
 import math
@@ -125,6 +125,9 @@ def _series(raw: bytes) -> Iterator[Series]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TraceFileError(f"must be UTF-8 text, but byte {error.start} is not") from None
+    if text.lstrip().startswith("["):
+        yield {}, schema.parse(f'{{"values": {text}}}')["values"], 0
+        return
     answer = schema.parse(text)
     if answer.get("status") != "success":
         raise TraceFileError(
@@ -181,7 +184,7 @@ def _sample(value: Any) -> tuple[int, int]:
     time_s, text = value  # ValueError and TypeError are for the caller to name
     if isinstance(time_s, bool) or not isinstance(time_s, (int, float)):
         raise BadEntryError
-    if not isinstance(text, str) or not abs(time_s) <= _LATEST_S:
+    if type(text) not in {str, int} or not abs(time_s) <= _LATEST_S:
         raise BadEntryError
     count = Decimal(text)
     if not count.is_finite() or count.adjusted() > 18 or count < 0 or count != int(count):

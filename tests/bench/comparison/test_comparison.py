@@ -123,9 +123,12 @@ class TestArms:
         ids=["one has it", "two have it", "the command line", "until decided"],
     )
     def test_are_judged_by_one_slo(self, tmp_path, a, b, given, shared):
-        arms = make_arms(files(tmp_path, a, b), {}, None, given)
+        said = []
+        arms = make_arms(files(tmp_path, a, b), {}, None, given, said.append)
         assert [arm.settings.slo.slo for arm in arms] == [shared, shared]
         assert not any(arm.settings.slo.until_decided for arm in arms)
+        left_aside = any(note.startswith("A: until_decided is left aside") for note in said)
+        assert left_aside == ("until_decided" in a)
 
     def test_may_call_one_file_by_two_names(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

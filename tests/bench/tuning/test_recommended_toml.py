@@ -80,6 +80,82 @@ def test_what_is_written_comes_back_equal(tmp_path, settings):
     assert read_recommendation(path).facts == FACTS
 
 
+def test_its_paths_lead_to_the_same_files_from_anywhere_and_when_the_whole_is_moved(
+    tmp_path, monkeypatch
+):
+    project = tmp_path / "project"
+    (project / "runs" / "x").mkdir(parents=True)
+    (project / "mine").mkdir()
+    (project / "mine" / "model.py").write_text("")
+    (project / "bursty.json").write_text('{"arrival_s": [0, 1]}')
+    (project / "weights.pt").write_bytes(b"")
+    (tmp_path / "policy.py").write_text("")
+    monkeypatch.chdir(project)
+    settings = Settings.model_validate(
+        {
+            "model": {"model": "mine/model.py:make", "weights": "weights.pt", "device": "cpu"},
+            "batcher": {"policy": f"{tmp_path}/policy.py:Mine"},
+            "replay": {"trace": "bursty.json"},
+        }
+    )
+    path = Path("runs/x/recommended.toml")
+    write_recommendation(path, settings, FACTS)
+    written = tomllib.loads(path.read_text())
+    assert written["model"]["model"] == "../../mine/model.py:make"
+    assert written["model"]["weights"] == "../../weights.pt"
+    assert written["replay"]["trace"] == "../../bursty.json"
+    assert written["batcher"]["policy"] == f"{tmp_path}/policy.py:Mine"  # not of the project
+    (project / "linked").symlink_to(project / "runs" / "x")
+
+    def leads_there_from_anywhere(root):
+        for cwd, file in (
+            (tmp_path, root.name / path),
+            (tmp_path, root / path),
+            (root / "runs" / "x", Path("recommended.toml")),
+            (tmp_path, root / "linked" / "recommended.toml"),
+        ):
+            monkeypatch.chdir(cwd)
+            found = load_settings(file, {})
+            model, _, name = found.model.model.rpartition(":")
+            assert (Path(model).samefile(root / "mine" / "model.py"), name) == (True, "make")
+            assert Path(found.replay.trace).samefile(root / "bursty.json")
+            assert found.model.weights.samefile(root / "weights.pt")
+
+    leads_there_from_anywhere(project)
+    (project / "linked").unlink()
+    moved = project.rename(tmp_path / "elsewhere")
+    (moved / "linked").symlink_to(moved / "runs" / "x")
+    leads_there_from_anywhere(moved)
+
+
+def test_a_service_elsewhere_imports_the_model_of_a_recommendation(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "word_of_mine.py").write_text("WORD = 'beside'\n")
+    (tmp_path / "project" / "model.py").write_text(
+        "import word_of_mine\nfrom batching.models import CallableModel\n"
+        "def make():\n"
+        "    return CallableModel(lambda payloads: [word_of_mine.WORD for _ in payloads])\n"
+    )
+    monkeypatch.chdir(tmp_path / "project")
+    settings = Settings.model_validate({"model": {"model": "model.py:make"}})
+    write_recommendation(Path("runs/x/recommended.toml"), settings, FACTS)
+    monkeypatch.chdir(tmp_path)
+    with DynamicBatcher.from_config("project/runs/x/recommended.toml") as batcher:
+        assert batcher.submit("x").result() == "beside"
+
+
+def test_a_trace_beside_the_file_is_never_the_built_in_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bursty.json").write_text('{"arrival_s": [0, 1]}')
+    settings = Settings.model_validate({"replay": {"trace": "bursty.json"}})
+    write_recommendation(Path("recommended.toml"), settings, FACTS)
+    (tmp_path / "bursty.json").unlink()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    found = load_settings(Path("../recommended.toml"), {})
+    assert found.replay.trace == "../bursty.json"
+
+
 def test_the_command_line_wins_over_a_recommendation_as_over_any_config_file(tmp_path):
     path = tmp_path / "recommended.toml"
     write_recommendation(path, SETTINGS, FACTS)

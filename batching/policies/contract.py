@@ -34,6 +34,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from batching.errors import BatchingError
+
 Slot = Literal["now", "ahead"]
 
 
@@ -103,6 +105,21 @@ class Shed:
 
 
 Decision = Dispatch | Wait | Shed
+
+
+def check_decision(decision: Decision, now_s: float) -> None:
+    """Refuse what would be asked again for ever.
+
+    Raises:
+        BatchingError: a wait that is over at `now_s` already, or a batch or a shedding of nothing.
+    """
+    if isinstance(decision, Wait):
+        if not decision.until_s > now_s:  # NaN too
+            raise BatchingError(
+                f"a policy must wait until a time after now, {now_s}, but got {decision}"
+            )
+    elif not decision.count >= 1:
+        raise BatchingError(f"a policy must take or shed at least 1, but got {decision}")
 
 
 @dataclass(slots=True)

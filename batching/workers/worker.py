@@ -9,7 +9,6 @@ from typing import Any
 from batching import user_code
 from batching.clock import Waiter
 from batching.errors import (
-    BatchingError,
     RequestExpiredError,
     WorkerDiedError,
     describe,
@@ -17,6 +16,7 @@ from batching.errors import (
 from batching.execution.executor import Executor
 from batching.options import FaultTolerance
 from batching.policies import Shed, Wait, Waiting
+from batching.policies.contract import check_decision
 from batching.queueing.core import Core, MakeError
 from batching.queueing.delivery import hand_over
 from batching.request import BatchRecord, Request
@@ -214,11 +214,10 @@ class Slot:
                 core.draining,
             )
             decision = core.decide(now_s, waiting)
+            check_decision(decision, now_s)
             if isinstance(decision, Wait):
                 return decision, max(lane.priority for lane in lanes)
             lane = queues[decision.lane]
-            if not decision.count >= 1:
-                raise BatchingError(f"a policy must take or shed at least 1, but got {decision}")
             if isinstance(decision, Shed):
                 ended += core.end_all(
                     lane.oldest(decision.count),

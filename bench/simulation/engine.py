@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from batching.policies import BatchingPolicy, Lane, Shed, Wait, Waiting
-from batching.policies.contract import Decision, FinishedBatch
+from batching.policies.contract import Decision, FinishedBatch, check_decision
 from bench.profiling.service_times import Overheads, Service
 
 _NOTHING_WAITS = Wait(inf, until_weight=1)
@@ -254,7 +254,9 @@ class _Engine:
         question.worker = worker
         question.slot = "ahead" if self._held[worker] else "now"
         question.draining = self._draining
-        return self._policy.decide(now_s, question)
+        answer = self._policy.decide(now_s, question)
+        check_decision(answer, now_s)
+        return answer
 
     def _due(self, answer: Wait) -> float:
         """When the wait that the policy answered is over, and the slept-in thread has seen it."""

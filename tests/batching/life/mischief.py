@@ -225,6 +225,8 @@ class TroubledPolicy:
             "none at all": Dispatch(0, 0, "wrong"),
             "fewer than none": Dispatch(0, -1, "wrong"),
             "waits until nan": Wait(nan),
+            "waits until now": Wait(now_s),
+            "waits until before": Wait(now_s - 1.0),
         }[self._kind]
 
     def observe(self, batch):

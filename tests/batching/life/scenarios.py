@@ -51,6 +51,8 @@ DECISIONS = (
     "none at all",
     "fewer than none",
     "waits until nan",
+    "waits until now",
+    "waits until before",
 )
 
 TROUBLE = (

@@ -1,6 +1,7 @@
 """The simulator against the live batcher on the virtual clock: the same to the last bit."""
 
 import contextlib
+import math
 import tracemalloc
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batching import DynamicBatcher, QueueFullError, VirtualClock
+from batching import BatchingError, DynamicBatcher, QueueFullError, VirtualClock
 from batching.models import AffineModel, RooflineModel
-from batching.policies import PolicyOptions, TimeoutPolicy, make_policy
+from batching.policies import Dispatch, PolicyOptions, Shed, TimeoutPolicy, Wait, make_policy
 from batching.profiles import BatchSample, ServiceProfile, Subject
 from bench.errors import InputError
 from bench.profiling.service_times import ExactSource, ProfileSource
@@ -507,3 +508,24 @@ class TestCapacity:
         found = find_capacity(setup, poisson_draws, lambda draws: True)
         assert found.missed is None
         assert found.met.rate_rps == pytest.approx(0.995 * found.limit_rps)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Wait(math.nan), id="until no time at all"),
+        pytest.param(Wait(0.0), id="until now"),
+        pytest.param(Dispatch(0, 0, "none"), id="a batch of none"),
+        pytest.param(Shed(0, 0), id="shedding none"),
+    ],
+)
+def test_a_policy_that_would_be_asked_for_ever_is_refused(answer):
+    class Stuck:
+        def decide(self, now_s, waiting):
+            return answer
+
+        def observe(self, batch):
+            pass
+
+    with pytest.raises(BatchingError, match="a policy must"):
+        simulate([0.0], Stuck(), ExactService(lambda size: MS))

@@ -397,4 +397,6 @@ class Slot:
         core = self._core
         if any(core.healthy):
             return []
-        return core.end_all(core.waiting, "failed", partial(WorkerDiedError, "no replica answers"))
+        ended = core.end_all(core.waiting, "failed", partial(WorkerDiedError, "no replica answers"))
+        core.waiting.clear()  # nobody will look through the lanes again
+        return ended

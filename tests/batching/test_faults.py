@@ -306,6 +306,7 @@ class TestAdmission:
         for options, message in [
             ({"max_retries": -1}, "max_retries must be >= 0, but got -1"),
             ({"retry_budget": 2}, "retry_budget must be from 0 to 1, but got 2"),
+            ({"retry_budget": -0.5}, "retry_budget must be from 0 to 1, but got -0.5"),
             ({"execute_timeout_ms": 0}, "execute_timeout_ms must be > 0, but got 0"),
         ]:
             with pytest.raises(ConfigError, match=message):
@@ -688,3 +689,19 @@ def test_a_retry_returns_to_its_own_lane_even_if_that_is_empty():
     virtual.submit("plain", "plain", "plain")
     virtual.stop()
     assert virtual.model.batches == [["urgent"], ["plain"], ["urgent"], ["plain"], ["plain"]]
+
+
+@pytest.mark.parametrize(
+    ("share", "successes", "retries"),
+    [
+        (0.1, 0, 10),  # ten to begin with
+        (0.1, 50, 15),
+        (0.1, 10_000, 100),  # however long all went well
+        (0.0, 10_000, 10),
+    ],
+)
+def test_successes_earn_retries_up_to_a_hundred(share, successes, retries):
+    budget = RetryBudget(share)
+    budget.earn(successes)
+    assert [budget.spend() for _ in range(retries)] == [True] * retries
+    assert not budget.spend()

@@ -162,6 +162,18 @@ class TestComingAndGoing:
         batcher.stop()
         assert batcher.statistics().ok == 500
 
+    def test_lanes_go_with_the_last_replica(self):
+        class Undecided:
+            def decide(self, now_s, waiting):
+                raise RuntimeError("undecided")
+
+        virtual = Virtual(policy=Undecided(), max_batch_size=8)
+        requests = [virtual.submit(1, priority=priority)[0] for priority in range(20)]
+        virtual.sleep(1.0)
+        assert {request.status for request in requests} == {"failed"}
+        assert len(virtual.batcher._core.waiting.lanes) == 1
+        virtual.stop()
+
     def test_a_retry_finds_its_lane_though_that_had_gone(self):
         outage = iter([True])
 

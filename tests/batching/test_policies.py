@@ -414,3 +414,11 @@ class TestDeadline:
 
     def test_behind_a_running_batch_it_asks_again_only_when_full(self):
         assert self.deadline().decide(5.0, one_lane(3, 5.0, slot="ahead")) == Wait(inf, 32)
+
+    def test_a_full_batch_goes_ahead_in_time_and_no_part_of_one_that_is_late(self):
+        full = one_lane(32, 5.0, slot="ahead")
+        assert self.deadline().decide(5.0, full) == Dispatch(0, 32, "full")
+        # With 32 it takes 41 ms of the 100: after 5.059 all 32 are late, and fewer do not go ahead.
+        late = self.deadline().decide(5.08, full)
+        assert not isinstance(late, Dispatch)
+        assert self.deadline().decide(5.0795, one_lane(32, 5.0, 4.0)) == Dispatch(0, 11, "deadline")

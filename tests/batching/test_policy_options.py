@@ -4,6 +4,7 @@ from math import inf, nan
 
 import pytest
 
+from batching import DynamicBatcher, VirtualClock
 from batching.errors import ConfigError
 from batching.policies import (
     POLICIES,
@@ -103,3 +104,28 @@ class TestMaking:
             make_policy(name, PolicyOptions(8, 0.01))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "seconds"),
+    [
+        ({"batch_timeout_ms": 40.0}, "batch_timeout_s", 0.04),
+        ({"min_wait_ms": 4.0}, "min_wait_s", 0.004),
+        ({"slo_ms": 50.0}, "slo_s", 0.05),
+        ({}, "slo_s", None),
+    ],
+)
+def test_a_policy_is_told_in_seconds_what_the_batcher_is_told_in_milliseconds(
+    given, name, seconds, monkeypatch
+):
+    told = []
+
+    def make(options):
+        told.append(options)
+        return TimeoutPolicy(options)
+
+    monkeypatch.setitem(POLICIES, "told", make)
+    DynamicBatcher(lambda payloads: payloads, policy="told", clock=VirtualClock(), **given)
+    assert getattr(told[0], name) == (
+        None if seconds is None else pytest.approx(seconds, rel=1e-12)
+    )

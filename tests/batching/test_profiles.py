@@ -347,3 +347,7 @@ class TestDraws:
         assert 8 <= correlation_length(slow) <= 20
         assert 80 <= block_length(slow) <= 200
         assert block_length(rng.random(4)) == 4
+
+    def test_the_correlation_length_does_not_depend_on_the_unit(self):
+        wave = np.sin(np.arange(400) * (2 * np.pi / 40))  # cos(2 pi k / 40) < 1/e from 8 on
+        assert [correlation_length(scale * wave) for scale in (1e-3, 1.0, 1e3)] == [8, 8, 8]

@@ -248,3 +248,9 @@ def test_an_argument_out_of_range_is_refused(arguments, message):
 def test_metrics_survive_a_round_trip_through_json():
     metrics = compute_metrics(served_logs(), 4.0, cores=2, slo_latency_s=0.02)
     assert Metrics.model_validate_json(metrics.model_dump_json()) == metrics
+
+
+def test_what_did_not_happen_is_counted_as_none():
+    counts = compute_metrics(made_logs(answered([0.1, 0.2])), 1.0).counts
+    assert (counts.submitted, counts.ok) == (2, 2)
+    assert {counts.rejected, counts.expired, counts.failed, counts.cancelled, counts.retried} == {0}

@@ -252,3 +252,11 @@ class TestPlan:
 def test_where_a_thousand_draws_would_not_decide_no_number_is_given():
     effect = effect_of([0.52, -0.48] * 5, 0.018)
     assert draws_needed(effect, Plan()) is None
+
+
+@pytest.mark.parametrize("draws", [4, 10, 40])
+def test_what_is_detectable_is_found_with_the_power_that_was_asked_for(draws):
+    ratio = detectable(0.1, draws, 0.05, 0.8)
+    critical = stats.t.ppf(0.975, draws - 1)
+    found = stats.nct.sf(critical, draws - 1, ratio / 0.1 * math.sqrt(draws))
+    assert found == pytest.approx(0.8, abs=1e-6)

@@ -271,3 +271,28 @@ def test_the_mean_of_steps_is_their_integral():
 def test_holm_multiplies_the_smallest_by_all_and_never_lets_a_larger_one_be_smaller():
     assert holm_adjusted([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert holm_adjusted([]) == []
+
+
+def test_the_truncation_point_is_that_of_its_formula():
+    """The standard error of what is left of means of 5, worked out for each point by itself."""
+    rng = np.random.default_rng(5)
+    for shift in (0, 10, 25, 40):
+        values = rng.normal(50.0, 1.0, 103)
+        values[:shift] += 8.0
+        z = [float(np.mean(values[5 * i : 5 * i + 5])) for i in range(20)]
+        error = [np.var(z[d:]) / (20 - d) for d in range(11)]
+        assert mser5(values) == 5 * int(np.argmin(error))
+
+
+def test_the_rise_of_a_line_is_from_its_first_value_to_its_last():
+    assert mann_kendall(np.arange(0.0, 20.0, 2.0)).rise == pytest.approx(18.0)
+
+
+def test_as_many_values_as_batches_are_enough_to_tell_how_many_they_are_worth():
+    assert effective_number([True, False] * 10) == pytest.approx(20 * 19 / 20)
+    assert effective_number([True, False] * 9) == 0.0
+
+
+def test_the_companion_is_who_is_over_the_run_s_own_percentile():
+    # Of 101 values a twentieth is 5.
+    assert companion_of(np.arange(101.0), 0.01).sum() == 5

@@ -11,6 +11,7 @@ from results.run.metrics import compute_metrics
 from results.run.slo import Slo
 from results.run.verdict import (
     Decision,
+    _more_s,
     judge,
     judge_all,
     judge_means,
@@ -254,3 +255,12 @@ class TestPromises:
         said = [judge(queue.run(60.0, s)[1], slo, window_s=60.0).decision for s in range(50)]
         assert np.mean([d is Decision.MET for d in said]) > 0.4
         assert Decision.MISSED not in said
+
+
+def test_how_much_longer_a_run_had_to_be_is_to_where_it_is_decided():
+    def decide(scale):
+        return Decision.MET if scale >= 3.3 else Decision.UNDECIDED
+
+    assert _more_s(decide, 10.0) == pytest.approx(23.0, abs=0.01)
+    assert _more_s(lambda scale: Decision.MET, 10.0) is None
+    assert _more_s(lambda scale: Decision.UNDECIDED, 10.0) is None

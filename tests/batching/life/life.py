@@ -180,8 +180,10 @@ class Life:
             self.clock.join(thread)
         self._wait_until(lambda: not callers.pending())
         # The threads of what was given up come back, and are not waited for.
-        hung = any(asked.payload.act == "hangs" for asked in callers.asked)
-        self.sleep(HANG_MS if hung else 1.0)
+        hanging = sum(
+            asked.payload.act == "hangs" for asked in callers.asked
+        )  # one after the other
+        self.sleep(max(1.0, HANG_MS * hanging))
         callers.check_counts(finally_=True)
 
     def _wait_until(self, is_so):

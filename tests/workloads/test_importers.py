@@ -298,3 +298,8 @@ def test_records_over_several_lines_are_whole_wherever_a_block_ends(
     content = lines("time_s,message", *rows)
     assert refused(content).startswith("line 802: time_s must be a number")
     assert len(read(content, skip_bad=1).trace) == 299
+
+
+def test_what_is_no_whole_syslog_is_recognised_and_refused_only_when_it_is_read():
+    turn_of_the_year = lines("Dec 31 23:59:59 host app: a", "Jan  1 00:00:01 host app: b")
+    assert IMPORTERS["syslog"].recognises(Head(turn_of_the_year))

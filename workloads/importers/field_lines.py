@@ -58,9 +58,8 @@ class FieldLines(RecordingImporter):
         """Raise TraceFileError for lines that are no requests; by default there are none."""
 
     def recognises(self, head: Head) -> bool:
-        """By one of the first lines."""
-        parse = self.parser()
-        return any(parse(line.strip()) is not None for line in head.first_lines)
+        """By one of the first lines, each by itself."""
+        return any(self.parser()(line.strip()) is not None for line in head.first_lines)
 
     def read(self, stream: Stream, reading: Reading, findings: Findings) -> Iterator[Chunk]:
         """The requests, line by line."""

@@ -7,6 +7,8 @@ line and an exit code, whatever is being imported.
 import os
 import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 
 from bench.console import FAILED, INPUT, INTERRUPTED, OK
@@ -15,7 +17,9 @@ from bench.console import FAILED, INPUT, INTERRUPTED, OK
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a background job
+            signal.signal(signal.SIGINT, interrupt)
         from bench.streams import secure_streams
 
         secure_streams()
@@ -24,8 +28,6 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _say("interrupted", INTERRUPTED)
-    import threading
-
     others = set(threading.enumerate()) - {threading.main_thread()}
     if any(not thread.daemon or thread.name.startswith("dynbatch-") for thread in others):
         # A model that hangs, or was interrupted in the middle of native code: the interpreter's
@@ -34,6 +36,19 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but not into the native code of a torch that is being imported.
+
+    That would abort the process. The signal is sent again until torch is there.
+    """
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if not getattr(spec, "_initializing", False):
+        signal.default_int_handler(number, frame)
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def run() -> int:

@@ -453,3 +453,26 @@ def test_the_folder_that_a_command_made_in_runs_is_the_latest_and_report_knows_i
     assert latest.resolve() == made
     _, out, err = dynbatch("report")
     assert drawn_again in out + err
+
+
+WHILE_TORCH_IS_IMPORTED = """
+import os, signal, sys, time, types
+from bench.cli import interrupt
+signal.signal(signal.SIGINT, interrupt)
+torch = sys.modules["torch"] = types.ModuleType("torch")
+torch.__spec__ = types.SimpleNamespace(_initializing=True)
+os.kill(os.getpid(), signal.SIGINT)
+print("imported")
+torch.__spec__._initializing = False
+try:
+    while True:
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_waits_until_torch_is_imported_which_would_abort():
+    command = [sys.executable, "-c", WHILE_TORCH_IS_IMPORTED]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["imported", "interrupted"]

@@ -171,6 +171,15 @@ def test_latency_is_of_ok_requests_only():
     assert metrics.counts.failed == 1
 
 
+@pytest.mark.parametrize("status", ["ok", "rejected", "expired", "failed", "cancelled"])
+def test_requests_of_one_ending_are_counted_as_that_and_as_no_other(status):
+    rows = [row | {"status": status} for row in answered([1.0, 2.0])]
+    rows[1]["attempts"] = 2
+    counts = compute_metrics(made_logs(rows), 1.0).counts.model_dump()
+    endings = dict.fromkeys(("ok", "rejected", "expired", "failed", "cancelled"), 0)
+    assert counts == endings | {status: 2, "submitted": 2, "retried": 1}
+
+
 def test_the_mean_parts_sum_to_the_mean_latency():
     metrics = compute_metrics(served_logs(burst=True), 4.0)
     parts = metrics.breakdown_s.model_dump().values()

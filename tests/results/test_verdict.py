@@ -99,6 +99,22 @@ class TestPercentiles:
         again = judge(longer, near, window_s=90.0 + verdict.more_s)
         assert again.decision is Decision.MET
 
+    @pytest.mark.parametrize(
+        ("number", "window_s", "more_s"),
+        [
+            # A run counts for two requests a second: 458.2 of them are needed.
+            (20_000, 100.0, 129.1),
+            (20_000, 200.0, 29.1),
+            (500, 600.0, 432.6),  # 860.5 requests are needed: 1.721 times as many
+        ],
+    )
+    def test_it_asks_for_no_longer_run_than_it_needs(self, number, window_s, more_s):
+        near = Slo.parse("p99<=15ms")
+        verdict = judge(np.full(number, 0.01), near, window_s=window_s)
+        assert verdict.decision is Decision.UNDECIDED
+        assert verdict.more_s == pytest.approx(more_s, abs=0.001 * window_s)
+        assert verdict.more_requests == pytest.approx(more_s * number / window_s, rel=0.01)
+
     def test_a_share_at_the_limit_itself_is_not_promised_a_decision(self):
         latency_s = np.tile([0.06] + [0.03] * 99, 1000)
         assert judge(latency_s, P99, window_s=600.0).more_requests is None

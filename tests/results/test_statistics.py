@@ -207,7 +207,7 @@ class TestTailEvidence:
         (np.arange(1000.0), 0.01, 49),  # over the own p95, where 1 % may be over the limit
         (np.arange(1000.0), 0.05, 249),  # five times what may
         (np.arange(1000.0), 0.3, 499),  # and never more than half
-        (np.arange(30.0), 0.01, 1),  # of 30, the 29th smallest is the first above 95 % of them
+        (np.arange(30.0), 0.01, 1),  # 95 % of 30 lie at or below the 29th and not the 28th
         (np.arange(5.0), 0.3, 2),  # and of five the third is the median
         (np.where(np.arange(1000) < 900, 1.0, math.inf), 0.01, 100),  # without an answer instead
         (np.empty(0), 0.01, 0),

@@ -10,6 +10,7 @@ from batching.execution.memory_errors import is_out_of_memory
 from batching.execution.warm_up import sizes_in_order
 from batching.models import Placement
 from batching.models.torch_model import TorchModel
+from batching.profiles import measure_profile
 from batching.profiles.memory import MemoryGauge
 from batching.request import BatchRecord
 from batching.workers.recovery import Failed
@@ -211,6 +212,25 @@ class TestMemory:
             executor.close()
         assert seen[0] >= needed
         assert seen[1] >= needed
+
+    @pytest.mark.parametrize(
+        ("where", "copies_itself", "sizes"),
+        [
+            pytest.param(EAGER, False, {1}, id="on a GPU torch allocates"),
+            pytest.param(EAGER, True, set(), id="on a GPU what a model allocates is not seen"),
+            pytest.param(Placement(), True, {1}, id="on the CPU the process is looked at"),
+        ],
+    )
+    def test_is_in_a_profile_where_it_can_be_told(self, device, where, copies_itself, sizes):
+        class Model(TorchModel):
+            pass
+
+        Model.copies_itself = copies_itself
+        model = Model(Doubled, lambda rng: torch.ones(3), name="doubled")
+        profile = measure_profile(
+            model, where, RealClock(), max_batch_size=1, budget_s=0.05, callers=False
+        )
+        assert set(profile.memory_bytes) == sizes
 
     @pytest.mark.parametrize(
         ("error", "ran_out"),

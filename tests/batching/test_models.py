@@ -225,6 +225,19 @@ class TestProbe:
         assert found.peak_rps == pytest.approx(32 / 0.0082)
 
     @pytest.mark.parametrize(
+        ("spec", "sustained_rps"),
+        [
+            pytest.param("affine:0,0.25", math.inf, id="4,000 a second cost little to submit"),
+            pytest.param("affine:0,0.1", 10_000, id="of 10,000 a second a row is tried"),
+        ],
+    )
+    def test_only_a_fast_model_is_tried_with_a_row_of_batches(self, spec, sustained_rps):
+        clock = VirtualClock()
+        executor = make_executor(load_model(spec, clock=clock), Placement(), clock)
+        found = probe(executor, clock, 32)
+        assert found.sustained_rps == pytest.approx(sustained_rps)
+
+    @pytest.mark.parametrize(
         ("asked", "tried"),
         [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8]), (64, list(PROBE_SIZES))],
     )

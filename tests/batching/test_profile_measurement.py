@@ -130,6 +130,17 @@ class TestCallers:
         for size in profile.sizes:
             assert profile.total_s(size) == pytest.approx(0.005 + 0.0001 * size, abs=1e-9)
 
+    def test_of_a_model_whose_first_batches_took_no_time_are_as_many_as_one_sender_manages(self):
+        class Skips(SyntheticModel):
+            batches = 0
+
+            def batch_s(self, size):
+                self.batches += 1
+                return 0.001 if self.batches > 2 else 0.0
+
+        profile = measured(lambda clock: Skips("skips", clock), max_batch_size=1, callers=True)
+        assert profile.callers_rps == 5000.0
+
     def test_are_as_many_as_asked_for_and_stop(self):
         clock = VirtualClock()
         callers = Callers(clock, 2000.0, seed=1)
@@ -168,6 +179,14 @@ class TestBudget:
         assert (profile.stopped, profile.stopped_at) == ("budget", 64)
         assert all(profile.curve().samples.values())
 
+    @pytest.mark.parametrize("limit", [1, 65536])
+    def test_a_limit_at_either_end_of_its_range_is_taken(self, limit):
+        # Of so slow a model nothing but batches of one fits the budget.
+        profile = measured(
+            lambda clock: AffineModel(1.0, 1.0, clock), max_batch_size=limit, budget_s=3.0
+        )
+        assert profile.sizes == (1,)
+
     def test_one_batch_longer_than_the_budget_is_measured_all_the_same(self):
         profile = measured(lambda clock: AffineModel(60.0, 0.0, clock), budget_s=1.0)
         assert profile.sizes == (1,)
@@ -181,6 +200,7 @@ class TestBudget:
             ({"budget_s": 0.0}, "budget_s must be > 0, but got 0"),
             ({"budget_s": math.nan}, "budget_s must be > 0, but got nan"),
             ({"max_batch_size": 0}, "max_batch_size must be from 1 to 65536, but got 0"),
+            ({"max_batch_size": 65537}, "max_batch_size must be from 1 to 65536, but got 65537"),
             ({"seed": -1}, "seed must be >= 0, but got -1"),
             ({"lengths": (8,)}, "lengths go with a model of sequences"),
         ],
@@ -221,6 +241,31 @@ class TestFailures:
         assert profile.sizes == tuple(range(1, 9))
         assert profile.stopped == "memory"
         assert profile.stopped_at == 9
+
+    def test_a_length_that_runs_out_of_memory_on_the_way_leaves_the_others_their_sizes(self):
+        class Sequences(AffineModel):
+            batches = 0
+
+            def make_input(self, rng):
+                return 0
+
+            def input_of_length(self, rng, length):
+                return length
+
+            def run(self, inputs):
+                self.batches += 1
+                if self.batches >= 100 and inputs[0] == 16 and len(inputs) >= 4:
+                    raise OutOfMemoryError
+                return super().run(inputs)
+
+        profile = measured(
+            lambda clock: Sequences(0.005, 0.0001, clock), max_batch_size=8, lengths=(4, 16)
+        )
+        assert profile.curve(16).sizes == (1, 2)
+        assert profile.curve(4).sizes == (1, 2, 4, 8)
+        assert profile.sizes == tuple(range(1, 9))
+        assert {len(some) for some in profile.curve(4).samples.values()} == {LEAST_SAMPLES}
+        assert profile.stopped == "limit"
 
     def test_a_size_that_the_model_refuses_ends_the_profile_below_it(self):
         class Engine(AffineModel):

@@ -249,6 +249,8 @@ class TestFiles:
             (lambda d: d.update(kind="run"), "kind must be 'service profile', but got 'run'"),
             (lambda d: d.update(schema_version=2), "schema_version must be 1, but got 2"),
             (lambda d: d.pop("samples"), "samples: Field required"),
+            (lambda d: d.pop("kind"), "must be a service profile: kind: Field required"),
+            (lambda d: d.pop("schema_version"), "schema_version: Field required"),
             (lambda d: d.update(colour=1), "colour: Extra inputs are not permitted"),
             (lambda d: d["samples"]["size"].pop(), "its columns must be of one length"),
             (lambda d: d["samples"]["size"].__setitem__(0, 0), "samples.size.0"),
@@ -348,6 +350,18 @@ class TestDraws:
         assert 80 <= block_length(slow) <= 200
         assert block_length(rng.random(4)) == 4
 
-    def test_the_correlation_length_does_not_depend_on_the_unit(self):
-        wave = np.sin(np.arange(400) * (2 * np.pi / 40))  # cos(2 pi k / 40) < 1/e from 8 on
-        assert [correlation_length(scale * wave) for scale in (1e-3, 1.0, 1e3)] == [8, 8, 8]
+    @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+    @pytest.mark.parametrize(
+        ("series", "length"),
+        [
+            (np.zeros(400), 1),  # nothing varies
+            (np.tile([1.0, -1.0], 200), 1),  # each is the opposite of the last
+            # Of stretches of ten a lag of l leaves 1 - 2l/10: 0.4 of three, 0.2 of four.
+            (np.tile(np.repeat([1.0, -1.0], 10), 20), 4),
+            (np.repeat([1.0, -1.0], 200), 85),  # one step leaves 1 - 3l/400: 0.370 of 84, 0.363
+        ],
+    )
+    def test_a_correlation_is_over_where_1_over_e_of_it_is_left_whatever_the_unit(
+        self, series, length, unit
+    ):
+        assert correlation_length(unit * series) == length

@@ -1,5 +1,6 @@
 """Live metrics say what the batcher did, exactly, and cost nothing where nobody asks for them."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -161,6 +162,26 @@ class TestBatches:
         assert virtual.value("batch_efficiency_ratio_count") == 3
         assert virtual.value("batch_execution_seconds_sum") == pytest.approx(0.015)
         assert virtual.value("batch_execution_seconds_count") == 3
+
+    @pytest.mark.parametrize(
+        ("metric", "bounds"),
+        [
+            (
+                "batch_execution_seconds",
+                [0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
+                 0.05, 0.1, 0.2, 0.5, 1, 2, 5, math.inf],
+            ),
+            ("batch_size_requests", [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, math.inf]),
+            (
+                "batch_efficiency_ratio",
+                [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1, math.inf],
+            ),
+        ],
+    )  # fmt: skip
+    def test_the_bounds_of_buckets_stay_as_dashboards_know_them(self, metric, bounds):
+        [family] = [f for f in Virtual().registry.collect() if f.name == f"dynbatch_{metric}"]
+        buckets = [s.labels["le"] for s in family.samples if s.name.endswith("_bucket")]
+        assert [float(bound) for bound in buckets] == bounds
 
     def test_padding_is_totalled(self):
         virtual = Virtual()

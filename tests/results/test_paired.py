@@ -119,6 +119,15 @@ class TestPromises:
         assert (looked_at(x, plan)[2] <= plan.level).mean() == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize("draws", [2, 3, 4, 10, 40, 1000])
+@pytest.mark.parametrize(("level", "power"), [(0.05, 0.8), (0.0069, 0.9), (0.05, 0.5)])
+def test_at_the_detectable_difference_a_t_test_rejects_with_that_probability(draws, level, power):
+    smallest = detectable(0.13, draws, level, power)
+    beyond = stats.t.ppf(1.0 - level / 2.0, draws - 1)
+    found = stats.nct.sf(beyond, draws - 1, smallest * math.sqrt(draws) / 0.13)
+    assert found == pytest.approx(power, abs=1e-5)
+
+
 class TestEffect:
     def test_is_the_mean_log_ratio_with_students_interval(self):
         x = [0.1, 0.3, 0.2, 0.25]
@@ -249,14 +258,10 @@ class TestPlan:
         assert detectable(effect.noise, needed - 1, 0.018) > doubt
 
 
-def test_where_a_thousand_draws_would_not_decide_no_number_is_given():
-    effect = effect_of([0.52, -0.48] * 5, 0.018)
-    assert draws_needed(effect, Plan()) is None
-
-
-@pytest.mark.parametrize("draws", [4, 10, 40])
-def test_what_is_detectable_is_found_with_the_power_that_was_asked_for(draws):
-    ratio = detectable(0.1, draws, 0.05, 0.8)
-    critical = stats.t.ppf(0.975, draws - 1)
-    found = stats.nct.sf(critical, draws - 1, ratio / 0.1 * math.sqrt(draws))
-    assert found == pytest.approx(0.8, abs=1e-6)
+@pytest.mark.parametrize(("draws", "needed"), [(999, 999), (1000, 1000), (1001, None)])
+def test_where_a_thousand_draws_would_not_decide_no_number_is_given(draws, needed):
+    mean, level = 0.2, 0.018
+    noise = mean / detectable(1.0, draws, level) * (1.0 - 1e-6)
+    deviation = noise * math.sqrt(9 / 10)  # of ten pairs, at either side of the mean
+    effect = effect_of([mean - deviation, mean + deviation] * 5, level)
+    assert draws_needed(effect, Plan()) == needed

@@ -23,7 +23,7 @@ from results.statistics.shares import (
     share_lower,
     share_upper,
 )
-from results.statistics.tail import TailEvidence, companion_of
+from results.statistics.tail import TailEvidence, companion_of, evidence_of
 
 
 def ar1(number, correlation, rng, runs=1):
@@ -105,7 +105,16 @@ def test_the_discounted_number_is_too_large_in_one_run_of_twenty():
 
 def test_nothing_over_the_limit_shows_no_variance_and_counts_in_full():
     assert effective_number(np.zeros(1000, dtype=bool)) == 1000
+    assert effective_number(np.zeros(20, dtype=bool)) == 20
     assert effective_number(np.zeros(19, dtype=bool)) == 0
+
+
+def test_as_many_values_as_batches_are_enough():
+    # Each is a batch of its own: p (1 - p) / (20/19 p (1 - p) / 20) = 19.
+    assert effective_number(np.repeat([True, False], 10)) == pytest.approx(19.0)
+    assert mean_of(np.arange(20.0)).value == 9.5
+    bounds = block_bootstrap(np.ones(20), None, 0.95, draws=10)
+    assert (bounds.low, bounds.high) == (1.0, 1.0)
 
 
 def test_batch_means_cover_the_mean_of_correlated_values_as_often_as_they_say():
@@ -198,12 +207,21 @@ class TestTailEvidence:
         (np.arange(1000.0), 0.01, 49),  # over the own p95, where 1 % may be over the limit
         (np.arange(1000.0), 0.05, 249),  # five times what may
         (np.arange(1000.0), 0.3, 499),  # and never more than half
+        (np.arange(30.0), 0.01, 1),  # 95 % of 30 lie at or below the 29th and not the 28th
+        (np.arange(5.0), 0.3, 2),  # and of five the third is the median
         (np.where(np.arange(1000) < 900, 1.0, math.inf), 0.01, 100),  # without an answer instead
         (np.empty(0), 0.01, 0),
     ],
 )
 def test_what_is_over_the_runs_own_percentile_tells_of_bursts(values, allowed, over):
     assert companion_of(values, allowed).sum() == over
+
+
+def test_of_no_requests_none_is_over_a_limit():
+    nothing = np.zeros(0, dtype=bool)
+    evidence = evidence_of(nothing, nothing, 0.01, 10.0, half=nothing)
+    assert (evidence.share, evidence.half_share) == (0.0, 0.0)
+    assert (evidence.effective, evidence.half_worth) == (0.0, 0.0)
 
 
 def test_a_block_bootstrap_covers_mean_and_percentile_of_correlated_values():
@@ -226,12 +244,46 @@ def test_mser_cuts_a_transient_and_leaves_a_steady_sequence_alone():
     assert mser5(np.ones(19)) == 0
 
 
+@pytest.mark.parametrize(
+    ("batch_means", "cut"),
+    [
+        # Each standard error is that of what is left from there on: the least is the third's.
+        ([9.0, 5.0, 1.0, 2.0, 1.0, 2.0], 10),  # sqrt of 57.3/36, 10.8/25, 1/16, 2/3/9
+        # The least is the last one's that may be cut, half of them: no steady part was found.
+        ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 15),  # 17.5/36, 10/25, 5/16, 2/9
+        ([1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 0),  # 1.5/36, 1.2/25, 1/16, 2/3/9: steady throughout
+        ([1.0, 1.0, 9.0, 9.0], 10),  # four batches are the fewest: 64/16, 42.7/9, 0/4
+    ],
+)
+def test_mser_cuts_where_the_rest_has_the_least_standard_error(batch_means, cut):
+    # Within a batch of five the values average out; the last two fill no batch.
+    values = [mean + part for mean in batch_means for part in (-2.0, -1.0, 0.0, 1.0, 2.0)]
+    assert mser5(np.array([*values, 100.0, -100.0])) == cut
+
+
 def test_a_trend_is_found_and_its_rise_measured():
     rng = np.random.default_rng(9)
     trend = mann_kendall(np.linspace(1.0, 3.0, 20) + 0.1 * rng.standard_normal(20))
     assert trend.p_value < 1e-6
     assert trend.rise == pytest.approx(2.0, abs=0.2)
     assert trend.level == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "p_value", "rise", "level"),
+    [
+        # All 28 pairs rise: z = 27 / sqrt(8 * 7 * 21 / 18).
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 8.366e-4, 7.0, 3.5),
+        ([21.0, 18.0, 15.0, 12.0, 9.0, 6.0, 3.0, 0.0], 8.366e-4, -21.0, 10.5),
+        # S = 4 - 12, and half of the slopes or more are 0 or less. The lag-1 correlation is 1/8,
+        # 5/16 without its bias, and multiplies the variance by 1.7438.
+        ([1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], 0.5120, 0.0, 0.5),
+    ],
+)
+def test_a_trend_small_enough_to_work_out_by_hand(values, p_value, rise, level):
+    trend = mann_kendall(np.array(values))
+    assert trend.p_value == pytest.approx(p_value, rel=1e-3)
+    assert (trend.rise, trend.level) == (rise, level)
 
 
 @pytest.mark.parametrize(
@@ -271,28 +323,3 @@ def test_the_mean_of_steps_is_their_integral():
 def test_holm_multiplies_the_smallest_by_all_and_never_lets_a_larger_one_be_smaller():
     assert holm_adjusted([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert holm_adjusted([]) == []
-
-
-def test_the_truncation_point_is_that_of_its_formula():
-    """The standard error of what is left of means of 5, worked out for each point by itself."""
-    rng = np.random.default_rng(5)
-    for shift in (0, 10, 25, 40):
-        values = rng.normal(50.0, 1.0, 103)
-        values[:shift] += 8.0
-        z = [float(np.mean(values[5 * i : 5 * i + 5])) for i in range(20)]
-        error = [np.var(z[d:]) / (20 - d) for d in range(11)]
-        assert mser5(values) == 5 * int(np.argmin(error))
-
-
-def test_the_rise_of_a_line_is_from_its_first_value_to_its_last():
-    assert mann_kendall(np.arange(0.0, 20.0, 2.0)).rise == pytest.approx(18.0)
-
-
-def test_as_many_values_as_batches_are_enough_to_tell_how_many_they_are_worth():
-    assert effective_number([True, False] * 10) == pytest.approx(20 * 19 / 20)
-    assert effective_number([True, False] * 9) == 0.0
-
-
-def test_the_companion_is_who_is_over_the_run_s_own_percentile():
-    # Of 101 values a twentieth is 5.
-    assert companion_of(np.arange(101.0), 0.01).sum() == 5

@@ -11,7 +11,6 @@ from results.run.metrics import compute_metrics
 from results.run.slo import Slo
 from results.run.verdict import (
     Decision,
-    _more_s,
     judge,
     judge_all,
     judge_means,
@@ -99,6 +98,22 @@ class TestPercentiles:
         assert verdict.more_requests == pytest.approx(verdict.more_s * 100, rel=0.01)
         again = judge(longer, near, window_s=90.0 + verdict.more_s)
         assert again.decision is Decision.MET
+
+    @pytest.mark.parametrize(
+        ("number", "window_s", "more_s"),
+        [
+            # A run counts for two requests a second: 458.2 of them are needed.
+            (20_000, 100.0, 129.1),
+            (20_000, 200.0, 29.1),
+            (500, 600.0, 432.6),  # 860.5 requests are needed: 1.721 times as many
+        ],
+    )
+    def test_it_asks_for_no_longer_run_than_it_needs(self, number, window_s, more_s):
+        near = Slo.parse("p99<=15ms")
+        verdict = judge(np.full(number, 0.01), near, window_s=window_s)
+        assert verdict.decision is Decision.UNDECIDED
+        assert verdict.more_s == pytest.approx(more_s, abs=0.001 * window_s)
+        assert verdict.more_requests == pytest.approx(more_s * number / window_s, rel=0.01)
 
     def test_a_share_at_the_limit_itself_is_not_promised_a_decision(self):
         latency_s = np.tile([0.06] + [0.03] * 99, 1000)
@@ -255,12 +270,3 @@ class TestPromises:
         said = [judge(queue.run(60.0, s)[1], slo, window_s=60.0).decision for s in range(50)]
         assert np.mean([d is Decision.MET for d in said]) > 0.4
         assert Decision.MISSED not in said
-
-
-def test_how_much_longer_a_run_had_to_be_is_to_where_it_is_decided():
-    def decide(scale):
-        return Decision.MET if scale >= 3.3 else Decision.UNDECIDED
-
-    assert _more_s(decide, 10.0) == pytest.approx(23.0, abs=0.01)
-    assert _more_s(lambda scale: Decision.MET, 10.0) is None
-    assert _more_s(lambda scale: Decision.UNDECIDED, 10.0) is None

@@ -8,18 +8,16 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 from bench.console import FAILED, INPUT, INTERRUPTED, OK
+from bench.interrupts import catch_interrupts
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
-        signal.signal(signal.SIGTERM, interrupt)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a background job
-            signal.signal(signal.SIGINT, interrupt)
+        catch_interrupts()
         from bench.streams import secure_streams
 
         secure_streams()
@@ -36,19 +34,6 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not into the native code of a torch that is being imported.
-
-    That would abort the process. The signal is sent again until torch is there.
-    """
-    spec = getattr(sys.modules.get("torch"), "__spec__", None)
-    if not getattr(spec, "_initializing", False):
-        signal.default_int_handler(number, frame)
-    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
 
 
 def run() -> int:

@@ -140,7 +140,7 @@ def _tell(
     error = recording.first_error
     if isinstance(error, Exception):
         say(f"first error: {error}")
-    if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+    if recording.interrupted:
         return INTERRUPTED
     if recording.partial or not run.metrics.counts.ok:
         return FAILED

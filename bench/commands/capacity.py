@@ -147,10 +147,11 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
             }
             _keep(content, folder)
             if check and content["rate_rps"] is not None:
-                content["check"] = _check(settings, loaded, objective, content, folder, messages)
-                if content["check"] is None:
-                    return Interrupted(f"the check is not kept; what was found is in {folder}")
+                interrupted = _check(settings, loaded, objective, content, folder, messages)
                 _keep(content, folder)
+                if interrupted:
+                    said = "the check is not kept; " if content["check"] is None else ""
+                    return Interrupted(f"{said}what was found is in {folder}")
     _tell(content, folder, as_json=as_json, quiet=quiet)
     checked = content["check"]
     return NO if content["rate_rps"] is None or (checked and not checked["met"]) else OK
@@ -174,9 +175,14 @@ def _check(  # noqa: PLR0917 - private, and called in one place
     content: dict[str, Any],
     folder: Path,
     messages: "Console",
-) -> dict[str, Any] | None:
-    """Replay at the load that was found; None if that was interrupted."""
+) -> bool:
+    """Replay at the load that was found, into `content`; whether that was interrupted.
+
+    Raises:
+        RunFailedError: the replay ended early.
+    """
     from batching import RealClock
+    from bench.errors import RunFailedError
     from bench.live.measure import measure_run, write_run
     from bench.live.prediction import Known
     from bench.live.session import Session
@@ -192,17 +198,20 @@ def _check(  # noqa: PLR0917 - private, and called in one place
         profiling=Known(loaded, force=bool(loaded.differences)),
     )
     recording = measure_run(session)
+    if recording.interrupted and recording.partial:
+        return True
     if recording.partial or not len(recording.requests):
-        return None
+        raise RunFailedError(f"the check failed: {recording.first_error or 'nothing was sent'}")
     run = write_run(folder / "check", recording)
     write_report(run)
-    return {
+    content["check"] = {
         "run": str(run.path),
         "valid": run.record.valid,
         "findings": [finding.code for finding in run.record.findings],
         **objective.judged(run),
         "prediction_error": run.metrics.prediction_error,
     }
+    return recording.interrupted
 
 
 def _tell(content: dict[str, Any], folder: Path, *, as_json: bool, quiet: bool) -> None:

@@ -247,8 +247,7 @@ def _carry_out(
         interrupted = Interrupted(go_on)
     comparison = experiment.comparison
     if not comparison.draws:
-        early = "the first draw was not finished"
-        return None, Interrupted(f"{early}; {go_on}" if comparison.record.draws else early)
+        return None, Interrupted(f"the first draw was not finished; {go_on}")
     kept_in(experiment.folder)
     messages.print("drawing the report")
     write_report(comparison)

@@ -128,6 +128,7 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
                     budget_s=budget_s,
                     lengths=asked_lengths,
                     seed=seed,
+                    keep_interrupted=True,
                 )
             except KeyboardInterrupt:
                 return Interrupted("not every size had been measured once: nothing is kept")

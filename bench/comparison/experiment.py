@@ -151,7 +151,11 @@ class Experiment:
             KeyboardInterrupt: It was interrupted.
             RunFailedError: A run failed.
         """
-        live, draws = self._prepare(clock, console)
+        try:
+            live, draws = self._prepare(clock, console)
+        except KeyboardInterrupt:
+            self._write("interrupted")
+            raise
         self._announce(draws, console)
         self._write("running")
         try:

@@ -114,16 +114,18 @@ class LiveArms:
             ender: may end it before its time; the run is then that of the window until there.
 
         Raises:
-            KeyboardInterrupt: It was interrupted; what was measured of it is not kept.
+            KeyboardInterrupt: It was interrupted; the run is kept if it was whole by then.
             RunFailedError: The run ended early, or nothing was answered.
         """
         recording = measure_run(
             self._loaded[arm.settings.model].serving(arm.settings, arrivals), ender
         )
-        error = recording.first_error
-        if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+        if recording.interrupted and recording.partial:
             raise KeyboardInterrupt
         run = write_run(folder, recording)
+        if recording.interrupted:
+            raise KeyboardInterrupt
+        error = recording.first_error
         ended = ender is not None and ender.window_s is not None
         if recording.partial or not (run.metrics.counts.ok or ended):
             said = f": {' '.join(str(error).split())}" if error is not None else ""

@@ -17,6 +17,7 @@ from batching.errors import describe
 from bench.hardware.devices import DeviceWatch
 from bench.hardware.environment import command_line, describe_environment
 from bench.hardware.quiet import quiet_gc
+from bench.interrupts import interrupt
 from bench.live.early_stop import SequentialStop
 from bench.live.logs import batch_log, request_log
 from bench.live.prediction import Prediction
@@ -46,6 +47,7 @@ class Recording:
     Attributes:
         window_s: length of the measured window; of a partial run, the part that was played.
         partial: it was ended before its window was over.
+        interrupted: by Ctrl-C or SIGTERM; of a run that is whole, once its window was over.
         first_error: the first error that a request ended with, or that ended the replay itself.
     """
 
@@ -55,6 +57,7 @@ class Recording:
     stalls: pd.DataFrame
     window_s: float
     partial: bool
+    interrupted: bool
     first_error: BaseException | None
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -109,38 +112,35 @@ def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
     arrival_s = session.arrivals.trace.arrival_s.tolist()
     looks = ender or _looks(session)
     devices = DeviceWatch(session.placements if session.model.uses_torch else (), session.flops())
-    with StallWatch() as stall_watch, quiet_gc(), _on_signal(lambda: sent.interrupt(clock.now())):
-        with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
-            sent.start_s = clock.now() + _LEAD_S
-            error = _play(session, target, sent, arrival_s, looks)
-            _drain(session, target, sent, hopeless=_is_hopeless(looks))
-        stalls = stall_watch.stop(sent.start_s)
-    window_s = session.arrivals.window_s
-    if looks is not None and looks.window_s is not None:
-        window_s = looks.window_s
-    arrivals = _played(session.arrivals, window_s, len(sent.requests))
-    batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
-    played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
-    first_error = error or next((r.value for r in sent.requests if r.status == "failed"), None)
-    return Recording(
-        requests=request_log(
-            sent.requests,
-            arrival_s,
-            sent.start_s,
-            sent.ended_s,
-            clock.now(),
-        ),
-        batches=batch_log(batches, sent.start_s),
-        telemetry=telemetry.frame(sent.start_s),
-        stalls=stalls,
-        window_s=min(window_s, played_s),
-        partial=played_s < window_s,
-        first_error=first_error,
-        config=_config(session, arrivals),
-        environment=_environment(session, devices, target, first_error),
-        trace=arrivals.describe(),
-        prediction=session.predict(arrivals),
-    )
+    with _on_signal(lambda: sent.interrupt(clock.now())) as interrupted:
+        with StallWatch() as stall_watch, quiet_gc():
+            with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
+                sent.start_s = clock.now() + _LEAD_S
+                error = _play(session, target, sent, arrival_s, looks)
+                _drain(session, target, sent, hopeless=_is_hopeless(looks))
+            stalls = stall_watch.stop(sent.start_s)
+        window_s = session.arrivals.window_s
+        if looks is not None and looks.window_s is not None:
+            window_s = looks.window_s
+        arrivals = _played(session.arrivals, window_s, len(sent.requests))
+        batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
+        played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
+        failed = (request.value for request in sent.requests if request.status == "failed")
+        first_error = error or next(failed, None)
+        return Recording(
+            requests=request_log(sent.requests, arrival_s, sent.start_s, sent.ended_s, clock.now()),
+            batches=batch_log(batches, sent.start_s),
+            telemetry=telemetry.frame(sent.start_s),
+            stalls=stalls,
+            window_s=min(window_s, played_s),
+            partial=played_s < window_s,
+            interrupted=interrupted.is_set() or isinstance(error, KeyboardInterrupt),
+            first_error=first_error,
+            config=_config(session, arrivals),
+            environment=_environment(session, devices, target, first_error),
+            trace=arrivals.describe(),
+            prediction=session.predict(arrivals),
+        )
 
 
 def _looks(session: Session) -> SequentialStop | None:
@@ -264,22 +264,27 @@ def _stop(target: DynamicBatcher, *, drain: bool, limit_s: float) -> None:
 
 
 @contextlib.contextmanager
-def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C (or SIGTERM) end the replay in order; a second one hurries it."""
+def _on_signal(stop: Callable[[], None]) -> Iterator[threading.Event]:
+    """Let the first Ctrl-C (or SIGTERM) end the replay in order; a second one hurries it.
+
+    Gives what is set once one has come.
+    """
+    signalled = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield signalled
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
+        signalled.set()
         stop()
         for caught in previous:
-            signal.signal(caught, signal.default_int_handler)
+            signal.signal(caught, interrupt)
 
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in previous:
         signal.signal(number, handle)
     try:
-        yield
+        yield signalled
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -41,18 +41,23 @@ def measure_quietly(
     budget_s: float,
     lengths: Sequence[int] = (),
     seed: int = 0,
+    keep_interrupted: bool = False,
 ) -> ServiceProfile:
     """Measure as a run is measured: the garbage collector off, a line of progress on `console`.
 
+    Args:
+        keep_interrupted: give what was measured until Ctrl-C, where each size was measured once.
+
     Raises:
         ConfigError, ModelError, BatchExecutionError: as `measure_profile`.
+        KeyboardInterrupt: it was interrupted, and no part of a profile is wanted.
     """
     where = f" on {placement.device}" if model.uses_torch else ""
     console.print(
         f"profiling {model.name}{where}: batches of up to {max_batch_size}, {budget_s:g} s at most"
     )
     with quiet_gc(), _Line(console) as line:
-        return measure_profile(
+        profile = measure_profile(
             model,
             placement,
             clock,
@@ -62,6 +67,9 @@ def measure_quietly(
             seed=seed,
             on_step=line.show,
         )
+    if profile.interrupted and not keep_interrupted:
+        raise KeyboardInterrupt
+    return profile
 
 
 class _Line:

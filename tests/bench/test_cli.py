@@ -457,7 +457,7 @@ def test_the_folder_that_a_command_made_in_runs_is_the_latest_and_report_knows_i
 
 WHILE_TORCH_IS_IMPORTED = """
 import os, signal, sys, time, types
-from bench.cli import interrupt
+from bench.interrupts import interrupt
 signal.signal(signal.SIGINT, interrupt)
 torch = sys.modules["torch"] = types.ModuleType("torch")
 torch.__spec__ = types.SimpleNamespace(_initializing=True)
@@ -476,3 +476,28 @@ def test_ctrl_c_waits_until_torch_is_imported_which_would_abort():
     command = [sys.executable, "-c", WHILE_TORCH_IS_IMPORTED]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.split() == ["imported", "interrupted"]
+
+
+IN_A_FINALISER = """
+import gc, signal, time
+from bench.interrupts import catch_interrupts
+catch_interrupts()
+class Slow:
+    def __del__(self):
+        signal.raise_signal(getattr(signal, {name!r}))
+Slow()
+print("discarded")
+try:
+    while True:
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(name):
+    command = [sys.executable, "-c", IN_A_FINALISER.format(name=name)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["discarded", "interrupted"]
+    assert done.stderr == ""

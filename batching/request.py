@@ -130,8 +130,7 @@ class Request:
             refuse_to_wait_for_itself(self)
             ended = threading.Event()
             self.add_done_callback(lambda _: ended.set())
-            unlimited = timeout_s is None or timeout_s > threading.TIMEOUT_MAX
-            if not ended.wait(None if unlimited else timeout_s):
+            if not ended.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)):
                 raise TimeoutError(f"the request has not ended within {timeout_s} s")
         if self.status != "ok":
             raise self.value
@@ -207,7 +206,6 @@ class BatchRecord:
         batch: int = -1,
         worker: int = 0,
         size: int,
-        weight: int = 0,
         limit: int = 0,
         reason: str = "",
         oldest_s: float = nan,
@@ -217,7 +215,7 @@ class BatchRecord:
         self.batch = batch
         self.worker = worker
         self.size = size
-        self.weight = weight or size
+        self.weight = size
         self.limit = limit
         self.reason = reason
         self.oldest_s = oldest_s

@@ -182,7 +182,7 @@ class TorchModel:
     def _leave_sizes_open(self, tensor: torch.Tensor) -> None:
         """Have one compilation serve all of them; torch makes a size of 1 a constant anyway."""
         for dimension in self._open_dimensions():
-            if tensor.dim() > dimension and tensor.shape[dimension] > 1:
+            if tensor.dim() > dimension:
                 torch._dynamo.maybe_mark_dynamic(tensor, dimension)  # noqa: SLF001 - documented so
 
 

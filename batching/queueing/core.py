@@ -162,8 +162,8 @@ class Core:
             QueueFullError: no replica answers.
         """
         with self.guard:
-            if request.status != "pending" or request.batch is not None or self.open:
-                return  # the last drain has ended it, or is about to
+            if request.status != "pending" or self.open:
+                return  # the last drain has ended it, or it serves after all
             if self.waiting.lane_of(request).withdraw(request):
                 self._refuse_closed(request)
 

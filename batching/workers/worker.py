@@ -270,8 +270,6 @@ class Slot:
                 core.become_free(self)
             else:
                 self.worker.come_back()
-            if core.finished:
-                core.wake_all()
 
     def attempt(
         self, record: BatchRecord, requests: list[Request], payloads: list[Any], epoch: int

@@ -115,7 +115,8 @@ class TestOutOfMemory:
         assert all(len(batch) <= 8 for batch in virtual.model.batches[before:])
         assert virtual.records[-1].limit == 8
 
-    def test_what_the_failed_batch_held_is_let_go_before_a_smaller_one_runs(self):
+    @pytest.mark.parametrize("told", ["as it is", "by another error", "by one with a cause"])
+    def test_what_the_failed_batch_held_is_let_go_before_a_smaller_one_runs(self, told):
         class Activations:
             pass
 
@@ -129,7 +130,14 @@ class TestOutOfMemory:
 
         def misbehave(payloads):
             assert not any(held() for _, held in left)
-            layer(len(payloads))
+            try:
+                layer(len(payloads))
+            except MemoryError as error:
+                if told == "as it is":
+                    raise
+                if told == "by another error":
+                    raise MemoryError("the second layer")  # noqa: B904 - what users write
+                raise MemoryError("the second layer") from error
 
         virtual = Virtual(misbehave, max_batch_size=8)
         virtual.submit(*range(8))
@@ -443,6 +451,8 @@ class TestWorkers:
         virtual.sleep(0.2)
         assert request.result() == 42
         assert request.batch.worker == 1
+        assert request.attempts == 2, "the one that hung counts"
+        assert request.first_failed_s == pytest.approx(0.1, abs=0.025)
         assert virtual.batcher.statistics().healthy_replicas == 1
         assert virtual.stop().ok == 1
 

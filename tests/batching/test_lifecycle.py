@@ -1,11 +1,13 @@
 """Starting, stopping, forking, and being called from the wrong thread: nobody is left waiting."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 
@@ -88,6 +90,20 @@ class TestOutsideStartAndStop:
         counts = virtual.stop()
         assert (counts.submitted, counts.rejected) == (1, 1)
 
+    def test_a_request_that_slips_in_just_before_the_start_is_served(self):
+        virtual = Virtual()
+        core = virtual.batcher._core
+        withdraw = core.withdraw
+
+        def opened_meanwhile(request):
+            core.open = True
+            withdraw(request)
+
+        core.open, core.withdraw = False, opened_meanwhile
+        [request] = virtual.submit(4)
+        assert virtual.stop().ok == 1
+        assert request.result() == 8
+
     def test_a_batcher_that_was_stopped_is_not_started_again(self):
         batcher = DynamicBatcher(lambda xs: xs)
         batcher.stop()
@@ -153,6 +169,30 @@ class TestStopping:
         assert core.waiting.lanes == [core.waiting.default_lane]
         assert not core.waiting._delayed
         assert not core.waiting.default_lane._deadlines
+
+    def test_it_returns_once_its_threads_have_ended(self):
+        class Noting(VirtualClock):
+            joined = ()
+
+            def join(self, thread):
+                super().join(thread)
+                self.joined += (thread.name,)
+
+        clock = Noting()
+        faults = FaultTolerance(execute_timeout_ms=1000)
+        virtual = Virtual(clock=clock, replicas=2, faults=faults)
+        virtual.submit(1)
+        virtual.stop()
+        assert clock.joined == ("dynbatch-worker-0", "dynbatch-worker-1", "dynbatch-watchdog")
+
+    def test_its_threads_keep_nothing_of_it(self):
+        virtual = Virtual(faults=FaultTolerance(execute_timeout_ms=1000))
+        virtual.submit(1)
+        virtual.stop()
+        core = weakref.ref(virtual.batcher._core)
+        del virtual
+        gc.collect()
+        assert core() is None
 
     def test_a_context_manager_that_is_cancelled_while_it_starts_leaves_no_thread(self):
         loading, go = threading.Event(), threading.Event()

@@ -22,7 +22,7 @@ from batching import (
 )
 from batching.execution.warm_up import sizes_in_order
 from batching.models import AffineModel, RooflineModel
-from batching.policies import Dispatch, Shed, Wait
+from batching.policies import Dispatch, PolicyOptions, Shed, TimeoutPolicy, Wait
 
 
 def run_virtual(arrival_s, model=(0.005, 0.0001), **options):
@@ -316,6 +316,61 @@ class TestStarting:
         batcher.start()
         assert batcher.cold_start.sizes == (1, 2, 4, 64)
         batcher.stop()
+
+    @pytest.mark.parametrize(
+        ("most", "budget_s", "sizes", "taught"),
+        [
+            pytest.param(3, 99, (1, 2, 3), [1, 2], id="powers of two are taught"),
+            pytest.param(16, 10, (*range(1, 9), 16), [1, 16], id="for half the budget only"),
+            pytest.param(4, 0.5, (1,), [], id="a budget that the first size exhausts"),
+            pytest.param(4, 0, (), [], id="no budget"),
+        ],
+    )
+    def test_a_policy_learns_from_the_first_half_of_the_warm_up(
+        self, most, budget_s, sizes, taught
+    ):
+        class Noting(TimeoutPolicy):
+            batches = ()
+
+            def observe(self, batch):
+                self.batches += (batch,)
+
+        clock = VirtualClock(1000.0)
+        policy = Noting(PolicyOptions(max_batch_size=most, batch_timeout_s=0.0))
+        batcher = DynamicBatcher(
+            AffineModel(1.0, 0.0, clock),
+            max_batch_size=most,
+            policy=policy,
+            warm_up_budget_s=budget_s,
+            clock=clock,
+            replicas=2,
+        )
+        batcher.start()
+        assert [cold.sizes for cold in batcher._life.cold_starts] == [sizes] * 2
+        for worker in (0, 1):
+            learned = [batch for batch in policy.batches if batch.worker == worker]
+            assert [batch.size for batch in learned] == taught
+            assert [batch.completed_s - batch.taken_s for batch in learned] == [1.0] * len(taught)
+        batcher.stop()
+
+    def test_a_second_slot_on_a_cpu_has_nothing_to_warm_up(self):
+        clock = VirtualClock()
+        model = AffineModel(1.0, 0.0, clock)
+        sizes = []
+        model.run = sizes.append
+        model.split = lambda outputs, count: range(count)
+        with DynamicBatcher(model, max_batch_size=3, in_flight=2, clock=clock):
+            pass
+        assert list(map(len, sizes)) == [1, 1, 3, 2, 2]
+
+    def test_loading_and_the_first_execution_are_timed_apart(self):
+        clock = VirtualClock(1000.0)
+        model = AffineModel(0.25, 0.0, clock)
+        model.prepare = lambda placement: clock.sleep_until(clock.now() + 2.0)
+        with DynamicBatcher(model, max_batch_size=2, clock=clock, replicas=2) as batcher:
+            cold, _ = batcher._life.cold_starts
+        assert (cold.load_s, cold.first_request_s, cold.warm_up_s) == (2.0, 0.25, 1.0)
+        assert (cold.engine_s, cold.total_s) == (None, 3.0)
 
     def test_the_sizes_that_matter_are_warmed_up_first(self):
         assert sizes_in_order(6) == [1, 6, 2, 4, 3, 5]

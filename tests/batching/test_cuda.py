@@ -1,6 +1,7 @@
 """The CUDA path on the stand-in: what is late is waited for, and what CUDA forbids is not done."""
 
 import gc
+import threading
 
 import numpy as np
 import pytest
@@ -350,6 +351,33 @@ class TestBehindTheBatcher:
         assert len(device.captured) == captured
         assert (cold.engine_s is None) == (engine == "eager")
         assert (cold.engine_bytes is None) == (engine == "eager")
+
+    @pytest.mark.parametrize(
+        ("engine", "threads"),
+        [
+            pytest.param("eager", 2, id="cuDNN keeps its choice by thread"),
+            pytest.param("cudagraph", 1, id="a graph has its choice in it"),
+        ],
+    )
+    def test_the_second_slot_runs_the_sizes_too_where_that_is_of_use(
+        self, device, monkeypatch, engine, threads
+    ):
+        ran = []
+        execute = CudaExecutor.execute
+
+        def noted(executor, payloads, batch):
+            ran.append((threading.get_ident(), len(payloads)))
+            return execute(executor, payloads, batch)
+
+        monkeypatch.setattr(CudaExecutor, "execute", noted)
+        with DynamicBatcher(
+            Vectors(), max_batch_size=4, device="cuda", engine=engine, in_flight=2
+        ) as batcher:
+            own = threading.get_ident()
+            assert batcher.submit(torch.ones(3)).result(30)[0] == 3
+        assert own not in {thread for thread, _ in ran}
+        by_thread = {t: sorted({n for u, n in ran if u == t}) for t, _ in ran}
+        assert list(by_thread.values()) == [[1, 2, 3, 4]] * threads
 
     def test_sizes_that_were_not_captured_are_counted(self, device):
         with DynamicBatcher(

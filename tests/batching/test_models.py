@@ -82,6 +82,57 @@ class TestBuiltIn:
             a, b = (load(spec).make_input(np.random.default_rng(3)) for _ in range(2))
             assert torch.equal(a, b)
 
+    @pytest.mark.parametrize(
+        ("name", "mean", "std"),
+        [
+            ("resnet50", "IMAGENET_DEFAULT_MEAN", "IMAGENET_DEFAULT_STD"),
+            ("vit-b16", "IMAGENET_STANDARD_MEAN", "IMAGENET_STANDARD_STD"),
+        ],
+    )
+    def test_images_of_bytes_are_normalised_as_transformers_does(self, name, mean, std):
+        from transformers import image_utils
+
+        class Echo(torch.nn.Module):
+            def forward(self, pixels):
+                return {"logits": pixels}
+
+        model = load(name)
+        model._build = Echo
+        image = model.make_input(np.random.default_rng(0))
+        assert (image.shape, image.dtype) == ((3, 224, 224), torch.uint8)
+        assert (image.min(), image.max()) == (0, 255)
+        [found], _ = executed(model, [image])
+        mean, std = (torch.tensor(getattr(image_utils, n))[:, None, None] for n in (mean, std))
+        torch.testing.assert_close(found, (image / 255 - mean) / std)
+
+    def test_texts_are_of_log_normal_length_as_documented(self):
+        model = load("bert-base")
+        rng = np.random.default_rng(0)
+        texts = [model.make_input(rng) for _ in range(4000)]
+        lengths = np.array([len(text) for text in texts])
+        assert (lengths.min(), lengths.max()) == (8, 128)
+        assert np.median(lengths) == pytest.approx(48, abs=1.5)
+        # One standard deviation of the logarithm, 0.6, above and below the median.
+        assert np.quantile(lengths, (0.159, 0.841)) == pytest.approx((26.3, 87.5), rel=0.04)
+        ids = torch.cat(texts)
+        assert (ids.min(), ids.max(), ids.dtype) == (1000, 29999, torch.int64)
+
+    @pytest.mark.parametrize("said", ["", "no such layer\nand more"])
+    def test_a_checkpoint_that_cannot_be_read_is_refused_in_one_line(
+        self, tmp_path, monkeypatch, said
+    ):
+        import transformers
+
+        def refuse(folder, local_files_only):
+            raise OSError(said)
+
+        monkeypatch.setattr(transformers.ViTForImageClassification, "from_pretrained", refuse)
+        with pytest.raises(ModelError) as refused:
+            executed(load("vit-b16", weights=tmp_path), [torch.zeros(3, 224, 224)])
+        assert str(refused.value) == (
+            f"weights {str(tmp_path)!r} cannot be loaded: {said.partition(chr(10))[0] or 'OSError'}"
+        )
+
     def test_bf16_runs_on_the_cpu(self):
         model = load("mlp")
         payload = model.make_input(np.random.default_rng(0))
@@ -253,6 +304,39 @@ class TestProbe:
         found = probe(executor, clock, 32)
         assert max(found.batch_s) == 4
         assert found.peak_rps == pytest.approx(1 / 0.9)
+
+    @pytest.mark.parametrize(
+        ("times_s", "batch_s", "runs"),
+        [
+            pytest.param([5, 0.01, 0.03] + [0.02] * 7, 0.02, 10, id="nine samples but the first"),
+            pytest.param([5, 0.25, 0.15, 9], 0.2, 3, id="0.3 s of samples"),
+        ],
+    )
+    def test_of_each_size_the_median_of_its_samples_counts(self, times_s, batch_s, runs):
+        clock = VirtualClock(1000.0)
+        model = load_model("affine:5,0", clock=clock)
+        left = iter(times_s)
+        model.batch_s = lambda size: next(left)
+        found = probe(make_executor(model, Placement(), clock), clock, 1)
+        assert found.batch_s == {1: pytest.approx(batch_s)}
+        assert len(list(left)) == len(times_s) - runs
+
+    @pytest.mark.parametrize(
+        ("size", "batches"),
+        [
+            pytest.param(4, 512, id="512 batches"),
+            pytest.param(48, 342, id="as many requests as 512 of the largest size that is tried"),
+        ],
+    )
+    def test_a_row_of_batches_is_of_so_many(self, size, batches):
+        clock = VirtualClock(1000.0)
+        model = load_model("affine:0,0.1", clock=clock)
+        seen = []
+        model.split = lambda outputs, count: seen.append(count) or outputs
+        executor = make_executor(model, Placement(), clock)
+        executor.prepare()
+        assert sustained_peak_rps(executor, clock, 1e6, size) == pytest.approx(10_000)
+        assert seen == [size] * (1 + batches)
 
 
 class TestSustainedPeak:

@@ -93,8 +93,8 @@ def percentile_interval(
     alpha = (1.0 - confidence) / 2.0
     low_rank = _most(alpha, worth, level) + 1
     high_rank = _most(1.0 - alpha, worth, level) + 2
-    low = ordered[math.floor(low_rank / worth * count) - 1] if low_rank >= 1 else None
-    high = ordered[math.ceil(high_rank / worth * count) - 1] if high_rank <= worth else None
+    low = ordered[math.floor(low_rank * count / worth) - 1] if low_rank >= 1 else None
+    high = ordered[math.ceil(high_rank * count / worth) - 1] if high_rank <= worth else None
     return Bounds(None if low is None else float(low), None if high is None else float(high))
 
 
@@ -104,11 +104,9 @@ def _most(probability: float, number: float, level: float) -> int:
 
     if (1.0 - level) ** number > probability:
         return -1
-    k = math.floor(float(bdtrik(probability, number, level)))
     # The root may be off by a rounding, on either side.
-    while k < number and bdtr(k + 1.0, int(number), level) <= probability:
-        k += 1
-    while k >= 0 and bdtr(float(k), int(number), level) > probability:
+    k = min(int(number), math.floor(float(bdtrik(probability, number, level))) + 1)
+    while bdtr(float(k), int(number), level) > probability:
         k -= 1
     return k
 

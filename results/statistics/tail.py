@@ -110,7 +110,7 @@ def companion_of(values: FloatArray, allowed: float) -> BoolArray:
     if len(values) == 0:
         return np.zeros(0, dtype=np.bool_)
     level = 1.0 - min(_COMPANION_MOST, _COMPANION * allowed)
-    rank = min(len(values) - 1, int(level * len(values)))
+    rank = int(level * len(values))
     own = np.partition(values, rank)[rank]
     # Where more than that share has no answer, having none is the event.
     return np.asarray(values > own if np.isfinite(own) else ~np.isfinite(values), dtype=np.bool_)

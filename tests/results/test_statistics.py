@@ -18,6 +18,7 @@ from results.statistics.correlated import (
     mean_of_means,
 )
 from results.statistics.shares import (
+    Bounds,
     fewest_requests,
     percentile_interval,
     share_lower,
@@ -57,6 +58,47 @@ def test_bounds_on_a_share_enclose_it_and_meet_the_ends():
     seen = rng.binomial(300, 0.03, 4000) / 300
     assert np.mean([share_upper(s, 300, 0.01) < 0.03 for s in seen]) <= 0.01
     assert np.mean([share_lower(s, 300, 0.01) > 0.03 for s in seen]) <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("over", "number"), [(0, 50), (1, 50), (3, 200), (40, 60), (199, 200), (60, 60)]
+)
+@pytest.mark.parametrize("alpha", [0.005, 0.01, 0.05])
+def test_bounds_on_a_share_are_those_of_clopper_and_pearson(over, number, alpha):
+    from scipy.stats import binomtest
+
+    exact = binomtest(over, number).proportion_ci(1.0 - 2.0 * alpha, "exact")
+    assert share_lower(over / number, number, alpha) == pytest.approx(exact.low)
+    assert share_upper(over / number, number, alpha) == pytest.approx(exact.high)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 20, 60, 100, 459, 1000])
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.98, 0.999])
+def test_an_interval_for_a_percentile_has_the_ranks_that_the_binomial_gives(
+    number, level, confidence
+):
+    from scipy.stats import binom
+
+    half = (1.0 - confidence) / 2.0
+    # Of the ranks 1..N as values: the largest that is low enough, the smallest that is high enough.
+    low = [k for k in range(1, number + 1) if binom.cdf(k - 1, number, level) <= half]
+    high = [k for k in range(1, number + 1) if binom.sf(k - 1, number, level) <= half]
+    bounds = percentile_interval(np.arange(1.0, number + 1), level, confidence)
+    assert bounds == Bounds(max(low, default=None), min(high, default=None))
+    # Values that come four times over are worth no more, and ranks are taken in proportion.
+    alike = np.arange(1.0, 4 * number + 1)
+    bounds = percentile_interval(alike, level, confidence, number=number + 0.9)
+    assert bounds.low == (4 * max(low) if low else None)
+    assert bounds.high == (4 * min(high) if high else None)
+
+
+def test_an_interval_needs_one_independent_value():
+    values = np.arange(1.0, 10.0)
+    assert percentile_interval(values, 0.5, 0.9, number=0.9) == Bounds(None, None)
+    assert percentile_interval(values, 0.5, 0.9, number=99.0) == percentile_interval(
+        values, 0.5, 0.9
+    )
 
 
 @pytest.mark.parametrize(("level", "number"), [(0.5, 40), (0.9, 200), (0.99, 1500)])

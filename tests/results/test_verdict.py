@@ -175,6 +175,18 @@ class TestOtherMetrics:
         assert decision(~rejected, "ok>=99%") is Decision.MET
         assert decision(~rejected, "ok>=99.9%") is Decision.MISSED
 
+    def test_the_interval_of_a_share_is_that_of_so_many_independent_requests(self):
+        from scipy.stats import binomtest
+
+        # Spread so evenly that the run's length alone limits what it is worth: 50 s are 100.
+        occurred = np.arange(4000) % 10 == 0
+        latency_s = np.arange(4000) % 20 / 20.0
+        verdict = judge_share(occurred, latency_s, Slo.parse("rejected<=50%"), window_s=50.0)
+        exact = binomtest(10, 100).proportion_ci(0.99, "exact")
+        assert (verdict.low, verdict.high) == pytest.approx((exact.low, exact.high))
+        assert (verdict.estimate, verdict.past_limit, verdict.requests) == (0.1, 400, 4000)
+        assert verdict.effective_requests == 100.0
+
     def test_that_something_never_happens_cannot_be_met(self):
         never = np.zeros(60_000, dtype=bool)
         verdict = judge_share(never, np.ones(60_000), Slo.parse("failed<=0%"), window_s=600.0)

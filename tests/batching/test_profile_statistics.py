@@ -1,6 +1,7 @@
 """What a profile is computed from, by examples small enough to work out by hand."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ class TestFalls:
     @pytest.mark.parametrize(
         ("values", "weights", "errors", "fitted"),
         [
-            # Errors of 0.6 and 0.8 are one of 1.0 of their difference, of which three are no chance.
+            # Errors of 0.6 and 0.8 are one of 1.0 of the difference; three of them are no chance.
             ([3.0, 0.0], [1, 1], [0.6, 0.8], [1.5, 1.5]),
             ([3.01, 0.0], [1, 1], [0.6, 0.8], [3.01, 0.0]),
             ([3.0, 0.0], [1, 3], [0.6, 0.8], [0.75, 0.75]),
@@ -57,7 +58,7 @@ class TestFalls:
             ([4.0, 3.0, 2.33], [1, 3, 4], [0.3, 0.4, 0.0], [2.79, 2.79, 2.79]),
             ([4.0, 3.0, 2.32], [1, 3, 4], [0.3, 0.4, 0.0], [3.25, 3.25, 2.32]),
             # What was pooled may be above what came before it.
-            ([2.0, 3.0, 0.5, 5.0], [1, 1, 1, 1], [1, 1, 1, 1], [1.8333333, 1.8333333, 1.8333333, 5]),
+            ([2.0, 3.0, 0.4, 5.0], [1, 1, 1, 1], [1, 1, 1, 1], [1.8, 1.8, 1.8, 5.0]),
             ([1.0, 2.0, 3.0], [1, 1, 1], [9, 9, 9], [1.0, 2.0, 3.0]),
             ([2.0, 2.0], [1, 1], [0, 0], [2.0, 2.0]),
         ],
@@ -68,9 +69,11 @@ class TestFalls:
         assert falling_by_no_chance(values, weights, errors) == pytest.approx(fitted)
 
 
-class TestCurves:
-    BETWEEN = {1: [(1.0, 2.0, 1.0), (1.0, 4.0, 3.0)], 3: [(0, 10.0, 0), (1, 16, 3), (2, 24.0, 4)]}
+def two_sizes():
+    return curve({1: [(1.0, 2.0, 1.0), (1.0, 4.0, 3.0)], 3: [(0, 10, 0), (1, 16, 3), (2, 24, 4)]})
 
+
+class TestCurves:
     def test_parts_are_linear_between_measured_sizes(self):
         found = curve({1: [(1.0, 2.0, 1.0)], 5: [(2.0, 8.0, 0.0)]})
         assert [found.total_s(n) for n in range(1, 6)] == [4.0, 5.5, 7.0, 8.5, 10.0]
@@ -98,7 +101,7 @@ class TestCurves:
         assert found.rows(2)[1] == pytest.approx((0.75, 1.5, 0.75))
 
     def test_rows_between_two_sizes_are_of_equal_ranks_as_many_as_the_larger_number(self):
-        found = curve(self.BETWEEN)
+        found = two_sizes()
         # By thirds: the middle of the two goes with the second, of rank 0.5 as well.
         assert found.rows(2) == [(0.5, 6.0, 0.5), (1.0, 10.0, 3.0), (1.5, 14.0, 3.5)]
         assert found.quantile_s(2, 0.34) == 14.0
@@ -107,7 +110,7 @@ class TestCurves:
         ("q", "total_s"), [(1e-9, 10.0), (0.33, 10.0), (0.34, 20.0), (0.67, 30.0), (1.0, 30.0)]
     )
     def test_a_quantile_is_the_nearest_rank_of_the_whole(self, q, total_s):
-        assert curve(self.BETWEEN).quantile_s(3, q) == total_s
+        assert two_sizes().quantile_s(3, q) == total_s
 
 
 class TestDraws:
@@ -128,7 +131,7 @@ class TestDraws:
         draws = self.draws([0.05, 0.15, 0.25, 0.95, 0.45], together=4)
         drawn = [[draws.next(1)[0] for _ in range(4)] for _ in range(2000)]
         following = {5.0: 15.0, 15.0: 25.0, 25.0: 95.0, 95.0: 45.0, 45.0: 5.0}
-        assert all(following[a] == b for block in drawn for a, b in zip(block, block[1:]))  # noqa: B905 - each with its next
+        assert all(following[a] == b for block in drawn for a, b in pairwise(block))
         starts = [block[0] for block in drawn]
         assert {
             start: round(starts.count(start) / 2000, 1) for start in following

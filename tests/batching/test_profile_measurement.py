@@ -74,6 +74,135 @@ class TestExactModels:
         assert order[:14] != sorted(order[:14])
 
 
+class TestSteps:
+    """Each step of a measurement, of models that take times that are easy to add up."""
+
+    @staticmethod
+    def steps(model, **options):
+        """What `on_step` is told, and the profile; the clock is at 1,000 s at first."""
+        clock, steps = VirtualClock(1000.0), []
+        profile = measure_profile(
+            model(clock), Placement(), clock, callers=False, on_step=steps.append, **options
+        )
+        return steps, profile
+
+    def test_sizes_are_tried_twice_and_then_visited_in_rounds_with_four_overheads(self):
+        steps, profile = self.steps(
+            lambda clock: AffineModel(0.01, 0.0, clock), max_batch_size=4, budget_s=20.0
+        )
+        tried = [step for step in steps if step.elapsed_s < 0.0799]
+        assert [step.size for step in tried] == [1, 1, 2, 2, 4, 4, 3, 3]
+        assert [step.largest for step in tried] == [1, 1, 1, 1, 2, 2, 4, 4]
+        assert [step.elapsed_s for step in tried] == pytest.approx([i / 100 for i in range(8)])
+        assert {(step.batches, step.budget_s) for step in tried} == {(0, 20.0)}
+        cold = profile.cold_start
+        assert (cold.first_request_s, cold.warm_up_s) == pytest.approx((0.01, 0.08))
+        assert cold.sizes == (1, 2, 3, 4)
+        # 30 rounds of the four sizes, of which the first twelve have four overheads.
+        sizes = [sample.size for sample in profile.samples]
+        assert len(steps) == 8 + 30 * 4 + 48
+        assert all(sorted(sizes[i : i + 4]) == [1, 2, 3, 4] for i in range(0, 120, 4))
+        assert [len(x) for x in (profile.wake_s, profile.timer_s, profile.turn_s)] == [48] * 3
+        # An overhead is two batches, an idle time of 0.5 to 5 ms and a hold of 0.5 to 4 ms.
+        ends_s = [step.elapsed_s for step in steps[9:]] + [profile.spent_s]
+        lasted = np.array(
+            [end - step.elapsed_s for step, end in zip(steps[8:], ends_s, strict=True)]
+        )
+        overheads = lasted[lasted > 0.0101] - 0.02
+        assert len(overheads) == 48
+        assert 0.001 <= overheads.min() < 0.0025
+        assert 0.0075 < overheads.max() <= 0.009
+        assert overheads.mean() == pytest.approx(0.005, abs=0.0008)
+        assert profile.spent_s == pytest.approx(0.08 + 1.2 + lasted[lasted > 0.0101].sum())
+        assert [step.batches for step in steps][-1] in {119, 120}
+        assert profile.samples[0].at_s >= 0.08
+        assert profile.samples[-1].at_s <= profile.spent_s - 0.01 + 1e-6
+
+    def test_each_part_of_a_batch_is_timed_by_itself(self):
+        class InParts(AffineModel):
+            def passing(self, seconds):
+                self._clock.sleep_until(self._clock.now() + seconds)
+
+            def prepare(self, placement):
+                self.passing(5.0)
+
+            def collate(self, payloads, staging):
+                self.passing(0.002)
+                return super().collate(payloads, staging)
+
+            def split(self, outputs, count):
+                self.passing(0.003)
+                return super().split(outputs, count)
+
+        _, profile = self.steps(lambda clock: InParts(0.01, 0.0, clock), max_batch_size=2)
+        assert {sample[3:] for sample in profile.samples} == {(0.0, 0.002, 0.01, 0.003)}
+        assert profile.cold_start.load_s == pytest.approx(5.0)
+        assert profile.cold_start.first_request_s == pytest.approx(0.015)
+        assert profile.spent_s < 5.0
+
+    @pytest.mark.parametrize(
+        ("budget_s", "times"),
+        [pytest.param(50.0, 1, id="2 % of the budget"), pytest.param(50.1, 2, id="less than that")],
+    )
+    def test_a_short_batch_is_tried_twice(self, budget_s, times):
+        steps, _ = self.steps(
+            lambda clock: AffineModel(1.0, 0.0, clock), max_batch_size=2, budget_s=budget_s
+        )
+        assert [step.size for step in steps if not step.batches][: 2 * times] == [1] * times + [
+            2
+        ] * times
+
+    @pytest.mark.parametrize(
+        ("of_size_s", "limit", "budget_s", "sizes"),
+        [
+            # After 1 s of size 1: the 2 s of size 2, and two rounds of 3 s.
+            pytest.param(lambda n: n, 2, 9.0, (1, 2), id="two rounds fit"),
+            pytest.param(lambda n: n, 2, 8.9, (1,), id="two rounds do not fit"),
+            # After twice six sizes of 1 s: 1.25 s for size 5, and 35 rounds of 7.25 s.
+            pytest.param(lambda n: 1, 8, 267.0, (1, 2, 3, 4, 5, 6, 8), id="35 rounds fit"),
+            pytest.param(lambda n: 1, 8, 266.9, (1, 2, 3, 4, 6, 8), id="35 do not"),
+            # After two of size 5: 7/6 s for size 7, and 35 rounds of 8 1/6 s, are 301 s.
+            pytest.param(lambda n: 1, 8, 300.9, (1, 2, 3, 4, 5, 6, 8), id="nor with size 7"),
+            pytest.param(lambda n: 1, 8, 301.1, (1, 2, 3, 4, 5, 6, 7, 8), id="all"),
+        ],
+    )
+    def test_sizes_are_added_while_the_budget_holds_their_rounds(
+        self, of_size_s, limit, budget_s, sizes
+    ):
+        class Stated(SyntheticModel):
+            def batch_s(self, size):
+                return float(of_size_s(size))
+
+        _, profile = self.steps(
+            lambda clock: Stated("stated", clock), max_batch_size=limit, budget_s=budget_s
+        )
+        assert profile.sizes == sizes
+        if max(sizes) < limit:
+            assert (profile.stopped, profile.stopped_at) == ("budget", 2)
+        else:
+            assert (profile.stopped, profile.stopped_at) == ("limit", limit)
+
+    @pytest.mark.parametrize(
+        ("batch_s", "a_round"),
+        [
+            pytest.param(0.5, 4, id="four at most"),
+            # A tenth of the budget, 5 s, holds two of 2 s and 9 ms.
+            pytest.param(1.0, 2, id="as many as fit a tenth of the budget"),
+            pytest.param(10.0, 1, id="one in any case, once"),
+        ],
+    )
+    def test_overheads_of_a_slow_model_are_seldom_measured(self, batch_s, a_round):
+        _, profile = self.steps(
+            lambda clock: AffineModel(batch_s, 0.0, clock), max_batch_size=1, budget_s=50.0
+        )
+        assert profile.spent_s <= 50.0
+        if batch_s == 10.0:
+            assert len(profile.turn_s) == 1
+        else:
+            rounds = profile.spent_s / (batch_s * (1 + 2 * a_round))
+            assert len(profile.turn_s) == pytest.approx(a_round * rounds, abs=a_round)
+
+
 class TestAdaptivity:
     def test_more_samples_where_the_spread_is(self):
         profile = measured(

@@ -189,6 +189,10 @@ class TestPlan:
         assert visits_a_round({(1, None): eight(0.03), (2, None): eight(0.06)}) == {
             (1, None): 1, (2, None): 4
         }  # fmt: skip
+        # Nobody needs more than 400: four times the 104 that are needed least.
+        assert visits_a_round({(1, None): eight(0.036), (2, None): eight(0.2)}) == {
+            (1, None): 1, (2, None): 4
+        }  # fmt: skip
 
 
 class TestPayloads:

@@ -194,7 +194,7 @@ class Core:
             return 0.0
         served = sum(size for _, size in self._recent) - self._recent[0][1]
         span_s = self._recent[-1][0] - self._recent[0][0]
-        return waiting * span_s / served if served else 0.0
+        return waiting * span_s / served
 
     # Who asks: under the guard.
 
@@ -278,10 +278,11 @@ class Core:
         starved_s = lanes[oldest].oldest_s + self.admission.max_starvation_ms / 1e3
         return oldest if now_s >= starved_s else None
 
-    def arm(self, answer: Wait, until_s: float, priority: int) -> bool:
+    def arm(self, answer: Wait, until_s: float) -> bool:
         """Say when the lead wants to be woken; False if that is the case already."""
         self._armed_weight = int(min(answer.until_weight, NEVER))
-        self._armed_priority = priority
+        waiting = [lane.priority for lane in self.waiting.lanes if len(lane)]
+        self._armed_priority = max(waiting, default=0)
         self._armed_until_s = until_s
         quiet = True
         for lane in self.waiting.lanes:
@@ -291,7 +292,7 @@ class Core:
 
     def disarm(self) -> None:
         """Let nobody wake the lead: it is about to look by itself."""
-        self._armed_weight, self._armed_priority = NEVER, 0
+        self._armed_weight = NEVER
         self._armed_until_s = -inf
         for lane in self.waiting.lanes:
             lane.wake_at = NEVER

@@ -28,7 +28,6 @@ log = logging.getLogger("batching")
 # A batch, its members, and their payloads: one that is cancelled from here on drops its own.
 Taken = tuple[BatchRecord, list[Request], list[Any]]
 _NOTHING_WAITS = Wait(inf, until_weight=1)
-_FINISHED = Wait(-inf)
 # A worker that dies this often without running a batch in between is given up.
 _MAX_DEATHS = 5
 
@@ -165,47 +164,48 @@ class Slot:
             ended: list[Request] = []
             try:
                 with core.guard:
-                    until_s, answer = self._look(ended)
+                    found = self._look(ended)
             finally:  # a policy may raise after something has ended
                 if ended:
                     hand_over(ended)
-            if not isinstance(answer, Wait):
-                return answer
+            if found is None or isinstance(found, tuple):
+                return found
             if ended:
                 continue  # that may have been all there was to wait for
-            if answer is _FINISHED:
-                return None
-            if until_s > core.clock.now():
-                self.waiter.wait(until_s if until_s != inf else None)
+            if found > core.clock.now():
+                self.waiter.wait(found if found != inf else None)
 
-    def _look(self, ended: list[Request]) -> tuple[float, Taken | Wait]:
-        """Under the guard: what to do now, or until when to wait; fills in what has ended."""
+    def _look(self, ended: list[Request]) -> Taken | float | None:
+        """Under the guard: what to run now, or until when to wait; None once drained.
+
+        Fills in what has ended.
+        """
         core = self._core
         if core.finished:
             core.leave(self)
             core.wake_all()
-            return -inf, _FINISHED
+            return None
         if not core.leads(self):
-            return inf, _NOTHING_WAITS
+            return inf
         core.disarm()
         now_s = core.clock.now()
         if core.abandoned:
             ended += core.abandon()
         ended += core.expire(now_s)
         core.waiting.release_due(now_s)
-        answer, priority = self._ask(now_s, ended)
+        answer = self._ask(now_s, ended)
         if not isinstance(answer, Wait):
-            return -inf, answer
+            return answer
         until_s = min(answer.until_s, core.waiting.next_event_s())
-        return (until_s if core.arm(answer, until_s, priority) else -inf), answer
+        return until_s if core.arm(answer, until_s) else now_s
 
-    def _ask(self, now_s: float, ended: list[Request]) -> tuple[Taken | Wait, int]:
+    def _ask(self, now_s: float, ended: list[Request]) -> Taken | Wait:
         """Put the question to the policy and carry out its answer."""
         core = self._core
         while True:
             queues, lanes = core.waiting.views()
             if not lanes:
-                return _NOTHING_WAITS, 0
+                return _NOTHING_WAITS
             waiting = Waiting(
                 lanes,
                 self.worker.free_since_s,
@@ -216,7 +216,7 @@ class Slot:
             decision = core.decide(now_s, waiting)
             check_decision(decision, now_s)
             if isinstance(decision, Wait):
-                return decision, max(lane.priority for lane in lanes)
+                return decision
             lane = queues[decision.lane]
             if isinstance(decision, Shed):
                 ended += core.end_all(
@@ -226,7 +226,7 @@ class Slot:
                 )
                 continue
             count = min(decision.count, self.worker.size_limit)
-            return self._take(lane.take(count), decision.reason, now_s), 0
+            return self._take(lane.take(count), decision.reason, now_s)
 
     def _take(self, requests: list[Request], reason: str, now_s: float) -> Taken:
         core = self._core

@@ -24,6 +24,7 @@ from batching import (
 from batching.models import AffineModel
 from batching.options import RetryBudget
 from batching.policies import TimeoutPolicy
+from batching.request import BatchRecord
 from batching.workers.recovery import most_extra_executions
 from tests.soak.live import mixture_in_real_time
 from tests.soak.virtual import Model, Virtual, mixture_in_virtual_time, policy_arguments
@@ -63,6 +64,12 @@ class TestPoison:
         virtual.submit(*range(64))
         assert virtual.stop().failed == 64
         assert len(virtual.model.batches) <= 1 + most_extra_executions(64)
+
+    @pytest.mark.parametrize(
+        ("size", "most"), [(1, 0), (2, 6), (3, 10), (4, 10), (5, 14), (64, 26)]
+    )
+    def test_the_bound_is_of_four_times_the_levels_that_halving_goes_through(self, size, most):
+        assert most_extra_executions(size) == most
 
     def test_isolation_can_be_switched_off(self):
         virtual = Virtual(fail_on(3), max_batch_size=8, faults=FaultTolerance(isolate=False))
@@ -233,6 +240,29 @@ class TestAdmission:
         assert caught.value.request.status == "rejected"
         counts = virtual.stop()
         assert (counts.ok, counts.rejected, counts.submitted) == (7, 1, 8)
+
+    @pytest.mark.parametrize(
+        ("batches", "after_s"),
+        [
+            pytest.param([], 0.0, id="nothing is known"),
+            pytest.param([(5.0, 4)], 0.0, id="nor by one batch"),
+            # 8 in the 3 s from the first batch's end to the last one's.
+            pytest.param([(5.0, 4), (6.0, 2), (8.0, 6)], 10 * 3 / 8, id="by the rate"),
+            # 31 in 31 s; before that each took 10 s.
+            pytest.param(
+                [(10.0 * i, 1) for i in range(9)] + [(80.0 + i, 1) for i in range(1, 32)],
+                10.0,
+                id="of the latest 32",
+            ),
+        ],
+    )
+    def test_to_come_back_is_advised_after_the_backlog_at_the_rate_of_late(self, batches, after_s):
+        core = Virtual().batcher._core
+        for completed_s, size in batches:
+            record = BatchRecord(size=size)
+            record.completed_s = completed_s
+            core.note_batch(record)
+        assert core.backlog_s(10) == pytest.approx(after_s)
 
     def test_an_expired_request_is_never_run(self):
         virtual = Virtual(max_batch_size=1, deadline_ms=12)

@@ -75,11 +75,11 @@ class Worker:
             self.core.leave(slot)
 
     def come_back(self) -> None:
-        """Under the guard: it was given up, but here it is again."""
+        """Under the guard: it was given up, but one of its slots has returned."""
         self.free_since_s = self.core.clock.now()
         self.set_healthy(True)
         for slot in self.slots:
-            if isnan(slot.busy_since_s) and not slot.ended:
+            if isnan(slot.busy_since_s) and not slot.away and not slot.ended:
                 self.core.become_free(slot)
 
     def put_down(self) -> None:
@@ -123,6 +123,7 @@ class Slot:
         in_hand: the requests it has taken, until they have ended or were given back.
         epoch: changed when what it has in hand is taken away from it; late results are then void.
         busy_since_s: when it took the batch it holds; nan if it holds none.
+        away: what it held was taken away from it, and its thread has not returned yet.
         deaths: how often it died since a batch of its last succeeded.
         ended: its thread will take no further batch.
     """
@@ -135,6 +136,7 @@ class Slot:
         self.in_hand: list[Request] = []
         self.epoch = 0
         self.busy_since_s = nan
+        self.away = False
         self.deaths = 0
         self.ended = False
         self._core = worker.core
@@ -148,6 +150,7 @@ class Slot:
         """Take and run batches until drained."""
         core = self._core
         with core.guard:
+            self.away = False
             core.become_free(self)
         while True:
             # A poll: clears a stale wake-up, and in virtual time lets the instant's arrivals in.
@@ -269,6 +272,7 @@ class Slot:
                 # Before the instant's other slots decide: the one that is wholly free goes first.
                 core.become_free(self)
             else:
+                self.away = False
                 self.worker.come_back()
 
     def attempt(
@@ -389,6 +393,7 @@ class Slot:
     def give_up(self, make_error: MakeError) -> list[Request]:
         """Under the guard: its thread does not return; what it holds is taken away from it."""
         self.worker.step_back()
+        self.away = True
         return self.give_back(make_error) + self._if_none_is_healthy()
 
     def _if_none_is_healthy(self) -> list[Request]:

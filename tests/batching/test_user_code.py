@@ -326,6 +326,50 @@ class TestDeaths:
         assert virtual.stop().in_flight == 0
         assert {r.batch.worker for r in after} == {0, 1}
 
+    def test_a_slot_that_returns_is_asked_though_the_other_still_hangs(self):
+        # Slot 0 answers 1 in time; then 2 hangs in slot 1, and 3 in slot 0 as soon as that is over.
+        times_s = {1: 0.045, 2: 0.995, 3: 100.0}
+        virtual = Virtual(
+            lambda payloads: virtual.sleep(times_s.get(payloads[0], 0.0)),
+            max_batch_size=1,
+            batch_timeout_ms=0,
+            in_flight=2,
+            faults=FaultTolerance(execute_timeout_ms=100),
+        )
+        requests = virtual.submit(1, 2, 3)
+        virtual.sleep(0.5)
+        assert [r.status for r in requests] == ["ok", "failed", "failed"]
+        assert not virtual.batcher.ready
+        virtual.sleep(1.0)  # slot 1 is back, and the device is at 3
+        [late] = virtual.submit(4)
+        virtual.sleep(0.2)
+        with pytest.raises(ExecuteTimeoutError):
+            late.result()
+        assert not virtual.batcher.ready
+        virtual.sleep(100.0)
+        [again] = virtual.submit(5)
+        assert virtual.stop().ok == 2
+        assert again.result() == 10
+
+    def test_a_slot_that_returns_late_leaves_the_other_its_batch(self):
+        # 1 hangs in slot 0 until 1.0 s, and 2 then in slot 1 until 2.0 s.
+        times_s = {1: 0.995, 2: 0.995, 3: 0.035}
+        virtual = Virtual(
+            lambda payloads: virtual.sleep(times_s.get(payloads[0], 0.0)),
+            max_batch_size=1,
+            batch_timeout_ms=0,
+            in_flight=2,
+            faults=FaultTolerance(execute_timeout_ms=100),
+        )
+        virtual.submit(1, 2)
+        virtual.sleep(1.95)
+        [first] = virtual.submit(3)  # slot 0 has it, and the device from 2.0 s to 2.04 s
+        virtual.sleep(0.06)
+        [second] = virtual.submit(4)
+        assert virtual.stop().ok == 2
+        assert first.batch.delivered_s == pytest.approx(2.04)
+        assert second.batch.taken_s == pytest.approx(2.01), "slot 1 had nothing to do"
+
     def test_retries_are_earned_by_what_succeeds(self):
         outage = [False]
 

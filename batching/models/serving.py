@@ -61,8 +61,8 @@ class Served(nn.Module):
         self._channels_last = channels_last
         if normalisation is not None:
             scale, shift = normalisation.factors()
-            self.register_buffer("_scale", scale, persistent=False)
-            self.register_buffer("_shift", shift, persistent=False)
+            self.register_buffer("_scale", scale)
+            self.register_buffer("_shift", shift)
 
     def forward(self, inputs: Any) -> Any:
         """What the module returns for inputs `[B, ...]`, for named ones, or for a tuple of them."""

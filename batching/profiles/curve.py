@@ -54,7 +54,7 @@ class Curve:
         self._typical_s = np.interp(every, self.sizes, fitted_s).tolist()
         # What the samples of a size are multiplied by for their median to be T; nearly always 1.
         self._factor = {
-            n: fitted / measured if measured > 0.0 and fitted != measured else 1.0
+            n: fitted / measured if measured > 0.0 else 1.0
             for n, fitted, measured in zip(self.sizes, fitted_s, medians_s, strict=True)
         }
         self._rows: dict[int, Sequence[Parts]] = {}

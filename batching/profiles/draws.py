@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from batching.profiles.curve import Curve, Parts
 from batching.profiles.samples import correlation_length
 
-# Of a correlation over k batches, blocks of 10 k keep nine tenths; fewer than this many a block
-# would not be cheap to draw.
+# Of a correlation over k batches, blocks of 10 k keep nine tenths.
 _PER_CORRELATION = 10
-_SHORTEST_BLOCK = 10
 _AT_ONCE = 4096
 
 
@@ -80,7 +78,7 @@ class ServiceDraws:
 
 def block_length(ranks: NDArray[np.float64]) -> int:
     """How many consecutive ranks are replayed together."""
-    return min(len(ranks), max(_SHORTEST_BLOCK, _PER_CORRELATION * correlation_length(ranks)))
+    return min(len(ranks), _PER_CORRELATION * correlation_length(ranks))
 
 
 def _blocks(ranks: NDArray[np.float64], length: int, rng: np.random.Generator) -> Iterator[float]:

@@ -46,7 +46,7 @@ class BatchSample(NamedTuple):
 def relative_error(times_s: Sequence[float]) -> float:
     """Standard error of the median of `times_s`, as a share of it; infinite below 8 samples.
 
-        se = (x_(n-c+1) - x_(c)) / (2 z),   c = (n + 1)/2 - z sqrt(n)/2, rounded, at least 1
+        se = (x_(n-c+1) - x_(c)) / (2 z),   c = (n + 1)/2 - z sqrt(n)/2, rounded
 
     x_(i) is the i-th smallest of n times in seconds and z = 2.5758. It assumes nothing about their
     distribution, but that they are independent: in slow phases of the machine it is too small.
@@ -56,7 +56,7 @@ def relative_error(times_s: Sequence[float]) -> float:
     if n < LEAST_FOR_ERROR:
         return inf
     ordered = sorted(times_s)
-    c = max(1, round((n + 1) / 2 - _Z * sqrt(n) / 2))
+    c = round((n + 1) / 2 - _Z * sqrt(n) / 2)  # at least 1, from 8 samples on
     spread_s = ordered[n - c] - ordered[c - 1]
     middle_s = median(ordered)
     return spread_s / (2 * _Z) / middle_s if middle_s > 0 else 0.0

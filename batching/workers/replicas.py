@@ -50,7 +50,7 @@ def executors_for(  # noqa: PLR0917 - the batcher's own arguments, in its order
     in_flight: int,
     clock: Clock,
     *,
-    max_batch_size: int = 1,
+    max_batch_size: int,
     **how: Any,
 ) -> list[list[Executor]]:
     """For each replica, one executor for each of its slots.

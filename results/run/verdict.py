@@ -261,13 +261,14 @@ def _judge_evidence(
 
 def _more_s(decide: Callable[[float], Decision], window_s: float) -> float | None:
     """Return how much longer the run had to be to decide, if more of it were like it."""
-    low, high = 1.0, 1.0
+    high = 1.0
     while decide(high) is Decision.UNDECIDED:
-        low, high = high, 2.0 * high
+        high *= 2.0
         if high > _LONGEST_SCALE:
             return None
     if high == 1.0:
         return None
+    low = high / 2.0
     for _ in range(12):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if decide(middle) is Decision.UNDECIDED else (low, middle)

@@ -388,17 +388,47 @@ FORKING = textwrap.dedent("""
 """)
 
 
+FORKING_MODEL = textwrap.dedent("""
+    import os
+    from batching import DynamicBatcher
+
+    def fork(xs):
+        child = os.fork()
+        if child == 0:
+            try:
+                batcher.stop()
+            except BaseException as error:
+                print(repr(error), flush=True)
+            else:
+                print("refused at once", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        return xs
+
+    batcher = DynamicBatcher(fork, warm_up_budget_s=0, batch_timeout_ms=0)
+    with batcher:
+        batcher.submit(1).result(20)
+""")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
-def test_a_child_forked_from_a_serving_process_is_told_at_once():
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(FORKING, id="by a caller"),
+        pytest.param(FORKING_MODEL, id="by the model, whose thread is no worker's there"),
+    ],
+)
+def test_a_child_forked_from_a_serving_process_is_told_at_once(script):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKING],
+        [sys.executable, "-W", "ignore", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "refused at once"
+    assert done.stdout.strip() == "refused at once"
 
 
 class TestArguments:

@@ -96,6 +96,13 @@ def test_a_batch_axis_that_is_fixed_is_named(tmp_path):
         model.prepare(ON_CPU)
 
 
+def test_an_input_without_any_axis_is_named(tmp_path):
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    path = save(tmp_path / "a.onnx", [node], [("x", FLOAT, [])], [("y", FLOAT, [])])
+    with pytest.raises(ModelError, match=r"must have a dynamic first axis.* but it has none"):
+        load(f"onnx:{path}").make_input(np.random.default_rng(0))
+
+
 def test_a_dynamic_axis_without_a_size_is_named_with_the_way_out(tmp_path):
     path = tokens(tmp_path / "a.onnx")
     with pytest.raises(ModelError, match=f"axis 'seq' .* must be given a size, as onnx:{path}:seq"):

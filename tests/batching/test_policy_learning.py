@@ -46,6 +46,47 @@ class TestServiceTimes:
         times = self.times((1, 0.01), (1, 0.01), (16, 9.0), *[(1, 0.01)] * 200)
         assert times.q99_s[16] == pytest.approx(0.16)
 
+    def test_nor_where_the_size_below_is_no_1(self):
+        times = self.times((2, 0.02), (2, 0.02), (8, 9.0), *[(2, 0.02)] * 200)
+        assert times.q99_s[8] == pytest.approx(0.02 * 8 / 2)
+
+    def test_a_size_counts_from_its_second_run_on(self):
+        times = self.times(*[(2, 0.02)] * 9, (8, 0.05))
+        assert times.q99_s[8] == pytest.approx(0.05), "faster than in proportion"
+        assert self.times(*[(2, 0.02)] * 99, (8, 0.1), (8, 0.1)).q99_s[8] == pytest.approx(0.1)
+
+    def test_of_a_size_the_latest_32_count(self):
+        for fast, typical_s in ((17, 0.01), (16, 0.01), (15, 0.04)):
+            times = self.times(*[(4, 0.04)] * 50, *[(4, 0.01)] * fast)
+            assert times._sizes[4].median_s == pytest.approx(typical_s)
+
+    def test_the_spread_is_of_the_latest_200(self):
+        # Two of 200 are 1 %: the third slowest of all is the 99 % quantile.
+        slow = [(4, 0.05)] * 3
+        assert self.times(*[(4, 0.01)] * 99, *slow, *[(4, 0.01)] * 197).q99_s[4] == pytest.approx(
+            0.05
+        )
+        assert self.times(*[(4, 0.01)] * 99, *slow, *[(4, 0.01)] * 198).q99_s[4] == pytest.approx(
+            0.01
+        )
+
+    def test_what_failed_or_was_larger_than_allowed_or_had_no_time_teaches_nothing(self):
+        times = ServiceTimes(16)
+        for size, completed_s, ok in [(4, 1.0, False), (17, 1.0, True), (0, 1.0, True),
+                                      (4, -0.1, True), (4, float("nan"), True)]:  # fmt: skip
+            batch = FinishedBatch(0, size, size, 0.0, 0.0, completed_s, ok=ok)
+            assert not times.observe(batch)
+        assert times.q90_s == []
+        assert times.observe(FinishedBatch(0, 16, 16, 1.0, 1.0, 1.0, ok=True)), "no time is one"
+
+    def test_a_batch_behind_another_ran_from_the_end_of_that_one_of_its_worker_on(self):
+        times = ServiceTimes(4)
+        times.observe(FinishedBatch(0, 4, 4, 0.0, 0.0, 1.0, ok=True))
+        times.observe(FinishedBatch(0, 4, 4, 0.5, 0.5, 2.0, ok=True))
+        assert times.q99_s[4] == pytest.approx(1.0)
+        times.observe(FinishedBatch(1, 4, 4, 0.5, 0.5, 3.5, ok=True))
+        assert times.q99_s[4] == pytest.approx(3.0), "of another worker it stood behind none"
+
     def test_a_size_too_slow_to_run_is_tried_again_in_the_end(self):
         slow = [(16, 9.0)] * 5
         assert self.times((1, 0.01), *slow, *[(1, 0.01)] * 990).q99_s[16] == pytest.approx(9.0)

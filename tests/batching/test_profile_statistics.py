@@ -6,14 +6,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from batching import BatchExecutionError, ConfigError
-from batching.models import CallableModel
+from batching import BatchExecutionError, ConfigError, VirtualClock
+from batching.execution.choose import make_executor
+from batching.models import AffineModel, CallableModel, Placement
 from batching.profiles import BatchSample
 from batching.profiles.curve import Curve, Parts
 from batching.profiles.draws import ServiceDraws, block_length
 from batching.profiles.payloads import Payloads
 from batching.profiles.plan import is_done, visits_a_round
-from batching.profiles.samples import falling_by_no_chance, relative_error
+from batching.profiles.rig import Rig
+from batching.profiles.samples import correlation_length, falling_by_no_chance, relative_error
 
 Z = 2.5758  # the 99.5 % quantile of the normal distribution
 
@@ -100,6 +102,11 @@ class TestCurves:
         assert found.rows(1)[0] == pytest.approx((0.6, 1.8, 0.6))
         assert found.rows(2)[1] == pytest.approx((0.75, 1.5, 0.75))
 
+    def test_rows_nearer_to_one_size_are_more_like_its_own(self):
+        found = curve({1: [(1.0, 2.0, 3.0)], 5: [(5.0, 6.0, 15.0)]})
+        assert found.rows(2) == [(2.0, 3.0, 6.0)]
+        assert found.rows(4) == [(4.0, 5.0, 12.0)]
+
     def test_rows_between_two_sizes_are_of_equal_ranks_as_many_as_the_larger_number(self):
         found = two_sizes()
         # By thirds: the middle of the two goes with the second, of rank 0.5 as well.
@@ -157,6 +164,20 @@ class TestDraws:
     def test_a_block_is_ten_times_the_correlation(self, stretch, number, length):
         alternating = np.tile(np.repeat([1.0, -1.0], stretch), number)[:number]
         assert block_length(alternating) == length
+
+
+def test_of_three_values_no_correlation_is_seen():
+    assert correlation_length(np.array([1.0, 2.0, 3.0])) == 1
+
+
+def test_in_virtual_time_nothing_is_lost_around_a_batch():
+    clock = VirtualClock(1000.0)
+    executor = make_executor(AffineModel(0.01, 0.0, clock), Placement(), clock)
+    rig = Rig(executor, 4, clock)
+    rig.start()
+    assert rig.overheads(1.0, 0.003) == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
+    assert clock.now() == pytest.approx(1000.023)
+    rig.stop()
 
 
 class TestPlan:

@@ -149,6 +149,14 @@ class TestLengths:
         with pytest.raises(ProfileError, match="left out"):
             profile.total_s(1, 10)
 
+    def test_may_be_any_number_each_with_size_1(self):
+        plain = from_times({1: [1.0], 2: [2.0]}).samples
+        of_lengths = [plain[0]._replace(length=n, execute_s=float(n)) for n in (10, 20, 40)]
+        profile = ServiceProfile(MIXED, (*plain, *of_lengths))
+        assert [profile.total_s(1, n) for n in (10, 15, 25, 40)] == [10.0, 15.0, 25.0, 40.0]
+        with pytest.raises(ProfileError, match="must have measured batch size 1"):
+            ServiceProfile(MIXED, (*plain, of_lengths[0], plain[1]._replace(length=20)))
+
 
 class TestSubjects:
     def test_that_are_equal_differ_in_nothing(self):

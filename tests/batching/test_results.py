@@ -18,6 +18,7 @@ from batching.errors import WrongOutputCountError
 from batching.execution.choose import make_executor
 from batching.models import Collated, Placement
 from batching.models.results import checked_results
+from batching.models.structure import own
 from batching.request import BatchRecord
 
 
@@ -280,6 +281,19 @@ class TestMemory:
         results = [torch.zeros(3), np.zeros(3), object()]
         found = checked_results(results, 3)
         assert all(a is b for a, b in zip(found, results, strict=True))
+
+    def test_a_long_list_is_judged_by_its_first_16_items(self):
+        view = np.arange(10)[2:4]
+        long, short = [0.5] * 16 + [view], [0.5] * 15 + [view]
+        assert own(long) is long
+        assert own(short)[15].base is None
+        assert own([0.5] * 15 + [view, 0.5])[15].base is None
+
+    def test_a_view_of_all_of_an_array_is_handed_out_as_it_is(self):
+        array = np.arange(6)
+        whole = array.reshape(2, 3)
+        assert own(whole) is whole
+        assert own(array[:5]).base is None
 
 
 class Doubles:

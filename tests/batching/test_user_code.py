@@ -15,7 +15,7 @@ from batching import (
     QueueFullError,
     WorkerDiedError,
 )
-from batching.errors import WrongOutputCountError
+from batching.errors import WrongOutputCountError, first_paragraph
 from batching.policies import Dispatch, TimeoutPolicy
 from batching.user_code import call, call_each
 from tests.soak.virtual import Virtual, policy_arguments
@@ -413,6 +413,20 @@ class TestTwoInFlight:
         virtual.stop()
         assert request.batch.worker == 1
         assert request.batch.taken_s == request.batch.started_s
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", "ValueError"),
+        ("one\n  two", "ValueError: one two"),
+        ("\n\nfirst\nline\n\nand advice", "ValueError: first line"),
+        ("x" * 300, "ValueError: " + "x" * 300),
+        ("x" * 300 + "y", "ValueError: " + "x" * 300),
+    ],
+)
+def test_of_a_long_error_the_first_paragraph_is_told_on_one_line(said, told):
+    assert first_paragraph(ValueError(said)) == told
 
 
 def test_the_log_is_the_packages_own(caplog):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,15 @@ class _Notes:
         import coverage
 
         self.file, self.context, self.seconds, self.failed = file, "", {}, set()
+        self.starters = set()
+        sys.addaudithook(self._hear)
         rooms = ["batching", "bench", "results", "workloads"]
         self.coverage = coverage.Coverage(data_file=None, source=rooms, config_file=False)
         self.coverage.start()
+
+    def _hear(self, event, _):
+        if event in {"subprocess.Popen", "os.fork"}:
+            self.starters.add(self.context)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
@@ -70,4 +77,5 @@ class _Notes:
                 wider = tuple(f"{context}::" for context in contexts if context not in self.seconds)
                 ran = {t for t in tests if t in contexts or (wider and t.startswith(wider))}
                 of_source[line] = sorted(numbers[test] for test in ran)
-        self.file.write_text(json.dumps({"seconds": tests, "lines": lines}))
+        starters = sorted(self.starters & set(tests))
+        self.file.write_text(json.dumps({"seconds": tests, "lines": lines, "starters": starters}))

@@ -247,6 +247,7 @@ def test_gpu_readings_are_means_peaks_and_differences_inside_the_window():
         ({"replicas": 0}, "replicas must be >= 1, but got 0"),
         ({"cores": 0}, "cores must be >= 1, but got 0"),
         ({"slo_latency_s": -1.0}, "slo_latency_s must be > 0, but got -1"),
+        ({"slo_latency_s": 0.0}, "slo_latency_s must be > 0, but got 0"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(arguments, message):

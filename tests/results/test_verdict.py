@@ -126,6 +126,9 @@ class TestPercentiles:
             judge([math.nan], P99, window_s=1.0)
         with pytest.raises(InvalidInputError, match="window_s must be > 0, but got 0"):
             judge([0.1], P99, window_s=0.0)
+        for confidence in (0.5, 1.0):
+            with pytest.raises(InvalidInputError, match=r"confidence must be between 0\.5 and 1"):
+                judge([0.1], P99, window_s=1.0, confidence=confidence)
 
 
 class TestOtherMetrics:

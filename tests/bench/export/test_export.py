@@ -343,7 +343,7 @@ def test_replicas_are_dealt_out_as_the_batcher_deals_them(monkeypatch, device, c
         "batching.workers.replicas.make_executor",
         lambda model, placement, clock: SimpleNamespace(placement=placement),
     )
-    groups = executors_for(model, device, "fp32", count, 1, None)
+    groups = executors_for(model, device, "fp32", count, 1, None, max_batch_size=1)
     dealt = [group[0].placement.device for group in groups]
     found = replicas(settings_of({"device": device}, replicas=count))
     assert {group.device: group.count for group in found} == {d: dealt.count(d) for d in dealt}

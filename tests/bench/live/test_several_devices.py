@@ -218,7 +218,9 @@ class TestReplicas:
         ],
     )
     def test_are_dealt_out_to_the_devices_in_turn(self, replicas, dealt):
-        groups = executors_for(Counting(), "cuda:0,cuda:1", "fp32", replicas, 2, RealClock())
+        groups = executors_for(
+            Counting(), "cuda:0,cuda:1", "fp32", replicas, 2, RealClock(), max_batch_size=1
+        )
         assert [group[0].placement.device for group in groups] == dealt
         for group in groups:
             assert group[0].model is group[1].model
@@ -229,7 +231,9 @@ class TestReplicas:
         copies = Copies(Counting())
 
         def models():
-            groups = executors_for(copies, "cuda:0,cuda:1", "fp32", None, 1, RealClock())
+            groups = executors_for(
+                copies, "cuda:0,cuda:1", "fp32", None, 1, RealClock(), max_batch_size=1
+            )
             return [group[0].model for group in groups]
 
         first = models()

@@ -226,6 +226,13 @@ class TestTheModelsSide:
             torch.stack(tuple(run(first, payloads)[0])), torch.stack(tuple(run(last, payloads)[0]))
         )
 
+    def test_channels_go_last_of_images_only(self):
+        served = Served(torch.nn.Identity(), torch.float32, channels_last=True)
+        image, vector = torch.ones(2, 3, 4, 5), torch.ones(2, 7)
+        found = served((image,))
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert served(vector).shape == (2, 7)
+
     def test_channels_go_last_by_themselves_for_convolutions_in_half_precision_on_a_gpu(self):
         resnet, vit = (load_model(name, clock=RealClock()) for name in ("resnet50", "vit-b16"))
         half = Placement("cuda:0", "fp16")

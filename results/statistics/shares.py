@@ -88,8 +88,6 @@ def percentile_interval(
     _inside("confidence", confidence)
     count = len(ordered)
     worth = float(count) if number is None else math.floor(min(number, float(count)))
-    if worth < 1:
-        return Bounds(None, None)
     alpha = (1.0 - confidence) / 2.0
     low_rank = _most(alpha, worth, level) + 1
     high_rank = _most(1.0 - alpha, worth, level) + 2

@@ -22,6 +22,7 @@ from batching import (
     WrongThreadError,
 )
 from batching.models import AffineModel
+from batching.workers.switching import quick_switching
 from tests.soak.virtual import Virtual
 
 SECONDS = 20.0  # far more than anything here takes
@@ -243,6 +244,22 @@ def in_callback(batcher, act):
     assert called.wait(SECONDS)
     batcher.stop()
     return seen
+
+
+class TestSwitching:
+    def test_threads_are_switched_as_often_as_any_batcher_asks_until_the_last_has_stopped(self):
+        before_s = sys.getswitchinterval()
+        often, seldom, never = (quick_switching(s) for s in (0.0005, 0.001, None))
+        for batcher, expected_s in ((never, before_s), (seldom, 0.001), (often, 0.0005)):
+            batcher.__enter__()
+            assert sys.getswitchinterval() == pytest.approx(expected_s)
+        again = quick_switching(0.001)
+        again.__enter__()
+        for batcher, expected_s in (
+            (again, 0.0005), (seldom, 0.0005), (never, 0.0005), (often, before_s)
+        ):  # fmt: skip
+            batcher.__exit__(None, None, None)
+            assert sys.getswitchinterval() == pytest.approx(expected_s)
 
 
 class TestWrongThread:

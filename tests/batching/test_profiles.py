@@ -194,6 +194,15 @@ class TestSubjects:
             "the profile's python is 3.11.7, not 3.12.1",
         ]
 
+    def test_that_differ_in_much_say_so_from_the_model_on(self):
+        other = Subject("other", "cpu", "another", "bf16", "compile")
+        assert [text.partition(" is ")[0] for text in MIXED.differences(other).decisive] == [
+            "model",
+            "device name",
+            "dtype",
+            "engine",
+        ]
+
     def test_another_gpu_of_the_same_kind_is_the_same_device(self):
         first, second = (Subject("m", f"cuda:{i}", "H100", "fp16", "eager") for i in (0, 1))
         assert first.differences(second).decisive == ()

@@ -117,8 +117,11 @@ def test_too_few_values_leave_a_percentile_without_an_upper_bound():
     assert percentile_interval(values, 0.99, 0.98).high is None
     assert percentile_interval(np.append(values, 459.0), 0.99, 0.98).high == 459.0
     assert percentile_interval(np.empty(0), 0.99, 0.98).low is None
-    with pytest.raises(InvalidInputError, match="level must be between 0 and 1, but got 1"):
-        percentile_interval(values, 1.0, 0.98)
+    for level in (0.0, 1.0):
+        with pytest.raises(
+            InvalidInputError, match=f"level must be between 0 and 1, but got {level:g}"
+        ):
+            percentile_interval(values, level, 0.98)
 
 
 def test_a_smaller_effective_number_widens_the_interval():

@@ -18,6 +18,7 @@ from results.run.verdict import (
     overall,
 )
 from results.run.wording import rulings
+from results.statistics.tail import worth_of
 from tests.calibration.queues import Queue
 from tests.results.made import answered, made_logs, served_logs, written_run
 
@@ -189,6 +190,28 @@ class TestOtherMetrics:
         assert (verdict.low, verdict.high) == pytest.approx((exact.low, exact.high))
         assert (verdict.estimate, verdict.past_limit, verdict.requests) == (0.1, 400, 4000)
         assert verdict.effective_requests == 100.0
+
+    @pytest.mark.parametrize(
+        ("text", "even", "burst"),
+        [
+            # 0.5 % are slowest, and spread evenly; those from the p95 on came all at once.
+            pytest.param("rejected<=0.1%", 200, 0.045, id="over the p95 of a small share"),
+            # 5 % are; those from the median on came at once.
+            pytest.param("rejected<=20%", 20, 0.45, id="over the median of a large one"),
+        ],
+    )
+    def test_bursts_are_looked_for_among_five_times_the_share_and_5_percent(
+        self, text, even, burst
+    ):
+        number = 40_000
+        latency_s = np.full(number, 0.01)
+        latency_s[10_000 : 10_000 + round(number * burst)] = 0.02
+        latency_s[::even] = 0.03
+        rejected = np.arange(number) % 4000 == 7
+        verdict = judge_share(rejected, latency_s, Slo.parse(text), window_s=1e6)
+        assert verdict.past_limit == 10
+        # To a tenth: with 0.53 for the error of its own estimate.
+        assert verdict.effective_requests == round(worth_of(latency_s > 0.01), 1) < 100
 
     def test_that_something_never_happens_cannot_be_met(self):
         never = np.zeros(60_000, dtype=bool)

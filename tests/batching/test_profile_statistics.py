@@ -97,10 +97,10 @@ class TestCurves:
         assert found.rows(1) == [(1.0, 1.0, 1.0), (0.0, 5.0, 1.0), (3.0, 4.0, 5.0)]
 
     def test_rows_are_scaled_where_a_fall_was_taken_out(self):
-        found = curve({1: [(1.0, 3.0, 1.0)], 2: [(0.5, 1.0, 0.5)] * 2})
-        assert (found.total_s(1), found.total_s(2)) == (3.0, 3.0)
-        assert found.rows(1)[0] == pytest.approx((0.6, 1.8, 0.6))
-        assert found.rows(2)[1] == pytest.approx((0.75, 1.5, 0.75))
+        found = curve({1: [(0.1, 0.3, 0.1)], 2: [(0.05, 0.1, 0.05)] * 2})
+        assert (found.total_s(1), found.total_s(2)) == pytest.approx((0.3, 0.3))
+        assert found.rows(1)[0] == pytest.approx((0.06, 0.18, 0.06))
+        assert found.rows(2)[1] == pytest.approx((0.075, 0.15, 0.075))
 
     def test_rows_nearer_to_one_size_are_more_like_its_own(self):
         found = curve({1: [(1.0, 2.0, 3.0)], 5: [(5.0, 6.0, 15.0)]})

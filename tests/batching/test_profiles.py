@@ -113,6 +113,11 @@ class TestCapacity:
         profile = ServiceProfile.exact(lambda n: 0.5 * n, 16, MIXED)
         assert (profile.peak_batch_size, profile.knee) == (1, 1)
         assert profile.batching_gain == 1.0
+        assert profile.best_size_within(100.0) == 1, "the smallest of one rate"
+
+    def test_of_a_model_that_takes_no_longer_for_more_is_at_the_largest_size(self):
+        profile = ServiceProfile.exact(lambda n: 0.5, 4, MIXED)
+        assert (profile.peak_batch_size, profile.knee, profile.best_size_within(0.5)) == (4, 4, 4)
 
     def test_the_best_size_within_a_time_is_the_fastest_that_keeps_it(self):
         profile = ServiceProfile.of_model(affine(VirtualClock()), 64)

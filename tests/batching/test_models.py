@@ -365,6 +365,14 @@ class TestSustainedPeak:
         assert clock.now() == 0
 
 
+def test_what_an_executor_keeps_goes_with_its_batcher():
+    model = TorchModel(torch.nn.Identity, lambda rng: torch.zeros(3), name="identity")
+    with DynamicBatcher(model, max_batch_size=2, device="cpu", in_flight=2) as batcher:
+        executors = [slot.executor for worker in batcher._workers for slot in worker.slots]
+        assert all(executor._staging is not None for executor in executors)
+    assert all(executor._staging is None for executor in executors)
+
+
 def test_a_torch_model_served_by_the_batcher_gives_each_caller_its_own_row():
     model = TorchModel(torch.nn.Identity, lambda rng: torch.zeros(3), name="identity")
     with DynamicBatcher(model, max_batch_size=8, batch_timeout_ms=1, device="cpu") as batcher:

@@ -168,6 +168,7 @@ def _samples(values: list[Any], before: int, findings: Findings) -> Samples:
             complaints[number] = "a sample must come after the one before, but does not"
             continue
         samples.append((time_ns, count))
+    findings.read += len(values)
     findings.leave_out(complaints)
     return samples
 

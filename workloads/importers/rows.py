@@ -103,7 +103,7 @@ def chunks(
     """
     for part in rows:
         findings.read += len(part.numbers) + len(part.complaints)
-        checked = _Checked(_chosen(part, columns.where), findings.bad_left)
+        checked = _Checked(_chosen(part, columns.where), findings.most_bad)
         time_ns = checked.times(columns, time)
         if took is not None and columns.took is not None:
             took_ns = checked.column(columns.took, took.convert, took.complaint)
@@ -147,9 +147,9 @@ def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) ->
         findings.assumed += f"; other columns: {shortened(others)}"
 
 
-def shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str], most: int = 12) -> str:
     """A list of names on one line, safe to print, with a count of those that are left out."""
-    shown_, most = [], 12
+    shown_ = []
     for name in names[:most]:
         text = name if name.isprintable() and len(name) <= 40 else shown(name)
         shown_.append(text)

@@ -144,6 +144,10 @@ class Findings:
         self.entries: int | None = None
         # How many entries there were, those of no interest too.
         self.read = 0
+        # The step to which arrivals are known, where several share one.
+        self.resolution_ns: int | None = None
+        # What the rows are stamped with, where that is not the arrival.
+        self.stamps_ns: list[NDArray[np.int64]] = []
         self._limit = skip_bad
         self._first = ""
 

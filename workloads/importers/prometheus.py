@@ -60,7 +60,7 @@ class Prometheus(RecordingImporter):
             f"{len(arrivals):,} requests, as {len(series):,} series of "
             f"{shown(name) if isinstance(name, str) else 'an expression'} counted them"
         )
-        note_rebuilt(findings, step)
+        note_rebuilt(findings, step, round(most * 10**9))
 
 
 Samples: TypeAlias = list[tuple[int, int]]

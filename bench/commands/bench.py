@@ -82,6 +82,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
     from bench.live.prediction import Profiling
     from bench.live.session import Session
     from bench.settings import load_settings, parse_duration_s
+    from bench.traces.source import tell_windows
     from results.run.record import RECORD
 
     settings = load_settings(config, given)
@@ -93,6 +94,7 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
         run_folder(out, settings.model.model, settings.replay.trace) as folder,
     ):
         session = Session(settings, RealClock(), messages, profiling=profiling)
+        tell_windows([session.arrivals], messages)
         recording = measure_run(session)
         if not len(recording.requests) or recording.window_s <= 0:
             return Interrupted("nothing had been measured, and nothing is kept")

@@ -80,7 +80,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     from bench.settings import load_settings, parse_duration_s
     from bench.simulation import arrivals
     from bench.simulation.sweep import SweepPlan, parse_sweep, run_sweep, tell_sweep, write_sweep
-    from bench.traces.source import load_replayed
+    from bench.traces.source import load_replayed, tell_windows
 
     loads = arrivals.utilizations(utilization)
     plan = parse_sweep(sweep) if sweep else None
@@ -108,12 +108,13 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
             force=force,
         )
         with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
+            replicas = settings.batcher.replicas or 1
+            resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
+            tell_windows([resolved], messages)
             if plan is not None:
                 swept = run_sweep(plan, settings, loaded, spec, loads)
                 write_sweep(swept, folder)
             else:
-                replicas = settings.batcher.replicas or 1
-                resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
                 run = _run(settings, loaded, resolved, folder)
     if plan is not None:
         return tell_sweep(swept, folder, as_json=as_json, quiet=quiet)

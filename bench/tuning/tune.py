@@ -18,6 +18,7 @@ from bench.live.arms import Arm
 from bench.profiling.load import Loaded, matching
 from bench.profiling.measure import load_subject
 from bench.settings import Settings
+from bench.traces.source import tell_windows
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
 from bench.tuning.device.finalists import raced
 from bench.tuning.device.search import RunArm
@@ -46,6 +47,8 @@ __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
 
 # What was found and the default: without a race of two, nothing is shown.
 _FEWEST_ARMS = 2
+# Parts of a recording of which it is said how they differ from it.
+_DRAWS_TOLD = 10
 # Of the budget, for what is worked out of the findings once the searches have ended.
 _WIND_UP_SHARE = 0.05
 
@@ -143,6 +146,7 @@ def carry_out(
             f"{load['offered_rps']:,.0f} req/s, {where}",
             soft_wrap=True,
         )
+        tell_windows(traffic.draws(0, _DRAWS_TOLD), console)
         device = OnDevice(
             question,
             settings,

@@ -79,9 +79,8 @@ class ResolvedTrace:
 
         A window that was cut for the run starts at a second of it; one put together does not.
         """
-        done = [*self.trace.source.get("operations", ())]
-        last = done[-1] if done else {"operation": "none", "start_s": 0.0}
-        start_s = last.get("start_s")
+        done = self.trace.source.get("operations", ())
+        start_s = done[-1].get("start_s") if done else 0.0
         return None if start_s is None else float(start_s)
 
     def contrasted(self, contrast: float) -> "ResolvedTrace":

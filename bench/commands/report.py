@@ -58,8 +58,8 @@ def _nothing_in(folder: Path) -> str:
     """Why there is nothing to report in a folder, and what to give instead."""
     if folder == LATEST and not folder.exists():
         return (
-            f"there is no run to report: {LATEST}, which dynbatch bench, simulate, tune and compare "
-            f"leave, is not in {Path.cwd()}; give the folder of a run"
+            f"there is no run to report: {LATEST}, which dynbatch bench, simulate, tune and "
+            f"compare leave, is not in {Path.cwd()}; give the folder of a run"
         )
     what = "a folder with a run.json, tune.json or comparison.json"
     if not folder.is_dir():

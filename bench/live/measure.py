@@ -134,12 +134,13 @@ def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
             stalls=stalls,
             window_s=min(window_s, played_s),
             partial=played_s < window_s,
-            interrupted=interrupted.is_set() or isinstance(error, KeyboardInterrupt),
             first_error=first_error,
             config=_config(session, arrivals),
             environment=_environment(session, devices, target, first_error),
             trace=arrivals.describe(),
             prediction=session.predict(arrivals),
+            # The last to be worked out: a signal may come all the while.
+            interrupted=interrupted.is_set() or isinstance(error, KeyboardInterrupt),
         )
 
 

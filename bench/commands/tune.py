@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
+from bench.commands.groups import BATCHER, LOAD, MODEL, PROFILE, READING, Given, takes, together
 from bench.console import NO, OK, Interrupted
 
 if TYPE_CHECKING:
@@ -123,58 +124,29 @@ Resume = Annotated[
 _ON_RESUME = frozenset(("resume", "budget", "race", "storage", "trials", "as_json", "quiet"))
 
 
-def tune(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.Trace = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    rate: options.Rate = None,
-    utilization: options.Utilization = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    weights: options.Weights = None,
-    length_buckets: options.LengthBuckets = None,
-    profile: Profiles = None,
-    profile_budget: options.ProfileBudget = "20s",
-    force: options.Force = False,
-    objective: Objective = None,
-    slo: Slo = None,
-    percentile: Percentile = None,
-    search: Search = None,
-    current: Current = None,
-    trials: Trials = None,
-    patience: Patience = None,
-    budget: Budget = None,
-    race: Race = None,
-    simulate: Simulate = True,
-    storage: Storage = None,
+_SEARCHED = {
+    "profile": (Profiles, None),
+    **together(objective=Objective, slo=Slo, percentile=Percentile, search=Search),
+    **together(current=Current, trials=Trials, patience=Patience, budget=Budget, race=Race),
+    "simulate": (Simulate, True),
+    **together(storage=Storage),
+}
+
+
+@takes(
+    LOAD,
+    READING,
+    MODEL,
+    PROFILE,
+    _SEARCHED,
+    BATCHER,
+    together(config=options.Config),
+    without=("max_batch_size", "batch_timeout_ms", "min_wait_ms", "slo_ms", "execute_timeout_ms"),
+)
+def tune(
+    *,
+    given: Given,
     resume: Resume = None,
-    policy: options.Policy = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
-    config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -185,7 +157,6 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     the default, the current and the plain setting on the device, and the winner is confirmed on
     fresh arrivals. Exit code 3: no setting meets the SLO.
     """
-    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, stdout_kept
     from bench.folders import run_folder

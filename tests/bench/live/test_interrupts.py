@@ -34,7 +34,7 @@ def test_a_run_that_was_whole_by_then_is_kept_and_the_command_ends(tmp_path, mon
     arms = LiveArms([Arm("a", QUICK)], RealClock(), Console(quiet=True))
     press_ctrl_c_before(monkeypatch, function)
     with pytest.raises(KeyboardInterrupt):
-        arms(Arm("a", QUICK), arms.control.arrivals, tmp_path / "run")
+        arms(Arm("a", QUICK), arms.load, tmp_path / "run")
     assert (tmp_path / "run" / RECORD).exists()
 
 
@@ -42,7 +42,7 @@ def test_a_run_that_was_cut_short_is_not_an_arms(tmp_path, monkeypatch):
     arms = LiveArms([Arm("a", QUICK)], RealClock(), Console(quiet=True))
     press_ctrl_c_before(monkeypatch, "_play")
     with pytest.raises(KeyboardInterrupt):
-        arms(Arm("a", QUICK), arms.control.arrivals, tmp_path / "run")
+        arms(Arm("a", QUICK), arms.load, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

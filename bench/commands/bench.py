@@ -16,7 +16,7 @@ from bench.commands.groups import (
     Given,
     takes,
 )
-from bench.console import FAILED, INTERRUPTED, Interrupted, judged
+from bench.exit_codes import FAILED, INTERRUPTED, Interrupted, judged
 
 if TYPE_CHECKING:
     from rich.console import Console

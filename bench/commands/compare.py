@@ -10,7 +10,7 @@ import typer
 
 from bench.commands import options
 from bench.commands.groups import BATCHER, CLIENT, LOAD, MODEL, READING, Given, takes, together
-from bench.console import NO, OK, Interrupted
+from bench.exit_codes import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console

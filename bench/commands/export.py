@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import options
-from bench.console import OK
+from bench.exit_codes import OK
 
 ConfigFile = Annotated[
     Path,

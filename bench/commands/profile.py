@@ -10,7 +10,7 @@ import typer
 
 from bench.commands import options
 from bench.commands.groups import MODEL, Given, takes
-from bench.console import OK, Interrupted
+from bench.exit_codes import OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -23,8 +23,9 @@ def report(
 
     Without a folder it is that of the last command that made one in runs/.
     """
-    from bench.console import OK, output_console
+    from bench.console import output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
     from results.run.record import RECORD

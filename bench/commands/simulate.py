@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands import options
 from bench.commands.groups import BATCHER, LOAD, MODEL, PROFILE, READING, Given, takes
-from bench.console import judged
+from bench.exit_codes import judged
 
 if TYPE_CHECKING:
     from bench.profiling.load import Loaded

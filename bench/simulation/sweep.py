@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 from rich.table import Table
 
-from bench.console import OK, output_console
+from bench.console import output_console
 from bench.errors import InputError
+from bench.exit_codes import OK
 from bench.profiling.load import Loaded
 from bench.settings import BatcherSettings, Settings
 from bench.simulation.outcome import Outcome

@@ -35,7 +35,8 @@ def convert(
 
     The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, save

@@ -42,8 +42,9 @@ def fit(
 
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.describe_fit import shortcomings

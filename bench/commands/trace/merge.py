@@ -43,8 +43,9 @@ def merge(
     Every request is kept at its own time.
     """
     from bench.commands.trace.common import outline, write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, concatenated, merged, without_tokens
 

@@ -35,8 +35,9 @@ def scale(
     With both, the rate comes first and the result is then stretched.
     """
     from bench.commands.trace.common import write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, rate_method, to_rate
 

@@ -44,7 +44,8 @@ def show(
 
     A trace that describes a process is drawn first. Writes arrivals.png and trace.html.
     """
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
+    from bench.exit_codes import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.source import folder_of, read_trace, reading_options

@@ -48,8 +48,9 @@ def window(
     The seed decides between windows that the rule cannot tell apart.
     """
     from bench.commands.trace.common import outline, write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import WindowRule, check_writable, pick_windows, window_at
 

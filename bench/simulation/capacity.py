@@ -14,6 +14,7 @@ from results.errors import InvalidInputError
 from results.run.record import Run
 from results.run.slo import Kind, Slo
 from results.run.verdict import judge
+from results.statistics.ranks import nearest_rank
 from workloads import ResolvedTrace
 
 # Beyond this share of what a full queue is served at, a queue has no end worth simulating.
@@ -112,7 +113,7 @@ def pooled_percentile_s(outcomes: Sequence[Outcome], share: float) -> float:
     """Latency by nearest rank over the requests of all draws; one without an answer is infinite."""
     latency_s = np.sort(np.concatenate([o.latency_s for o in outcomes]))
     requests = sum(o.requests for o in outcomes)
-    rank = -(-round(share * 1_000_000) * requests // 1_000_000)
+    rank = nearest_rank(share, requests)
     return float(latency_s[rank - 1]) if 0 < rank <= len(latency_s) else float("inf")
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.simulation.engine import Simulation
 from results.run.logs import STALLS, TELEMETRY, RunLogs
+from results.statistics.ranks import nearest_rank
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -135,7 +136,7 @@ class Outcome:
         """Latency by nearest rank over all requests: one that got no answer took for ever."""
         if not self.requests:
             return inf
-        rank = -(-round(share * 1_000_000) * self.requests // 1_000_000)
+        rank = nearest_rank(share, self.requests)
         return float(self.latency_s[rank - 1]) if rank <= self.ok else inf
 
     @property

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from batching import Clock
 from batching.errors import ConfigError
+from bench.hardware.environment import without_password
 from bench.live.arms import Arm
 from bench.profiling.load import Loaded, matching
 from bench.profiling.measure import load_subject
@@ -36,7 +37,6 @@ from bench.tuning.search.storage import (
     sole_user,
     storage_failures_told,
     storage_in,
-    without_password,
 )
 from bench.tuning.simulated.search import SimulatedSearch, Watch
 from bench.tuning.simulated.simulator import SimulationBudget, Traffic

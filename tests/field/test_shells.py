@@ -165,8 +165,9 @@ class TestControlCharacters:
 def test_ctrl_c_is_one_line_and_130_at_every_stage(tmp_path, arguments, after_s):
     begun = "from bench.cli import main; print('begun', flush=True); main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", begun, *arguments, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", begun, *arguments, "--quiet"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert process.stdout.readline() == "begun\n"
     time.sleep(after_s)

@@ -223,8 +223,20 @@ def test_a_storage_that_cannot_be_reached_is_refused_in_one_line(tmp_path, url):
     assert "\n" not in str(caught.value)
 
 
-def test_passwords_are_not_shown():
-    assert "secret" not in without_password("postgresql://me:secret@host/trials")
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("postgresql://me:secret@host/trials", id="a URL"),
+        pytest.param("--storage=postgresql://me:se@cret@host/trials", id="within an option"),
+        pytest.param("postgresql://host/trials?user=me&password=secret", id="as a parameter"),
+        pytest.param("postgresql:me:secret@host", id="what is no URL"),
+    ],
+)
+def test_passwords_are_not_shown(url):
+    shown = without_password(url)
+    assert "***" in shown
+    assert "cret" not in shown
+    assert without_password("sqlite:///trials.db") == "sqlite:///trials.db"
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -64,5 +64,5 @@ def command_line() -> str:
 
 def without_password(argument: str) -> str:
     """An argument that can be shown and written down, as a URL may hold a password."""
-    shown = re.sub(r"((?:://|^\w+:)[^/@:]*):[^/]*@", r"\1:***@", argument)
+    shown = re.sub(r"((?://|^\w+:)[^/@:]*):[^/]*@", r"\1:***@", argument)
     return re.sub(r"([?&][^=&]*password)=[^&]*", r"\1=***", shown)

@@ -44,7 +44,7 @@ def predict(
     """
     setup = Setup(batcher, loaded.source, replicas)
     arrival_s = arrivals.trace.arrival_s
-    run = setup.run(arrival_s.tolist(), arrivals.seed or 0)
+    run = setup.run(arrival_s, arrivals.seed or 0)
     logs = simulation_logs(run, arrival_s, setup.knobs.max_batch_size).validated()
     metrics = compute_metrics(logs, arrivals.window_s, replicas=replicas)
     sizes = range(1, setup.knobs.max_batch_size + 1)

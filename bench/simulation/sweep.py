@@ -332,12 +332,11 @@ def run_sweep(
         if load is not None:
             replay = replay.model_copy(update={"utilization": load, "rate": None})
         resolved = arrivals.resolve(spec, replay, partial(loaded.peak_rps, replicas))
-        arrival_s = resolved.trace.arrival_s.tolist()
         seed, offered_rps = resolved.seed or 0, resolved.offered_rps
         for (knobs, setup), limit_rps in zip(made, limits, strict=True):
             # In overload latency says how long the trace is, not how fast the setting is.
             able = refuses(setup) or offered_rps < limit_rps
-            outcome = setup.outcome(resolved, seed, arrival_s) if able else None
+            outcome = setup.outcome(resolved, seed) if able else None
             cell = Cell(offered_rps, resolved.utilization, limit_rps, knobs, outcome)
             cells.append(cell.as_json(slo_s, resolved.window_s))
     return {

@@ -43,7 +43,7 @@ from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
 from tests.bench.tuning.test_tune import ARMS, StandIn, verification
 from tests.bench.tuning.tuned import QUICK
-from tests.results.test_tuning_report import text_of
+from tests.results.tuning.test_report import text_of
 
 pytestmark = pytest.mark.long
 

@@ -21,9 +21,9 @@ from results.tuning.named import named_settings
 from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
 from results.tuning.wording import race_table, settings_table, standing, summary_lines
-from tests.results import tunings
+from tests.results.tuning import tunings
 from tests.results.test_shown import CHROMIUM, outside, png_size
-from tests.results.tunings import DOCUMENTS, written
+from tests.results.tuning.tunings import DOCUMENTS, written
 
 pytestmark = pytest.mark.long
 

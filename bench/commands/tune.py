@@ -184,7 +184,7 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     """Find the batcher's setting for a model and its traffic, and write it as a config file.
 
     Hundreds of settings are simulated with batch times measured here; the best of them race against
-    the default, the current and the plain setting on the device, and the winner is confirmed on
+    the default, the current and the no-delay setting on the device; the winner is confirmed on
     fresh arrivals. Exit code 3: no setting meets the SLO.
     """
     given: dict[str, Any] = dict(locals())

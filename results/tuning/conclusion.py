@@ -22,6 +22,8 @@ from results.tuning.wording import (
 
 # Objectives that are measured on the device as they are.
 _MEASURED = ("latency", "device-time", "energy")
+# More letters than that are words, which may be wrapped.
+_A_NUMBER = 19
 
 
 def headline(record: TuningRecord) -> str:
@@ -191,10 +193,12 @@ def _gain_line(gain: Gain, label: str) -> str:
 
 
 def _shown(table: Table, title: str) -> rich.table.Table:
-    """A table in a terminal; what follows the first two columns is numbers."""
+    """A table in a terminal."""
     shown = rich.table.Table(title=title, title_justify="left")
     for number, name in enumerate(table.head):
-        shown.add_column(name, justify="right" if number > 1 else "left", no_wrap=number > 1)
+        narrow = all(len(row[number]) <= _A_NUMBER for row in table.rows)
+        right = number > 1 and narrow
+        shown.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for number, row in enumerate(table.rows):
         shown.add_row(*row, style="bold" if number in table.bold else "")
     return shown

@@ -10,8 +10,9 @@ from typing import Any
 from results.tuning.metrics import RUN_METRICS, Metrics, latency_field
 
 _METRICS = {*Metrics.model_fields, "p99.9_s"}
-# What version 1 called the setting that the search proposes, whatever was recommended in the end.
-_RENAMED = {"recommended": "proposed"}
+# What version 1 called the setting that the search proposes, whatever was recommended in the end,
+# and the baseline that waits for nothing.
+_RENAMED = {"recommended": "proposed", "plain": "no delay"}
 # The names that `expected` had, which are those of run.json.
 _FIELDS = {name: field for field, name in RUN_METRICS.items()}
 
@@ -28,7 +29,7 @@ def from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
         "schema_version": 2,
         "goals": goals,
         "engines": [{**engine, "best": _setting(engine.get("best"))} for engine in engines],
-        "references": {name: _setting(judged) for name, judged in references.items()},
+        "references": _renamed({name: _setting(its) for name, its in references.items()}),
         "front": [_setting(trial) for trial in content.get("front", ())],
         "cases": [
             *({"case": f"load x {share}", "metrics": values} for share, values in loads.items()),

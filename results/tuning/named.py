@@ -21,7 +21,7 @@ _MARKS = {
     "most capacity": ("most capacity within the SLO", style.PINK, "s"),
     "current": ("current", style.ORANGE, "P"),
     "default": ("default", style.INK, "o"),
-    "plain": ("no-delay baseline", style.SKY, "X"),
+    "no delay": ("no-delay baseline", style.SKY, "X"),
     "window": ("window", style.FAINT, "d"),
     PROPOSED: ("proposed by the search", style.RED, "*"),
     "best simulated": ("best simulated", "#8a6fb0", "h"),
@@ -31,7 +31,6 @@ _MARKS = {
     "second on device": ("second on the device", style.BLUE, "v"),
 }
 _OTHER = (style.FAINT, ">")
-_SHORT = {"plain": "no delay"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Named:
     @property
     def short(self) -> str:
         """Its names in short, for a figure and a terminal."""
-        return ", ".join(map(short, self.names))
+        return ", ".join(self.names)
 
 
 def draw_mark(axes: Axes, x: float, y: float, named: Named) -> None:
@@ -64,11 +63,6 @@ def draw_mark(axes: Axes, x: float, y: float, named: Named) -> None:
 def called(name: str) -> str:
     """What a name is called on the page."""
     return _MARKS[name][0] if name in _MARKS else name
-
-
-def short(name: str) -> str:
-    """The same where there is little room."""
-    return _SHORT.get(name, name)
 
 
 def mark_of(name: str) -> tuple[str, str]:
@@ -132,8 +126,8 @@ def arm_name(record: TuningRecord, name: str) -> str:
     verified = record.verified
     settings = None if verified is None else verified.settings_of(name)
     if not record.met or settings is None or settings != record.recommended:
-        return short(name)
-    return RECOMMENDED if name == PROPOSED else f"{RECOMMENDED} ({short(name)})"
+        return name
+    return RECOMMENDED if name == PROPOSED else f"{RECOMMENDED} ({name})"
 
 
 def fate_of(arm: RaceArm, *, won: bool) -> str:

@@ -172,8 +172,7 @@ class TuningRecord(Part):
         bound: what no setting can beat: `latency_s`, `capacity_rps`.
         goals: by name, the one that was asked for first.
         engines: those that were searched, the one that was there first; empty if none was.
-        references: the settings to be beaten: plain (the no-delay baseline), default, window,
-            current.
+        references: the settings to be beaten: no delay, default, window, current.
         front: trials that none beats in latency without costing more device time.
         cases: the setting that the search proposes under other arrivals.
         searched: "in simulation" or "on the device".

@@ -35,7 +35,7 @@ from bench.tuning.device.pinned_plan import PLAN, pinned
 from bench.tuning.device.search import DeviceSearch, RunArm
 from bench.tuning.device.verification import VERIFIED_AT, Verification
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.request import CURRENT, DEFAULT, PLAIN, WINDOW, Question
+from bench.tuning.request import CURRENT, DEFAULT, NO_DELAY, WINDOW, Question
 from bench.tuning.search.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -138,7 +138,7 @@ class OnDevice:
         offered_rps = traffic.rate_rps / self.settings.replay.time_scale
         arms = self._arms(findings, offered_rps)
         beside_s = overhead_s(self.loaded.source)
-        for name in (THIRD, BEST, WINDOW, PLAIN):  # the first to stay behind where time is short
+        for name in (THIRD, BEST, WINDOW, NO_DELAY):  # the first to stay behind where time is short
             if _lacking(self.budget.left_s, len(arms), beside_s):
                 arms.pop(name, None)
         if lacking := _lacking(self.budget.left_s, len(arms), beside_s):
@@ -268,7 +268,7 @@ class OnDevice:
             },
         )
         references = question.references(source)
-        first = [references[name] for name in (PLAIN, DEFAULT, CURRENT) if name in references]
+        first = [references[name] for name in (NO_DELAY, DEFAULT, CURRENT) if name in references]
         tuner = Tuner(
             study,
             space,

@@ -254,7 +254,7 @@ def engines_among(
             found += [Engine(name, sizes) for sizes in captured]
         else:
             found.append(Engine(name, tuple(sorted(set(model.captured_batch_sizes)))))
-    # What the model is run by today leads, as default and plain settings are in it.
+    # What the model is run by today leads, as the default and the baselines are in it.
     if today in found or "engine" in model.model_fields_set:
         found.insert(0, today)
     if isinstance(current, Setting):

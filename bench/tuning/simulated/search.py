@@ -15,7 +15,7 @@ from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
 from bench.simulation.bounds import bounds
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.request import Question
+from bench.tuning.request import NO_DELAY, Question
 from bench.tuning.search.objectives import CapacityWithin, Objective, Score
 from bench.tuning.search.sampler import Finished, Tuner, search
 from bench.tuning.search.selection import (
@@ -220,7 +220,7 @@ class SimulatedSearch:
         question = self.question
         simulator = self._lens.searching(objective)
         if isinstance(objective, CapacityWithin):
-            simulator.begin_at(question.references(self.source)["plain"], objective.limit)
+            simulator.begin_at(question.references(self.source)[NO_DELAY], objective.limit)
 
         def evaluate(knobs: Knobs) -> tuple[Score, Metrics]:
             evidence = simulator.evidence(space.settings(knobs))
@@ -275,7 +275,7 @@ class SimulatedSearch:
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
-        # What is there already, and the plain setting, may be as good, and simpler. They are looked
+        # What is there already, and the no-delay baseline, may be as good, and simpler. They are looked
         # at in any case, for what was asked, and so is the best of each engine.
         besides = named or [*others, *leaders_by_engine(trials, objective, space)]
         known = {candidate.settings.model_dump_json() for candidate in candidates}
@@ -346,7 +346,7 @@ class SimulatedSearch:
             return {}
         objective = CapacityWithin(self.question.limit)
         closely = self._lens.closely(objective)
-        closely.begin_at(references["plain"], objective.limit)
+        closely.begin_at(references[NO_DELAY], objective.limit)
         found: dict[str, float] = {}
         named = [*references.values()]
         for goal in goals.values():

@@ -35,7 +35,7 @@ _LONGEST_EDGE = 0.34
 _FEWEST_FOR_MAP = 8
 # Between the trials colours are paler than on them.
 _PALENESS = 0.5
-_MARKED = ("recommended", "nearest", "default", "current", "plain")
+_MARKED = ("recommended", "nearest", "default", "current", "no delay")
 
 
 @dataclass(frozen=True)

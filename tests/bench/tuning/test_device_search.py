@@ -75,7 +75,7 @@ def search_on(device, tmp_path, *, objective=None, limit=None, draws=2, budget_s
         open_storage(tmp_path, None), "search", maximise=objective.maximise, identity={}
     )
     references = question.references(source)
-    first = [references["plain"], references["default"]]
+    first = [references["no delay"], references["default"]]
     tuner = Tuner(
         study,
         space,
@@ -320,7 +320,7 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
     device = StandIn(source=ExactSource(Slowed(0.5 * MS, 4 * MS, 0.25 * MS, VirtualClock())))
     arms = {
         "recommended": BatcherSettings(max_batch_size=32, batch_timeout_ms=0.0),
-        "plain": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
+        "no delay": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
         "default": BatcherSettings(max_batch_size=8, batch_timeout_ms=4.0),
     }
     explored = []

@@ -114,7 +114,7 @@ def test_every_named_setting_has_a_capacity_and_the_best_of_them_has_the_most(tu
     record = read_tuning(folder).record
     named = {name: goal.best for name, goal in record.goals.items()} | record.references
     capacities = {name: judged.capacity_rps for name, judged in named.items()}
-    assert set(capacities) == {*result.findings.goals, "plain", "default", "window"}
+    assert set(capacities) == {*result.findings.goals, "no delay", "default", "window"}
     assert max(capacities.values()) <= capacities["most capacity"] * 1.02
 
 

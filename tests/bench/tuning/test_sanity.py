@@ -32,7 +32,7 @@ pytestmark = pytest.mark.long
 ARMS = {
     "recommended": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
     "best simulated": BatcherSettings(max_batch_size=71, batch_timeout_ms=0.0),
-    "plain": BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
+    "no delay": BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
     "current": BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
 }
 
@@ -122,7 +122,7 @@ def test_what_is_recommended_is_within_the_space_whatever_it_is_compared_with(tm
         trials=12,
     )
     assert not result.met  # 4 at most carry 741 a second
-    assert result.findings.references["plain"].score.feasible
+    assert result.findings.references["no delay"].score.feasible
     assert result.recommended["max_batch_size"] <= 4
 
 

@@ -83,7 +83,7 @@ def trials_in(folder):
 def test_waiting_buys_device_time_and_the_slo_says_how_much():
     found = searched(objective="device-time", limit=p99(30))
     cheapest = found.goals["cheapest"].chosen
-    plain = found.references["plain"]
+    plain = found.references["no delay"]
     assert cheapest.settings.batch_timeout_ms > 10.0
     assert cheapest.metrics.p99_s <= 0.030
     assert cheapest.metrics.device_s_per_request < 0.4 * plain.metrics.device_s_per_request
@@ -91,7 +91,7 @@ def test_waiting_buys_device_time_and_the_slo_says_how_much():
 
 def test_no_setting_is_much_faster_than_not_waiting_at_all():
     found = searched()
-    fastest, plain = found.goals["fastest"].chosen, found.references["plain"]
+    fastest, plain = found.goals["fastest"].chosen, found.references["no delay"]
     assert fastest.score.value == pytest.approx(plain.score.value, rel=0.03)
     assert fastest.settings.batch_timeout_ms == 0.0
 
@@ -412,9 +412,7 @@ def short(duration_s):
 
 def test_draws_with_too_few_requests_are_told_before_anything_is_spent(tmp_path):
     lines, record = said_by_a_tuning(tmp_path, StandIn(source=roofline()), settings=short(0.25))
-    said = (
-        r"too few requests per draw to judge p99: 2\d\d, needs 459, which takes a --duration of 1"
-    )
+    said = "too few requests per draw to judge p99: 2.., needs 459, which takes a --duration of 1"
     assert re.match(f"{said} and a --budget of [23]m for the race alone", lines[2])
     searched = next(i for i, line in enumerate(lines) if "1 of" in line or "racing" in line)
     assert searched > 2

@@ -97,7 +97,7 @@ def test_what_speaks_against_the_answer_is_on_top(tmp_path):
 def test_an_slo_that_nothing_meets_leaves_nothing_called_recommended(tmp_path):
     record = written(tmp_path, tunings.unmet()).record
     names = [name for named in named_settings(record) for name in named.names]
-    assert names == ["nearest", "default", "plain"]
+    assert names == ["nearest", "default", "no delay"]
     assert standing(record).word == "no feasible setting"
 
 

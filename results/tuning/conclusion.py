@@ -11,6 +11,8 @@ from results.tuning.device_record import DeviceRecord, Gain, Judged
 from results.tuning.named import label_of
 from results.tuning.record import CAPACITY, TuningRecord
 from results.tuning.wording import (
+    at_own_load,
+    basis_of,
     engines_table,
     flatness,
     prediction_table,
@@ -72,17 +74,13 @@ def _unmet_on_device(record: TuningRecord, verified: DeviceRecord) -> str:
     settings = verified.settings_of(nearest) or {}
     name = label_of(record.of(settings) or Judged(settings=settings))
     over = fmt.percent(exp(known[nearest]) - 1.0)
-    return f"{said}, though {_basis(record)} some do: the nearest, {name}, is {over} over"
-
-
-def _basis(record: TuningRecord) -> str:
-    return "by simulation" if record.simulated else "in the search"
+    return f"{said}, though {basis_of(record)} some do: the nearest, {name}, is {over} over"
 
 
 def _value(record: TuningRecord, chosen: Judged) -> str:
     """How good the setting is: as it was measured where that was confirmed, else as predicted."""
     objective, verified = record.asked.objective, record.verified
-    basis, load = _basis(record), fmt.rate(record.offered_rps)
+    basis, load = basis_of(record), fmt.rate(record.offered_rps)
     if (
         verified is not None
         and verified.confirmation.value is not None
@@ -129,31 +127,6 @@ def _decided(verified: DeviceRecord, name: str) -> Gain | None:
     """The gain over that setting, or else over another, that was decided."""
     better = [gain for gain in verified.gains if gain.verdict == "better"]
     return min(better, key=lambda gain: gain.over != name, default=None)
-
-
-def at_own_load(record: TuningRecord) -> str:
-    """What becomes of the trace's own load where it is a capacity that was searched for.
-
-    Empty where it is another objective, which is judged at that load, or where that is not known.
-    """
-    chosen, name = record.chosen, record.compared_with
-    other = record.references.get(name)
-    if record.asked.objective != CAPACITY or not record.met or chosen is None or other is None:
-        return ""
-    statistic = record.slo_statistic
-
-    def does(judged: Judged) -> str:
-        value_s = judged.metrics.latency_s(statistic)
-        if value_s is None:
-            return "overload" if judged.metrics.limit_rps else "a latency that was not simulated"
-        return f"{statistic} {fmt.duration(value_s)}"
-
-    with_others = "" if chosen.settings == other.settings else f", with the {name} {does(other)}"
-    return (
-        f"at the trace's own load of {fmt.rate(record.offered_rps)}, {_basis(record)}: with the "
-        f"recommended setting {does(chosen)}{with_others}; --objective latency or device-time "
-        "searches for the best there"
-    )
 
 
 def conclusion(record: TuningRecord) -> Iterator[str | rich.table.Table]:

@@ -4,6 +4,7 @@ Version 1 had the metrics of a setting flat beside its own keys, the other arriv
 and what the race measured twice, under two kinds of names.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,7 +73,13 @@ def _verified(verified: Any) -> Any:
     return {
         **verified,
         "winner": _RENAMED.get(winner, winner),
-        **{name: _renamed(verified.get(name, {})) for name in ("arms", "race", "predicted")},
+        **{name: _renamed(verified.get(name, {})) for name in ("arms", "predicted")},
+        "race": {
+            name: {**arm, "dropped_why": _reworded(arm.get("dropped_why"))}
+            for name, arm in _renamed(race).items()
+        },
+        "distrust": _reworded(verified.get("distrust")),
+        "remarks": [_reworded(remark) for remark in verified.get("remarks", ())],
         "found": {name: {"settings": its} for name, its in verified.get("found", {}).items()},
         "confirmation": {**confirmation, "values": _renamed(confirmation.get("values", {}))},
         "measured": _renamed(
@@ -99,6 +106,13 @@ def _measured(
 
 def _field(name: str) -> str:
     return latency_field(name.removesuffix("_s")) if name.startswith("p") else name
+
+
+def _reworded(text: str | None) -> str | None:
+    """A sentence that names arms."""
+    for old, new in _RENAMED.items():
+        text = text and re.sub(rf"\b{old}\b", new, text)
+    return text
 
 
 def _renamed(arms: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from results.tuning.named import (
     prediction_error,
     shown,
 )
-from results.tuning.record import EngineRecord, TuningRecord, sensitivity_rows
+from results.tuning.record import CAPACITY, EngineRecord, TuningRecord, sensitivity_rows
 
 # What makes a run not valid, where there is no room for a sentence.
 _FAULTS = {"too_few_requests": "too short, with too few requests for a p99"}
@@ -152,6 +152,36 @@ def validity_of(measured: MeasuredArm, window_s: float | None) -> str:
     return f"{said}, {measured.not_valid} of them not valid: {'; '.join(faults)}"
 
 
+def basis_of(record: TuningRecord) -> str:
+    """Where the values of the search are from."""
+    return "by simulation" if record.simulated else "in the search"
+
+
+def at_own_load(record: TuningRecord) -> str:
+    """What becomes of the trace's own load where it is a capacity that was searched for.
+
+    Empty where it is another objective, which is judged at that load, or where that is not known.
+    """
+    chosen, name = record.chosen, record.compared_with
+    other = record.references.get(name)
+    if record.asked.objective != CAPACITY or not record.met or chosen is None or other is None:
+        return ""
+    statistic = record.slo_statistic
+
+    def does(judged: Judged) -> str:
+        value_s = judged.metrics.latency_s(statistic)
+        if value_s is None:
+            return "overload" if judged.metrics.limit_rps else "a latency that was not simulated"
+        return f"{statistic} {fmt.duration(value_s)}"
+
+    with_others = "" if chosen.settings == other.settings else f", with the {name} {does(other)}"
+    return (
+        f"at the trace's own load of {fmt.rate(record.offered_rps)}, {basis_of(record)}: with the "
+        f"recommended setting {does(chosen)}{with_others}; --objective latency or device-time "
+        "searches for the best there"
+    )
+
+
 def _settings_notes(record: TuningRecord) -> Iterator[str]:
     load = fmt.rate(record.offered_rps)
     basis = "simulated" if record.simulated else "measured by the search"
@@ -159,6 +189,8 @@ def _settings_notes(record: TuningRecord) -> Iterator[str]:
     if record.slo is None:
         said += "; capacity: the throughput at which a setting saturates"
     yield f"{said}."
+    if own := at_own_load(record):
+        yield f"{own[:1].upper()}{own[1:]}."
     verified = record.verified
     if verified is not None and verified.measured:
         stages = sorted({measured.stage for measured in verified.measured.values()})

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from results.tuning.conclusion import at_own_load, conclusion, headline
+from results.tuning.conclusion import conclusion, headline
 from results.tuning.figures.catalogue import Section
 from results.tuning.metrics import Metrics, latency_field
 from results.tuning.recommended_toml import recommendation
 from results.tuning.record import RECORD, TuningRecord, read_tuning, write_tuning
 from results.tuning.report import write_report
-from results.tuning.wording import prediction_table, race_table, settings_table
+from results.tuning.wording import at_own_load, prediction_table, race_table, settings_table
 from tests.results.tuning import tunings
 from tests.results.tuning.tunings import written
 
@@ -80,7 +80,12 @@ def test_what_the_device_said_in_version_1_is_read_with_the_same_figures(tmp_pat
     )  # fmt: skip
     for arm, was in old["race"].items():
         raced = new.race[called.get(arm, arm)]
-        assert raced.model_dump() == {**was, "values": tuple(was["values"])}
+        why = was["dropped_why"]
+        assert raced.model_dump() == {
+            **was,
+            "values": tuple(was["values"]),
+            "dropped_why": why and why.replace("than recommended", "than proposed"),
+        }
         assert new.settings_of(called.get(arm, arm)) == old["arms"][arm]
     for arm, value in old["predicted"].items():
         assert new.predicted[called.get(arm, arm)] == value
@@ -189,6 +194,7 @@ def test_the_conclusion_of_a_search_for_capacity_says_what_becomes_of_the_traces
         "device-time searches for the best there"
     )
     assert at_own_load(record) in list(conclusion(record))
+    assert any("the trace's own load" in note for note in settings_table(record).notes)
     kept = capacity(tmp_path, recommended=record.references["current"].settings, keeps="current")
     assert "with the current" not in at_own_load(kept)
     assert at_own_load(capacity(tmp_path, met=False)) == ""

@@ -189,8 +189,8 @@ def _settings_notes(record: TuningRecord) -> Iterator[str]:
     if record.slo is None:
         said += "; capacity: the throughput at which a setting saturates"
     yield f"{said}."
-    if own := at_own_load(record):
-        yield f"{own[:1].upper()}{own[1:]}."
+    if at_load := at_own_load(record):
+        yield f"{at_load[:1].upper()}{at_load[1:]}."
     verified = record.verified
     if verified is not None and verified.measured:
         stages = sorted({measured.stage for measured in verified.measured.values()})

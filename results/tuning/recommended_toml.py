@@ -52,7 +52,7 @@ def _known(record: TuningRecord) -> dict[str, Any]:
         "command": record.command,
         "created": None if record.created is None else record.created.isoformat(),
         "objective": record.objective,
-        "basis": "simulated" if verified is None and record.simulated else "measured",
+        "basis": "simulated" if measured is None and record.simulated else "measured",
         "confidence": 0.95,
         "device": record.device_name or record.device,
         "notes": [*reservations(record), _basis(record, measured)],

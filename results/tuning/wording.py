@@ -6,7 +6,7 @@ from math import exp, isfinite
 
 from results import format as fmt
 from results.page import Table
-from results.tuning.device_record import CONFIRM, DeviceRecord, Interval, Judged, MeasuredArm
+from results.tuning.device_record import CONFIRM, DeviceRecord, Judged, MeasuredArm
 from results.tuning.metrics import Metrics, latency_field
 from results.tuning.named import (
     arm_name,
@@ -127,15 +127,10 @@ def _interval(measured: MeasuredArm | None, name: str) -> str:
     interval = measured.metrics.get(name)
     if interval is None:
         return "not measured"
-    return with_interval(interval, fmt.duration)
-
-
-def with_interval(interval: Interval, show: Callable[[float], str]) -> str:
-    """The same of any metric."""
-    said = show(interval.value)
+    said = fmt.duration(interval.value)
     if interval.low is None or interval.high is None:
         return said
-    ends = [show(end) for end in (interval.low, interval.high)]
+    ends = [fmt.duration(end) for end in (interval.low, interval.high)]
     unit = f" {said.rpartition(' ')[2]}"
     if all(end.endswith(unit) for end in ends):
         ends = [end.removesuffix(unit) for end in ends]

@@ -12,7 +12,7 @@ from batching.profiles import ServiceProfile
 from bench.hardware.environment import describe_environment
 from bench.settings import Settings, beside
 from bench.tuning.findings import Goal
-from bench.tuning.search.engines import Engine, name_of, read_setting, with_setting
+from bench.tuning.search.engines import name_of, read_setting, with_setting
 from bench.tuning.search.importance import importance
 from bench.tuning.search.sampler import Finished
 from bench.tuning.search.selection import Candidate, best_by_engine
@@ -132,29 +132,26 @@ def _judged(candidate: Candidate, result: Result) -> Judged:
 
 def _engines(result: Result) -> Iterator[EngineRecord]:
     """Each engine that was searched, the one that was there first; none where none was."""
-    if not result.engines.searched:
-        return
-    asked = result.findings.asked
+    asked, engines = result.findings.asked, result.engines
     best = best_by_engine(asked.candidates, asked.objective)
-    for engine, loaded in result.engines.engines.items():
+    for engine, loaded in engines.engines.items() if engines.searched else ():
         its = best.get(engine)
-        yield _engine(engine, None if its is None else _judged(its, result), loaded.profile)
+        judged = None if its is None else _judged(its, result)
+        yield EngineRecord(engine=str(engine), best=judged, **_times(loaded.profile))
 
 
-def _engine(engine: Engine, best: Judged | None, profile: ServiceProfile | None) -> EngineRecord:
+def _times(profile: ServiceProfile | None) -> dict[str, Any]:
     if profile is None:
-        return EngineRecord(engine=str(engine), best=best)
+        return {}
     cold = profile.cold_start
-    return EngineRecord(
-        engine=str(engine),
-        best=best,
-        peak_rps=profile.peak_rps,
-        peak_batch_size=profile.peak_batch_size,
-        rates_rps={size: profile.rate_rps(size) for size in profile.sizes},
-        cold_start_s=cold.total_s,
-        engine_s=cold.engine_s,
-        engine_bytes=cold.engine_bytes,
-    )
+    return {
+        "peak_rps": profile.peak_rps,
+        "peak_batch_size": profile.peak_batch_size,
+        "rates_rps": {size: profile.rate_rps(size) for size in profile.sizes},
+        "cold_start_s": cold.total_s,
+        "engine_s": cold.engine_s,
+        "engine_bytes": cold.engine_bytes,
+    }
 
 
 def _known(value: float) -> float | None:

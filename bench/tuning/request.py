@@ -121,8 +121,8 @@ class Question:
     def references(self, source: Source) -> dict[str, BatcherSettings]:
         """The settings that any recommendation has to beat.
 
-        `no delay` is timeout 0 with the largest useful batch, `default` what the batcher does unless
-        told otherwise, `window` the timer that most hand-written batchers are, with the same
+        `no delay` is timeout 0 with the largest useful batch, `default` what the batcher does
+        unless told otherwise, `window` the timer that most hand-written batchers are, with the same
         numbers, and `current` what the user has now. Where engines are searched, all but `current`
         are in the one that the model is run by today.
         """

@@ -235,6 +235,12 @@ class TuningRecord(Part):
         return CURRENT if CURRENT in self.references else DEFAULT
 
     @property
+    def raced(self) -> DeviceRecord:
+        """What the device said, for those who have looked that it was asked."""
+        assert self.verified is not None  # noqa: S101 - for the type checker
+        return self.verified
+
+    @property
     def simulated(self) -> bool:
         """Whether what was tried was simulated, and not run on the device."""
         return self.searched != "on the device"

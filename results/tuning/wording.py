@@ -226,8 +226,7 @@ def flatness(record: TuningRecord) -> str:
 
 def prediction_table(record: TuningRecord) -> Table:
     """Return what was measured of each arm, and predicted where it was."""
-    verified = record.verified
-    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    verified = record.raced
     rows, bold = [], set()
     for number, (name, arm) in enumerate(verified.race.items()):
         won = name == verified.winner
@@ -250,8 +249,7 @@ def _mean(verified: DeviceRecord, value: float | None) -> str:
 
 def race_table(record: TuningRecord) -> Table:
     """Return what became of each arm, and when."""
-    verified = record.verified
-    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    verified = record.raced
     most = max((len(arm.values) for arm in verified.race.values()), default=0)
     head = ["setting", *(f"draw {number}" for number in range(1, most + 1)), "mean"]
     if record.slo is not None:
@@ -281,8 +279,7 @@ def _slo(excess: float | None) -> str:
 
 def gains_table(record: TuningRecord) -> Table:
     """Return the winner against the default and the current setting."""
-    verified = record.verified
-    assert verified is not None  # noqa: S101 - for the type checker; the caller has looked
+    verified = record.raced
     rows = []
     for gain in verified.gains:
         pairs = pair_ratios(verified, gain.over)

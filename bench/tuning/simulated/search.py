@@ -275,8 +275,8 @@ class SimulatedSearch:
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
-        # What is there already, and the no-delay baseline, may be as good, and simpler. They are looked
-        # at in any case, for what was asked, and so is the best of each engine.
+        # What is there already, and the no-delay baseline, may be as good, and simpler. They are
+        # evaluated in any case, for what was asked, and so is the best of each engine.
         besides = named or [*others, *leaders_by_engine(trials, objective, space)]
         known = {candidate.settings.model_dump_json() for candidate in candidates}
         candidates += [

@@ -34,7 +34,7 @@ _VERDICT_COLORS = {"better": style.GREEN, "worse": style.RED}
 
 def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     """Draw what was predicted of each arm, and what was measured on the same arrivals."""
-    verified = _verified(record)
+    verified = record.raced
     [axes], foot = with_foot(figure, 1, LINE_IN)
     label = f"{verified.label[:1].upper()}{verified.label[1:]}"
     axes.set_title(f"{label}: predicted and measured on the same arrivals")
@@ -96,7 +96,7 @@ def _prediction_row(axes: Axes, row: int, arm: RaceArm, predicted: float | None)
 
 def draw_race(record: TuningRecord, figure: Figure) -> None:
     """Draw each arm's ratio to the winner, draw by draw, as far as it came."""
-    verified = _verified(record)
+    verified = record.raced
     arms = verified.race
     [axes], foot = with_foot(figure, 1, LINE_IN * len(arms))
     base = _base(verified)
@@ -170,7 +170,7 @@ def _race_line(
 
 def draw_effects(record: TuningRecord, figure: Figure) -> None:
     """Draw the winner's ratio to the default and to the current setting, with intervals."""
-    verified = _verified(record)
+    verified = record.raced
     axes = figure.subplots()
     winner = arm_name(record, verified.winner or "")
     axes.set_title(f"{winner} against what it would replace: {verified.label}")
@@ -223,8 +223,3 @@ def _gain_row(axes: Axes, row: int, gain: Gain, ratios: Sequence[float]) -> None
         [log(gain.ratio)], [row], "D", color=color, markersize=7.0, markeredgecolor="white",
         markeredgewidth=0.8, zorder=4,
     )  # fmt: skip
-
-
-def _verified(record: TuningRecord) -> DeviceRecord:
-    assert record.verified is not None  # noqa: S101 - for the type checker; the caller has looked
-    return record.verified

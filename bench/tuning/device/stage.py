@@ -177,10 +177,12 @@ class OnDevice:
         if simulate:
             budget_s = self.budget.left_s - SIMULATION_SHARE * self.budget.total_s
         beside_s = overhead_s(self.loaded.source)
-        capacity = isinstance(metric.objective, CapacityWithin)
-        if capacity or _lacking(budget_s, _ARMS_PLANNED, beside_s):
+        begun = (self.folder / RACE / PLAN).exists()
+        if begun or isinstance(metric.objective, CapacityWithin):
             return
-        window_s = affordable_window_s(budget_s, _ARMS_PLANNED, beside_s)
+        window_s = SHORTEST_S  # of fewer arms
+        if not _lacking(budget_s, _ARMS_PLANNED, beside_s):
+            window_s = affordable_window_s(budget_s, _ARMS_PLANNED, beside_s)
         asked_s = self.traffic.draws(0, 1)[0].window_s
         [draw] = self.traffic.draws(0, 1, window_s=min(asked_s, window_s))
         if said := shortfall(metric.judged, draw, _ARMS_PLANNED, beside_s):

@@ -389,13 +389,13 @@ def test_a_race_of_two_is_planned_for_two_and_not_for_three():
 # What is said before anything is spent.
 
 
-def said_by_a_tuning(folder, device, **asked):
+def said_by_a_tuning(folder, device, *, budget_s=400.0, **asked):
     """What a tuning prints on the way, line by line, and its record."""
     folder.mkdir(exist_ok=True)
     text = io.StringIO()
     console = Console(file=text, width=1000)
     result = carry_out(
-        request(race=True, budget_s=400.0, trials=8, patience=8, **asked),
+        request(race=True, budget_s=budget_s, trials=8, patience=8, **asked),
         folder,
         VirtualClock(),
         console,
@@ -410,8 +410,11 @@ def short(duration_s):
     return request().settings.model_copy(update={"replay": replay})
 
 
-def test_draws_with_too_few_requests_are_told_before_anything_is_spent(tmp_path):
-    lines, record = said_by_a_tuning(tmp_path, StandIn(source=roofline()), settings=short(0.25))
+@pytest.mark.parametrize("budget_s", [400.0, 180.0], ids=["room for all arms", "for some"])
+def test_draws_with_too_few_requests_are_told_before_anything_is_spent(tmp_path, budget_s):
+    lines, record = said_by_a_tuning(
+        tmp_path, StandIn(source=roofline()), budget_s=budget_s, settings=short(0.25)
+    )
     said = "too few requests per draw to judge p99: 2.., needs 459, which takes a --duration of 1"
     assert re.match(f"{said} and a --budget of [23]m for the race alone", lines[2])
     searched = next(i for i, line in enumerate(lines) if "1 of" in line or "racing" in line)

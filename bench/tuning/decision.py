@@ -4,9 +4,9 @@ from math import log, log1p
 from typing import Any
 
 from bench.tuning.findings import Findings
-from bench.tuning.request import CURRENT, DEFAULT
 from bench.tuning.search.selection import TIE, surely_better
 from results.tuning.device_record import DeviceRecord, Gain, RaceArm
+from results.tuning.record import CURRENT, DEFAULT
 
 
 def is_met(findings: Findings, verified: DeviceRecord | None) -> bool:

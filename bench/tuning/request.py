@@ -48,11 +48,9 @@ from bench.tuning.search.space import (
     parse_search,
     typical_s,
 )
+from results.tuning.record import CURRENT, DEFAULT, NO_DELAY, WINDOW
 
 FASTEST, CHEAPEST, MOST_CAPACITY = "fastest", "cheapest", "most capacity"
-
-
-NO_DELAY, DEFAULT, CURRENT, WINDOW = "no delay", "default", "current", "window"
 
 
 @dataclass(frozen=True)

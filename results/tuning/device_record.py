@@ -7,6 +7,8 @@ from pydantic import Field
 from results import format as fmt
 from results.tuning.metrics import Metrics, Part
 
+# The arm that the search proposes: the race decides whether it is recommended.
+PROPOSED = "proposed"
 Unit = Literal["s", "rps", "j"]
 RACE, SECOND_RACE, CONFIRM = "race", "second race", "confirm"
 _SHOWN = {"s": fmt.duration, "rps": fmt.rate, "j": fmt.joules}

@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from results.tuning.device_record import PROPOSED
 from results.tuning.metrics import RUN_METRICS, Metrics, latency_field
 
 _METRICS = {*Metrics.model_fields, "p99.9_s"}
 # What version 1 called the setting that the search proposes, whatever was recommended in the end,
 # and the baseline that waits for nothing.
-_RENAMED = {"recommended": "proposed", "plain": "no delay"}
+_RENAMED = {"recommended": PROPOSED, "plain": "no delay"}
 # The names that `expected` had, which are those of run.json.
 _FIELDS = {name: field for field, name in RUN_METRICS.items()}
 

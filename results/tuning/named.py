@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 
 from results import format as fmt
 from results.figures import style
-from results.tuning.device_record import DeviceRecord, Judged, RaceArm
-from results.tuning.record import TuningRecord
+from results.tuning.device_record import PROPOSED, DeviceRecord, Judged, RaceArm
+from results.tuning.record import NO_DELAY, TuningRecord
 
-RECOMMENDED, NEAREST, PROPOSED = "recommended", "nearest", "proposed"
+RECOMMENDED, NEAREST = "recommended", "nearest"
 # By name: what it is called on the page, its colour and its marker.
 _MARKS = {
     RECOMMENDED: ("recommended", style.RED, "*"),
@@ -21,7 +21,7 @@ _MARKS = {
     "most capacity": ("most capacity within the SLO", style.PINK, "s"),
     "current": ("current", style.ORANGE, "P"),
     "default": ("default", style.INK, "o"),
-    "no delay": ("no-delay baseline", style.SKY, "X"),
+    NO_DELAY: ("no-delay baseline", style.SKY, "X"),
     "window": ("window", style.FAINT, "d"),
     PROPOSED: ("proposed by the search", style.RED, "*"),
     "best simulated": ("best simulated", "#8a6fb0", "h"),

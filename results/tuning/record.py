@@ -25,7 +25,8 @@ RECORD = "tune.json"
 _REQUEST = "request.json"
 CAPACITY = "capacity"
 _MAXIMISED = (CAPACITY, "goodput")
-CURRENT, DEFAULT = "current", "default"
+# The settings to be beaten.
+NO_DELAY, DEFAULT, CURRENT, WINDOW = "no delay", "default", "current", "window"
 
 Knob = int | float | str
 

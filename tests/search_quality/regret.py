@@ -12,9 +12,10 @@ from math import exp, inf, isfinite, log
 import numpy as np
 import optuna
 
-from bench.tuning.request import NO_DELAY, Question
+from bench.tuning.request import Question
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.simulated.simulator import SimulationBudget
+from results.tuning.record import NO_DELAY
 from tests.search_quality.baselines import SEARCHES, Search
 from tests.search_quality.device import Device, raced
 from tests.search_quality.truth import Truth

@@ -2,9 +2,8 @@
 
 from bench.tuning.findings import Findings
 from bench.tuning.search.selection import Candidate
+from results.tuning.device_record import PROPOSED
 
-# What the search proposes: the race decides whether it is recommended.
-PROPOSED = "proposed"
 BEST, SECOND, THIRD = "best simulated", "second best", "third best"
 
 

@@ -35,7 +35,7 @@ from bench.tuning.device.pinned_plan import PLAN, pinned
 from bench.tuning.device.search import DeviceSearch, RunArm
 from bench.tuning.device.verification import VERIFIED_AT, Verification
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.request import CURRENT, DEFAULT, NO_DELAY, WINDOW, Question
+from bench.tuning.request import Question
 from bench.tuning.search.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -51,6 +51,7 @@ from results import format as fmt
 from results.run.record import RECORD
 from results.tuning.device_record import RACE, DeviceRecord
 from results.tuning.metrics import Metrics
+from results.tuning.record import CURRENT, DEFAULT, NO_DELAY, WINDOW
 from workloads import ResolvedTrace
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
 from bench.simulation.bounds import bounds
 from bench.tuning.findings import Findings, Goal
-from bench.tuning.request import NO_DELAY, Question
+from bench.tuning.request import Question
 from bench.tuning.search.objectives import CapacityWithin, Objective, Score
 from bench.tuning.search.sampler import Finished, Tuner, search
 from bench.tuning.search.selection import (
@@ -42,6 +42,7 @@ from bench.tuning.simulated.simulator import (
 )
 from results import format as fmt
 from results.tuning.metrics import Metrics
+from results.tuning.record import NO_DELAY
 
 if TYPE_CHECKING:
     import optuna

@@ -127,7 +127,7 @@ def arm_name(record: TuningRecord, name: str) -> str:
     settings = None if verified is None else verified.settings_of(name)
     if not record.met or settings is None or settings != record.recommended:
         return name
-    return RECOMMENDED if name == PROPOSED else f"{RECOMMENDED} ({name})"
+    return f"{RECOMMENDED} ({name})"
 
 
 def fate_of(arm: RaceArm, *, won: bool) -> str:

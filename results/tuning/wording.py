@@ -230,7 +230,7 @@ def prediction_table(record: TuningRecord) -> Table:
     rows, bold = [], set()
     for number, (name, arm) in enumerate(verified.race.items()):
         won = name == verified.winner
-        row = [arm_name(record, name) + (" (won)" if won else ""), _mean(verified, arm.value)]
+        row = [arm_name(record, name) + (", won" if won else ""), _mean(verified, arm.value)]
         if name in verified.predicted:
             predicted = verified.predicted[name]
             row += [_mean(verified, predicted), prediction_error(arm, predicted)]

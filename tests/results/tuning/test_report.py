@@ -71,8 +71,8 @@ def test_the_page_leads_with_the_recommendation_and_states_its_numbers(page):
         "recommended, cheapest within the SLO timeout 64 / 15 ms 25.3 ms 222 µs 18.0 5,760 req/s",
         "26.1 ms (25.0 to 27.2) 300 µs (270 to 330)",
         "x 0.750 (0.700 to 0.803) better 3 fresh draws lower in 3 of 3",
-        "recommended (won) 295 µs 310 µs off by +5 % 4",
-        "dropped after 3 draws: surely worse than recommended",
+        "recommended (proposed), won 295 µs 310 µs off by +5 % 4",
+        "dropped after 3 draws: surely worse than proposed",
         "load x 1.2 1,200 req/s 30.3 ms 222 µs missed",
     ):
         assert number in text
@@ -154,7 +154,7 @@ def test_policies_have_panels_of_their_own_knobs(tmp_path):
 
 def test_the_fate_of_every_arm_is_told(tmp_path):
     rows = {row[0]: row for row in race_table(written(tmp_path, tunings.raced()).record).rows}
-    assert rows["recommended"][-1] == "won"
+    assert rows["recommended (proposed)"][-1] == "won"
     assert rows["no delay"][2] == "unanswered"
     assert rows["no delay"][-1] == "stayed to the end"
 

@@ -69,9 +69,9 @@ def _comparison(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
 
 
 def _tuning(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
+    from results.tuning.conclusion import conclusion
     from results.tuning.record import read_tuning
     from results.tuning.report import write_report
-    from results.tuning.wording import summary_lines
 
     tuning = read_tuning(folder)
-    return write_report(tuning), list(summary_lines(tuning.record))
+    return write_report(tuning), list(conclusion(tuning.record))

@@ -2,7 +2,7 @@
 
 `bench.simulation.capacity` brackets one setting from nothing. A search asks for hundreds, most of
 them near each other, so here loads are the rungs of one ladder, in geometric steps from the trace's
-own: arrivals are drawn once a rung, and each setting starts where the plain one stopped.
+own: arrivals are drawn once a rung, and each setting starts where the no-delay baseline stopped.
 """
 
 from collections.abc import Callable, Sequence

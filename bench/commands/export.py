@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import options
-from bench.console import OK
+from bench.exit_codes import OK
 
 ConfigFile = Annotated[
     Path,
@@ -89,7 +89,7 @@ def _file(config: Path) -> Path:
         InputError: There is none in the folder.
     """
     from bench.errors import InputError
-    from bench.tuning.recommended_toml import RECOMMENDED
+    from results.tuning.recommended_toml import RECOMMENDED
 
     if not config.is_dir():
         return config

@@ -26,8 +26,9 @@ def report(
 
     Without a folder it is that of the last command that made one in runs/.
     """
-    from bench.console import OK, output_console
+    from bench.console import output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
     from results.run.record import RECORD
@@ -89,9 +90,9 @@ def _comparison(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
 
 
 def _tuning(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
+    from results.tuning.conclusion import conclusion
     from results.tuning.record import read_tuning
     from results.tuning.report import write_report
-    from results.tuning.wording import summary_lines
 
     tuning = read_tuning(folder)
-    return write_report(tuning), list(summary_lines(tuning.record))
+    return write_report(tuning), list(conclusion(tuning.record))

@@ -194,7 +194,7 @@ class Experiment:
                 for arm in arms
             ]
         live = LiveArms(arms, clock, console)
-        draws = live.control.draws(self._plan.draws)
+        draws = live.draws(self._plan.draws)
         if load:
             draws = [
                 replace(draw, utilization=load["utilization"], peak_rps=load["peak_rps"])

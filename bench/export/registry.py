@@ -15,7 +15,7 @@ from bench.export import (
 )
 from bench.export.contract import Target, on_this_machine
 from bench.settings import BatcherSettings, ModelSettings, Settings
-from bench.toml import comment
+from results.toml import comment
 
 TARGETS: dict[str, Target] = {
     module.TARGET.name: module.TARGET

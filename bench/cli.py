@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from bench.console import FAILED, INPUT, INTERRUPTED, OK
+from bench.exit_codes import FAILED, INPUT, INTERRUPTED, OK
 from bench.interrupts import catch_interrupts
 
 

@@ -133,7 +133,7 @@ class Settings(_Table):
     slo: SloSettings = SloSettings()
 
 
-# Kept in the same file, and of no consequence for a run: `bench.tuning.recommended_toml`.
+# Kept in the same file, and of no consequence for a run: `results.tuning.recommended_toml`.
 IGNORED = ("recommendation",)
 
 TABLES: dict[str, type[_Table]] = {

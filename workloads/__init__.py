@@ -39,7 +39,7 @@ from workloads.processes import (
 )
 from workloads.recorder import TraceRecorder
 from workloads.resolve import resolve, resolve_draws
-from workloads.resolved import ResolvedTrace
+from workloads.resolved import ResolvedTrace, windows_note
 from workloads.specs import DescribedTrace, ListedTrace
 from workloads.trace import Trace
 
@@ -91,5 +91,6 @@ __all__ = [
     "superposed",
     "to_rate",
     "window_at",
+    "windows_note",
     "without_tokens",
 ]

@@ -141,9 +141,10 @@ def _write_parquet(trace: Trace, path: Path) -> None:
 
 def _about(trace: Trace) -> dict[str, Any]:
     """What goes with the columns; the notes too, lest rebuilt arrivals pass for recorded ones."""
-    about = {"name": trace.name, "duration_s": float(trace.duration_s)}
+    about: dict[str, Any] = {"name": trace.name, "duration_s": float(trace.duration_s)}
     notes = list(trace.source.get("notes", ()))
-    return about | ({"notes": notes} if notes else {})
+    about |= {"notes": notes} if notes else {}
+    return about | ({} if trace.resolution_s is None else {"resolution_s": trace.resolution_s})
 
 
 def _columns(trace: Trace) -> dict[str, Any]:

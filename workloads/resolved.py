@@ -1,6 +1,7 @@
 """The arrivals of one run, as `resolve` gives them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,10 @@ import numpy as np
 
 from workloads.operations.burstiness import contrasted_times
 from workloads.trace import Trace
+
+# A window's rate is another than the recording's from a tenth on, and from three standard
+# deviations of a Poisson count.
+_LEAST_SHARE, _LEAST_ERRORS = 0.1, 3.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,30 @@ class ResolvedTrace:
         """Number of requests in the window."""
         return int(np.searchsorted(self.trace.arrival_s, self.window_s))
 
+    @property
+    def window_rps(self) -> float:
+        """Rate of the arrivals in the window, in requests per second."""
+        return self.requests / self.window_s
+
+    @property
+    def is_unlike_whole(self) -> bool:
+        """Whether this is a part of a recording, at a rate clearly not that of all of it."""
+        if self.rate_by is None or self.loops > 1:
+            return False
+        expected = self.offered_rps * self.window_s
+        away = abs(self.requests - expected)
+        return away > max(_LEAST_SHARE * expected, _LEAST_ERRORS * math.sqrt(expected))
+
+    @property
+    def start_s(self) -> float | None:
+        """Where in the recording, as it is played, the window starts; None where that is not one.
+
+        A window that was cut for the run starts at a second of it; one put together does not.
+        """
+        done = self.trace.source.get("operations", ())
+        start_s = done[-1].get("start_s") if done else 0.0
+        return None if start_s is None else float(start_s)
+
     def contrasted(self, contrast: float) -> "ResolvedTrace":
         """The gaps of the window to a power, its number of requests and its tail as they are.
 
@@ -90,7 +119,7 @@ class ResolvedTrace:
             "kind": self.trace.source["kind"],
             "path": self.trace.source.get("path"),
             "format": self.trace.source.get("format"),
-            "notes": list(self.trace.source.get("notes", ())),
+            "notes": [*self.trace.source.get("notes", ()), *windows_note([self])],
             "process": self.trace.source.get("process"),
             "seed": self.seed,
             "sha256": self.trace.fingerprint(),
@@ -111,3 +140,35 @@ class ResolvedTrace:
             "pass_s": self.pass_s,
             "operations": list(self.trace.source.get("operations", ())),
         }
+
+
+def windows_note(draws: Sequence[ResolvedTrace]) -> list[str]:
+    """What to know of the rates of parts of a recording; nothing where they are like all of it.
+
+    Args:
+        draws: At least one, at one load.
+    """
+    if not any(draw.is_unlike_whole for draw in draws):
+        return []
+    first = draws[0]
+    whole = f"all of it has {_rate(first.offered_rps)}"
+    if len(draws) > 1:
+        rates = [draw.window_rps for draw in draws]
+        are, advice = "are parts of the recording", ": a longer --duration is more like it"
+        if first.start_s is None:
+            are, advice = "are put together from blocks of the recording,", ""
+        return [
+            f"the {len(draws)} draws of {first.window_s:.6g} s {are} with {_rate(min(rates))} to "
+            f"{_rate(max(rates))}, {_rate(sum(rates) / len(rates))} on average; {whole}{advice}"
+        ]
+    at = ""
+    if first.start_s is not None:
+        at = f", from {first.start_s:.6g} s on" if first.start_s else ", from its start"
+    return [
+        f"the window is {first.window_s:.6g} s of the recording{at}, with "
+        f"{_rate(first.window_rps)}; {whole}"
+    ]
+
+
+def _rate(rate_rps: float) -> str:
+    return f"{rate_rps:,.3g} req/s"

@@ -36,7 +36,8 @@ class Trace:
         output_tokens: int32 `[N]`, or None.
         name: What to call the trace on a screen.
         source: Where it comes from, as JSON-able values; `kind` is always there, and
-            `operations`, where it is there, lists what was done since, first to last.
+            `operations`, where it is there, lists what was done since, first to last. Where
+            arrivals are known only to steps that hold several, `resolution_s` is such a step.
 
     Raises:
         TraceError: A column is not what is said above, or the lengths differ.
@@ -76,13 +77,34 @@ class Trace:
         return len(self) / self.duration_s if self.duration_s > 0 else math.nan
 
     @property
+    def resolution_s(self) -> float | None:
+        """The step to which arrivals are known, in seconds, where several share one.
+
+        What happened within a step was not recorded: a server's log in whole seconds, counts of
+        requests. None where the source says of no such step.
+        """
+        step_s = self.source.get("resolution_s")
+        return None if step_s is None else float(step_s)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether the times between arrivals are known: a step is no more than half of their mean.
+
+        Rounded to steps of s, the variance of a gap is larger by s^2 / 6, 4 % of that of a Poisson
+        process then.
+        """
+        step_s = self.resolution_s
+        return len(self) > 1 and (step_s is None or 2 * step_s * len(self) <= self.duration_s)
+
+    @property
     def cv(self) -> float:
         """Coefficient of variation of the gaps: standard deviation / mean, over the N - 1 gaps.
 
         0 for evenly spaced arrivals, 1 expected for a Poisson process, larger for bursty ones.
-        nan with fewer than three arrivals, or when all arrive at once.
+        nan with fewer than three arrivals, when all arrive at once, or where the gaps are not
+        known (`has_gaps`).
         """
-        if len(self) < 3 or self.arrival_s[-1] == self.arrival_s[0]:
+        if len(self) < 3 or self.arrival_s[-1] == self.arrival_s[0] or not self.has_gaps:
             return math.nan
         gaps_s = np.diff(self.arrival_s)
         return float(gaps_s.std() / gaps_s.mean())
@@ -240,11 +262,11 @@ class Trace:
             return self
         duration_s = self.duration_s * time_scale
         self._check_span("time_scale", time_scale, duration_s)
+        source = self.source_after("scale_time", factor=time_scale)
+        if self.resolution_s is not None:
+            source["resolution_s"] = self.resolution_s * time_scale
         return replace(
-            self,
-            arrival_s=self.arrival_s * time_scale,
-            duration_s=duration_s,
-            source=self.source_after("scale_time", factor=time_scale),
+            self, arrival_s=self.arrival_s * time_scale, duration_s=duration_s, source=source
         )
 
     def at_rate(self, rate_rps: float) -> "Trace":

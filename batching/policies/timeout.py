@@ -30,13 +30,14 @@ class TimeoutPolicy:
 
     Attributes:
         limit: most requests in a batch; another policy that uses this one's rule may move it.
+        timeout_s, min_wait_s, preferred: the options of these names.
     """
 
     def __init__(self, options: PolicyOptions) -> None:
         self.limit = options.max_batch_size
-        self._timeout_s = options.batch_timeout_s
-        self._min_wait_s = options.min_wait_s
-        self._preferred = options.preferred_batch_sizes
+        self.timeout_s = options.batch_timeout_s
+        self.min_wait_s = options.min_wait_s
+        self.preferred = options.preferred_batch_sizes
 
     def decide(self, now_s: float, waiting: Waiting) -> Decision:
         """In each lane: full, drain, preferred, timeout or wait, in this order."""
@@ -81,19 +82,19 @@ class TimeoutPolicy:
             return 0, ""
         if waiting.draining:
             return count, "drain"
-        if self._preferred and now_s >= lane.oldest_s + self._min_wait_s:
-            below = bisect_right(self._preferred, count)
+        if self.preferred and now_s >= lane.oldest_s + self.min_wait_s:
+            below = bisect_right(self.preferred, count)
             if below:
-                return self._preferred[below - 1], "preferred"
-        if now_s >= lane.oldest_s + self._timeout_s:
+                return self.preferred[below - 1], "preferred"
+        if now_s >= lane.oldest_s + self.timeout_s:
             return count, "timeout"
         return 0, ""
 
     def _until(self, lane: Lane) -> tuple[float, int]:
         """When, or from which weight on, a lane that is not ready has to be looked at again."""
-        if not self._preferred:
-            return lane.oldest_s + self._timeout_s, self.limit
-        below = bisect_right(self._preferred, lane.count)
+        if not self.preferred:
+            return lane.oldest_s + self.timeout_s, self.limit
+        below = bisect_right(self.preferred, lane.count)
         if below:  # large enough already: only the minimum wait bars it
-            return lane.oldest_s + self._min_wait_s, self.limit
-        return lane.oldest_s + self._timeout_s, min(self._preferred[0], self.limit)
+            return lane.oldest_s + self.min_wait_s, self.limit
+        return lane.oldest_s + self.timeout_s, min(self.preferred[0], self.limit)

@@ -23,11 +23,14 @@ class WindowPolicy:
 
     Args:
         options: `max_batch_size` and `batch_timeout_s`, the length of the window, are used.
+
+    Attributes:
+        limit, window_s: the same.
     """
 
     def __init__(self, options: PolicyOptions) -> None:
-        self._limit = options.max_batch_size
-        self._window_s = options.batch_timeout_s
+        self.limit = options.max_batch_size
+        self.window_s = options.batch_timeout_s
 
     def decide(self, now_s: float, waiting: Waiting) -> Decision:
         """Wait for the window's end, then dispatch."""
@@ -35,8 +38,8 @@ class WindowPolicy:
             return Wait(inf)  # its window opens only when the worker is free
         lane = oldest_lane(waiting.lanes)
         head = waiting.lanes[lane]
-        until_s = max(waiting.free_since_s, head.oldest_s) + self._window_s
-        count = min(head.count, self._limit)
+        until_s = max(waiting.free_since_s, head.oldest_s) + self.window_s
+        count = min(head.count, self.limit)
         if waiting.draining:
             return Dispatch(lane, count, "drain")
         if now_s >= until_s:

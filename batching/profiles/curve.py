@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from math import ceil
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batching.errors import ProfileError
 from batching.profiles.samples import BatchSample, falling_by_no_chance, relative_error
@@ -107,6 +109,18 @@ class Curve:
             self.check(size)
             rows = self._rows[size] = self._make_rows(size)
         return rows
+
+    @cached_property
+    def table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """The rows of every size as arrays.
+
+        Returns:
+            By batch size, 0 included: where its rows begin `[B + 1]`, and how many they are
+            `[B + 1]`; all rows, seconds `[R, 3]`.
+        """
+        rows = [self.rows(size) for size in range(1, self.largest + 1)]
+        counts = np.array([0, *map(len, rows)])
+        return np.cumsum(counts) - counts, counts, np.array([row for of in rows for row in of])
 
     def _make_rows(self, size: int) -> list[Parts]:
         low, high, share = self._around(size)

@@ -2,10 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.commands import options
-from bench.console import FAILED, INTERRUPTED, Interrupted, judged
+from bench.commands.groups import (
+    BATCHER,
+    CLIENT,
+    LOAD,
+    MODEL,
+    PROFILE,
+    READING,
+    VERDICT,
+    Given,
+    takes,
+)
+from bench.exit_codes import FAILED, INTERRUPTED, Interrupted, judged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,55 +25,11 @@ if TYPE_CHECKING:
     from results.run.record import Run
 
 
-def bench(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.Trace = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    rate: options.Rate = None,
-    utilization: options.Utilization = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    client: options.Client = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    weights: options.Weights = None,
-    length_buckets: options.LengthBuckets = None,
-    policy: options.Policy = None,
-    max_batch_size: options.MaxBatchSize = None,
-    batch_timeout_ms: options.BatchTimeoutMs = None,
-    min_wait_ms: options.MinWaitMs = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    slo_ms: options.SloMs = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    execute_timeout_ms: options.ExecuteTimeoutMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
+@takes(LOAD, READING, CLIENT, MODEL, BATCHER, PROFILE, VERDICT)
+def bench(
+    *,
+    given: Given,
     predict: options.Predict = False,
-    profile: options.Profile = None,
-    profile_budget: options.ProfileBudget = "20s",
-    force: options.Force = False,
-    slo: options.Slo = None,
-    until_decided: options.UntilDecided = None,
-    max_duration: options.MaxDuration = None,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -73,27 +40,41 @@ def bench(  # noqa: PLR0917 - typer passes every option by name
 
     With no option at all: the model mlp under the built-in bursty trace.
     """
-    slo = slo or None
-    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, output_console, stdout_kept
     from bench.folders import run_folder
     from bench.live.measure import measure_run
-    from bench.live.prediction import Profiling
+    from bench.live.plan import plan_run
     from bench.live.session import Session
+    from bench.profiling.load import load_for
     from bench.settings import load_settings, parse_duration_s
+    from bench.traces.source import load_replayed, tell_windows
     from results.run.record import RECORD
 
     settings = load_settings(config, given)
-    budget_s = parse_duration_s("profile_budget", profile_budget)
-    profiling = Profiling(profile, budget_s, force) if predict or profile is not None else None
+    budget_s = parse_duration_s("profile_budget", given["profile_budget"])
     messages = message_console(quiet=quiet)
     with (
         stdout_kept(as_json),
         run_folder(out, settings.model.model, settings.replay.trace) as folder,
     ):
-        session = Session(settings, RealClock(), messages, profiling=profiling)
-        recording = measure_run(session)
+        clock, loaded = RealClock(), None
+        spec = load_replayed(settings.replay, messages)
+        session = Session(settings.model, [settings.batcher], clock, messages)
+        if predict or given["profile"] is not None:
+            loaded = load_for(
+                session.model,
+                session.placement,
+                clock,
+                messages,
+                profile=given["profile"],
+                max_batch_size=settings.batcher.max_batch_size,
+                budget_s=budget_s,
+                force=given["force"],
+            )
+        planned = plan_run(session, settings, spec, loaded)
+        tell_windows([planned.arrivals], messages)
+        recording = measure_run(session, planned)
         if not len(recording.requests) or recording.window_s <= 0:
             return Interrupted("nothing had been measured, and nothing is kept")
         try:

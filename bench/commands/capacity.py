@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.console import NO, OK, Interrupted
+from bench.commands.groups import BATCHER, LOAD, MODEL, PROFILE, READING, Given, takes
+from bench.exit_codes import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bench.profiling.load import Loaded
     from bench.settings import Settings
     from bench.simulation.capacity import LatencyObjective
+    from bench.traces.arrivals import Spec
 
 
 Objective = Annotated[
@@ -53,47 +55,25 @@ CapacityOut = Annotated[
 ]
 
 
-def capacity(  # noqa: PLR0917 - typer passes every option by name
+@takes(
+    LOAD,
+    READING,
+    MODEL,
+    PROFILE,
+    BATCHER,
+    without=(
+        "rate",
+        "utilization",
+        "weights",
+        "length_buckets",
+        "execute_timeout_ms",
+    ),
+)
+def capacity(
     slo: Objective,
-    trace: options.Trace = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
+    *,
+    given: Given,
     draws: Draws = 3,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    profile: options.Profile = None,
-    profile_budget: options.ProfileBudget = "20s",
-    force: options.Force = False,
-    policy: options.Policy = None,
-    max_batch_size: options.MaxBatchSize = None,
-    batch_timeout_ms: options.BatchTimeoutMs = None,
-    min_wait_ms: options.MinWaitMs = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    slo_ms: options.SloMs = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
     check: Check = False,
     config: options.Config = None,
     out: CapacityOut = None,
@@ -104,16 +84,16 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
 
     Exit code 3 if no load meets it, or if the replay of --check does not.
     """
-    given: dict[str, Any] = {k: v for k, v in locals().items() if k != "slo"}
+    given = {name: value for name, value in given.items() if name != "slo"}
     from batching import RealClock
     from bench.console import message_console, stdout_kept
     from bench.folders import run_folder
     from bench.profiling.load import load_source
     from bench.settings import load_settings, parse_duration_s
-    from bench.simulation import arrivals
     from bench.simulation.capacity import LatencyObjective
     from bench.simulation.capacity_result import find
     from bench.simulation.setup import Setup
+    from bench.traces import arrivals
     from bench.traces.source import load_replayed
 
     objective = LatencyObjective.parse(slo)
@@ -125,10 +105,10 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
             settings,
             RealClock(),
             messages,
-            profile=profile,
-            model_named=model is not None,
-            budget_s=parse_duration_s("profile_budget", profile_budget),
-            force=force,
+            profile=given["profile"],
+            model_named=given["model"] is not None,
+            budget_s=parse_duration_s("profile_budget", given["profile_budget"]),
+            force=given["force"],
         )
         with run_folder(out, loaded.model, settings.replay.trace, "capacity") as folder:
             setup = Setup(settings.batcher, loaded.source, settings.batcher.replicas or 1)
@@ -147,7 +127,7 @@ def capacity(  # noqa: PLR0917 - typer passes every option by name
             }
             _keep(content, folder)
             if check and content["rate_rps"] is not None:
-                interrupted = _check(settings, loaded, objective, content, folder, messages)
+                interrupted = _check(settings, spec, loaded, objective, content, folder, messages)
                 _keep(content, folder)
                 if interrupted:
                     said = "the check is not kept; " if content["check"] is None else ""
@@ -170,6 +150,7 @@ def _keep(content: dict[str, Any], folder: Path) -> None:
 
 def _check(  # noqa: PLR0917 - private, and called in one place
     settings: "Settings",
+    spec: "Spec",
     loaded: "Loaded",
     objective: "LatencyObjective",
     content: dict[str, Any],
@@ -184,20 +165,20 @@ def _check(  # noqa: PLR0917 - private, and called in one place
     from batching import RealClock
     from bench.errors import RunFailedError
     from bench.live.measure import measure_run, write_run
-    from bench.live.prediction import Known
+    from bench.live.plan import plan_run
     from bench.live.session import Session
+    from bench.profiling.load import matching
     from results.run.report import write_report
 
     load = {"rate": content["rate_rps"] * settings.replay.time_scale, "utilization": None}
     if loaded.profile is not None:
         messages.print("checking on this machine")
-    session = Session(
-        settings.model_copy(update={"replay": settings.replay.model_copy(update=load)}),
-        RealClock(),
-        messages,
-        profiling=Known(loaded, force=bool(loaded.differences)),
-    )
-    recording = measure_run(session)
+    settings = settings.model_copy(update={"replay": settings.replay.model_copy(update=load)})
+    session = Session(settings.model, [settings.batcher], RealClock(), messages)
+    if loaded.profile is not None:
+        force = bool(loaded.differences)
+        matching(loaded.profile, session.model, session.placement, force=force)
+    recording = measure_run(session, plan_run(session, settings, spec, loaded))
     if recording.interrupted and recording.partial:
         return True
     if recording.partial or not len(recording.requests):

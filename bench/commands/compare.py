@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.console import NO, OK, Interrupted
+from bench.commands.groups import BATCHER, CLIENT, LOAD, MODEL, READING, Given, takes, together
+from bench.exit_codes import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +59,6 @@ Arms = Annotated[
         show_default=False,
     ),
 ]
-InlineA = Annotated[str | None, _inline("a")]
-InlineB = Annotated[str | None, _inline("b")]
-InlineC = Annotated[str | None, _inline("c")]
-InlineD = Annotated[str | None, _inline("d")]
 Draws = Annotated[
     int | None,
     typer.Option(
@@ -100,60 +97,17 @@ Resume = Annotated[
 ]
 
 
-def compare(  # noqa: PLR0917 - typer passes every option by name
+_INLINE = {letter: (Annotated[str | None, _inline(letter)], None) for letter in _LETTERS}
+_PLANNED = together(draws=Draws, margin=Margin, metric=Metric, fail_if=FailIf, resume=Resume) | {
+    "exact": (Exact, False)
+}
+
+
+@takes(_INLINE, _PLANNED, LOAD, READING, CLIENT, MODEL, BATCHER, together(slo=options.Slo))
+def compare(
     arms: Arms = None,
-    a: InlineA = None,
-    b: InlineB = None,
-    c: InlineC = None,
-    d: InlineD = None,
-    draws: Draws = None,
-    exact: Exact = False,
-    margin: Margin = None,
-    metric: Metric = None,
-    fail_if: FailIf = None,
-    resume: Resume = None,
-    trace: options.Trace = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    rate: options.Rate = None,
-    utilization: options.Utilization = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    client: options.Client = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    weights: options.Weights = None,
-    length_buckets: options.LengthBuckets = None,
-    policy: options.Policy = None,
-    max_batch_size: options.MaxBatchSize = None,
-    batch_timeout_ms: options.BatchTimeoutMs = None,
-    min_wait_ms: options.MinWaitMs = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    slo_ms: options.SloMs = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    execute_timeout_ms: options.ExecuteTimeoutMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
-    slo: options.Slo = None,
+    *,
+    given: Given,
     config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -167,12 +121,11 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
     Arms are config files (dynbatch compare a.toml b.toml), knobs (--a max_batch_size=8 --b
     max_batch_size=32), or the folders of two runs that are there already.
     """
-    slo = slo or None
-    given: dict[str, Any] = dict(locals())
     from bench.comparison.request import Request
     from bench.console import message_console, stdout_kept
     from bench.errors import InputError
 
+    fail_if, resume = given["fail_if"], given["resume"]
     if fail_if not in (None, "worse"):
         raise InputError(f"fail_if must be worse, but got {fail_if!r}")
     request = Request(
@@ -180,10 +133,10 @@ def compare(  # noqa: PLR0917 - typer passes every option by name
         inline={key: given[key] for key in _LETTERS if given[key] is not None},
         config=config,
         options={key: given.get(key) for key in _shared()},
-        draws=draws,
-        margin=None if margin is None else float(margin),
-        metric=metric,
-        exact=exact or None,
+        draws=given["draws"],
+        margin=None if given["margin"] is None else float(given["margin"]),
+        metric=given["metric"],
+        exact=given["exact"] or None,
         command=shlex.join(["dynbatch", *sys.argv[1:]]),
     )
     messages = message_console(quiet=quiet)

@@ -4,7 +4,7 @@ import json
 import sys
 
 from bench.commands import options
-from bench.console import NO, OK
+from bench.exit_codes import NO, OK
 
 
 def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from bench.commands import options
-from bench.console import OK
+from bench.exit_codes import OK
 
 ConfigFile = Annotated[
     Path,
     typer.Argument(
-        help="TOML file: recommended.toml, or any that --config takes.",
+        help="TOML file: recommended.toml, the folder of a tuning that has one, or any file that "
+        "--config takes.",
         metavar="CONFIG.toml",
         show_default=False,
     ),
@@ -63,6 +64,7 @@ def export(
     from bench.export import export
     from bench.settings import load_settings
 
+    config = _file(config)
     exported = export(load_settings(config, {"device": device}), to, config.name)
     console = message_console(quiet=quiet)
     for warning in exported.warnings:
@@ -70,10 +72,30 @@ def export(
     if out is None:
         sys.stdout.write(exported.text)
         return OK
+    new = "" if out.parent.exists() else ", in a new folder"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(exported.text, encoding="utf-8")
     except OSError as error:
         raise RunFailedError(f"{out}: cannot be written: {error.strerror}") from None
-    console.print(f"written: {out}", soft_wrap=True)
+    console.print(f"written: {out}{new}", soft_wrap=True)
     return OK
+
+
+def _file(config: Path) -> Path:
+    """The file itself, or the recommendation in a tuning's folder.
+
+    Raises:
+        InputError: There is none in the folder.
+    """
+    from bench.errors import InputError
+    from results.tuning.recommended_toml import RECOMMENDED
+
+    if not config.is_dir():
+        return config
+    if not (config / RECOMMENDED).is_file():
+        raise InputError(
+            f"config must be a TOML file, or the folder of a tuning that has {RECOMMENDED}, but "
+            f"{config} has none"
+        )
+    return config / RECOMMENDED

@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.commands import options
-from bench.console import OK, Interrupted
+from bench.commands.groups import MODEL, Given, takes
+from bench.exit_codes import OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,14 +75,10 @@ ProfileJson = Annotated[
 ]
 
 
-def profile(  # noqa: PLR0917 - typer passes every option by name
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    weights: options.Weights = None,
+@takes(MODEL, without=("length_buckets",))
+def profile(
+    *,
+    given: Given,
     max_batch_size: ProfileMaxBatchSize = 128,
     lengths: Lengths = None,
     budget: Budget = "20s",
@@ -98,7 +95,6 @@ def profile(  # noqa: PLR0917 - typer passes every option by name
     """
     if list_builtin:
         return _list(as_json=as_json)
-    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from batching.profiles import save_profile, subject_of
     from bench.console import message_console, output_console, stdout_kept

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+LATEST = Path("runs/latest")
+_RECORDS = frozenset({"run.json", "tune.json", "comparison.json"})
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,14 +20,15 @@ def report(
         typer.Argument(
             help="Folder of a run, a tuning or a comparison.", show_default="runs/latest"
         ),
-    ] = Path("runs/latest"),
+    ] = LATEST,
 ) -> int:
     """Draw the report of a run, a tuning or a comparison again; needs no torch.
 
     Without a folder it is that of the last command that made one in runs/.
     """
-    from bench.console import OK, output_console
+    from bench.console import output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from results.comparison.record import RECORD as COMPARISON
     from results.run.record import RECORD
@@ -40,13 +44,31 @@ def report(
             f"{run} must hold a run, a tuning or a comparison, but holds a {drawn[0]}: see "
             f"{drawn[0]}.png and {drawn[0]}.json there"
         )
+    elif holds_tuning(run):
+        path, said = _tuning(run)
     else:
-        path, said = _tuning(run) if holds_tuning(run) else _run(run)
+        raise InputError(_nothing_in(run))
     kept_in(path)
     for line in said:
         console.print(line, soft_wrap=isinstance(line, str))
     console.print(f"report: {path}", soft_wrap=True)
     return OK
+
+
+def _nothing_in(folder: Path) -> str:
+    """Why there is nothing to report in a folder, and what to give instead."""
+    if folder == LATEST and not folder.exists():
+        return (
+            f"there is no run to report: {LATEST}, which dynbatch bench, simulate, tune and "
+            f"compare leave, is not in {Path.cwd()}; give the folder of a run"
+        )
+    what = "a folder with a run.json, tune.json or comparison.json"
+    if not folder.is_dir():
+        but = "is a file" if folder.exists() else "does not exist"
+        return f"{folder} must be {what}, but {but}"
+    inner = sorted(path.parent for path in folder.glob("*/*.json") if path.name in _RECORDS)
+    hint = f": give one of those in it, such as {inner[-1]}" if inner else ""
+    return f"{folder} must be {what}, but has none{hint}"
 
 
 def _run(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
@@ -68,9 +90,9 @@ def _comparison(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
 
 
 def _tuning(folder: Path) -> "tuple[Path, Sequence[RenderableType]]":
+    from results.tuning.conclusion import conclusion
     from results.tuning.record import read_tuning
     from results.tuning.report import write_report
-    from results.tuning.wording import summary_lines
 
     tuning = read_tuning(folder)
-    return write_report(tuning), list(summary_lines(tuning.record))
+    return write_report(tuning), list(conclusion(tuning.record))

@@ -2,11 +2,13 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.commands import options
-from bench.console import judged
+from bench.commands.groups import BATCHER, LOAD, MODEL, PROFILE, READING, Given, takes
+from bench.exit_codes import judged
 
 if TYPE_CHECKING:
     from bench.profiling.load import Loaded
@@ -16,47 +18,22 @@ if TYPE_CHECKING:
     from workloads import ResolvedTrace
 
 
-def simulate(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.Trace = None,
-    rate: options.Rate = None,
+@takes(
+    LOAD,
+    READING,
+    MODEL,
+    PROFILE,
+    BATCHER,
+    without=(
+        "weights",
+        "length_buckets",
+        "execute_timeout_ms",
+    ),
+)
+def simulate(
+    *,
+    given: Given,
     utilization: options.Utilizations = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    profile: options.Profile = None,
-    profile_budget: options.ProfileBudget = "20s",
-    force: options.Force = False,
-    policy: options.Policy = None,
-    max_batch_size: options.MaxBatchSize = None,
-    batch_timeout_ms: options.BatchTimeoutMs = None,
-    min_wait_ms: options.MinWaitMs = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    slo_ms: options.SloMs = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
     slo: options.Slo = None,
     sweep: options.Sweep = None,
     config: options.Config = None,
@@ -70,17 +47,15 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     The policies are those of the live batcher; the run it writes is one like a measured run, and
     labelled simulated. With --sweep it tries every combination of some knobs instead.
     """
-    slo = slo or None
-    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, stdout_kept
     from bench.errors import InputError
     from bench.folders import run_folder
     from bench.profiling.load import load_source
     from bench.settings import load_settings, parse_duration_s
-    from bench.simulation import arrivals
     from bench.simulation.sweep import SweepPlan, parse_sweep, run_sweep, tell_sweep, write_sweep
-    from bench.traces.source import load_replayed
+    from bench.traces import arrivals
+    from bench.traces.source import load_replayed, tell_windows
 
     loads = arrivals.utilizations(utilization)
     plan = parse_sweep(sweep) if sweep else None
@@ -102,18 +77,19 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
             settings if plan is None else _with_largest_batch(settings, plan),
             RealClock(),
             messages,
-            profile=profile,
-            model_named=model is not None,
-            budget_s=parse_duration_s("profile_budget", profile_budget),
-            force=force,
+            profile=given["profile"],
+            model_named=given["model"] is not None,
+            budget_s=parse_duration_s("profile_budget", given["profile_budget"]),
+            force=given["force"],
         )
         with run_folder(out, loaded.model, settings.replay.trace, "simulated") as folder:
+            peak_rps = partial(loaded.peak_rps, settings.batcher.replicas)
+            resolved = arrivals.resolve(spec, settings.replay, peak_rps)
+            tell_windows([resolved], messages)
             if plan is not None:
                 swept = run_sweep(plan, settings, loaded, spec, loads)
                 write_sweep(swept, folder)
             else:
-                replicas = settings.batcher.replicas or 1
-                resolved = arrivals.resolve(spec, settings.replay, loaded, replicas)
                 run = _run(settings, loaded, resolved, folder)
     if plan is not None:
         return tell_sweep(swept, folder, as_json=as_json, quiet=quiet)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
-from bench.console import NO, OK, Interrupted
+from bench.commands.groups import BATCHER, LOAD, MODEL, PROFILE, READING, Given, takes, together
+from bench.exit_codes import NO, OK, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.tuning.tune import Request, Result
+    from results.tuning.record import Tuning
 
 _SEARCH = "Search"
 Objective = Annotated[
@@ -120,61 +122,33 @@ Resume = Annotated[
 ]
 
 # What may be given again on resuming; all else is as it was asked for first.
-_ON_RESUME = frozenset(("resume", "budget", "race", "storage", "trials", "as_json", "quiet"))
+_GOES_ON = ("budget", "trials", "race")
+_ON_RESUME = frozenset(("resume", *_GOES_ON, "storage", "as_json", "quiet"))
 
 
-def tune(  # noqa: PLR0917 - typer passes every option by name
-    trace: options.Trace = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
-    rate: options.Rate = None,
-    utilization: options.Utilization = None,
-    rate_by: options.RateBy = None,
-    time_scale: options.TimeScale = None,
-    duration: options.Duration = None,
-    loop: options.Loop = None,
-    seed: options.Seed = None,
-    match_load: options.MatchLoad = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = None,
-    captured_batch_sizes: options.CapturedBatchSizes = None,
-    channels_last: options.ChannelsLast = None,
-    weights: options.Weights = None,
-    length_buckets: options.LengthBuckets = None,
-    profile: Profiles = None,
-    profile_budget: options.ProfileBudget = "20s",
-    force: options.Force = False,
-    objective: Objective = None,
-    slo: Slo = None,
-    percentile: Percentile = None,
-    search: Search = None,
-    current: Current = None,
-    trials: Trials = None,
-    patience: Patience = None,
-    budget: Budget = None,
-    race: Race = None,
-    simulate: Simulate = True,
-    storage: Storage = None,
+_SEARCHED = {
+    "profile": (Profiles, None),
+    **together(objective=Objective, slo=Slo, percentile=Percentile, search=Search),
+    **together(current=Current, trials=Trials, patience=Patience, budget=Budget, race=Race),
+    "simulate": (Simulate, True),
+    **together(storage=Storage),
+}
+
+
+@takes(
+    LOAD,
+    READING,
+    MODEL,
+    PROFILE,
+    _SEARCHED,
+    BATCHER,
+    together(config=options.Config),
+    without=("max_batch_size", "batch_timeout_ms", "min_wait_ms", "slo_ms", "execute_timeout_ms"),
+)
+def tune(
+    *,
+    given: Given,
     resume: Resume = None,
-    policy: options.Policy = None,
-    preferred_batch_sizes: options.PreferredBatchSizes = None,
-    max_queue_size: options.MaxQueueSize = None,
-    deadline_ms: options.DeadlineMs = None,
-    replicas: options.Replicas = None,
-    in_flight: options.InFlight = None,
-    config: options.Config = None,
     out: options.Out = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -182,10 +156,9 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     """Find the batcher's setting for a model and its traffic, and write it as a config file.
 
     Hundreds of settings are simulated with batch times measured here; the best of them race against
-    the default, the current and the plain setting on the device, and the winner is confirmed on
+    the default, the current and the no-delay setting on the device; the winner is confirmed on
     fresh arrivals. Exit code 3: no setting meets the SLO.
     """
-    given: dict[str, Any] = dict(locals())
     from batching import RealClock
     from bench.console import message_console, stdout_kept
     from bench.folders import run_folder
@@ -197,8 +170,10 @@ def tune(  # noqa: PLR0917 - typer passes every option by name
     with stdout_kept(as_json):
         if resume is not None:
             _check_resumed(given)
-            request = _again(read_request(resume), given)
-            result = _carry_out(request, resume, RealClock(), messages)
+            request = read_request(resume)
+            result = _finished(resume, request, given, messages) or _carry_out(
+                _again(request, given), resume, RealClock(), messages
+            )
         else:
             request = _request(given)
             request.question()
@@ -269,6 +244,35 @@ def _check_resumed(given: dict[str, Any]) -> None:
             )
 
 
+def _finished(
+    folder: Path, request: "Request", given: dict[str, Any], messages: "Console"
+) -> "Tuning | None":
+    """The tuning where it has come to its end, and nothing is given to go on with; else None."""
+    from bench.streams import kept_in
+    from results.errors import RunCorruptError
+    from results.run.record import REPORT
+    from results.tuning.record import RECORD, read_tuning
+    from results.tuning.report import write_report
+
+    if any(given[name] is not None for name in _GOES_ON) or not (folder / RECORD).is_file():
+        return None
+    try:
+        tuning = read_tuning(folder)
+    except RunCorruptError as error:
+        messages.print(f"{error}; it is made again", soft_wrap=True)
+        return None
+    ended = tuning.record
+    if ended.budget_s is not None:
+        asked = (request.budget_s, request.trials, request.race)
+        if asked != (ended.budget_s, ended.trials, ended.race):
+            return None  # it went on after that, and was cut off
+    kept_in(folder)
+    messages.print("this tuning is finished: --budget or --trials goes on with it", soft_wrap=True)
+    if not (folder / REPORT).exists():
+        write_report(tuning)
+    return tuning
+
+
 def _again(request: "Request", given: dict[str, Any]) -> "Request":
     from bench.errors import InputError
     from bench.settings import parse_duration_s
@@ -288,7 +292,7 @@ def _again(request: "Request", given: dict[str, Any]) -> "Request":
 
 def _carry_out(
     request: "Request", folder: Path, clock: Any, messages: "Console"
-) -> "Result | Interrupted":
+) -> "Tuning | Interrupted":
     """Tune and write what was found; the exit code if it was interrupted."""
     from bench.tuning.progress import SearchLine
     from bench.tuning.tune import carry_out
@@ -296,55 +300,49 @@ def _carry_out(
     try:
         with SearchLine(messages) as line:
             result = carry_out(request, folder, clock, messages, watch=line.show)
-        _keep(result, folder, messages)
+        return _keep(result, folder, messages)
     except KeyboardInterrupt:
         return Interrupted(f"to go on: dynbatch tune --resume {folder}")
-    return result
 
 
-def _keep(result: "Result", folder: Path, messages: "Console") -> None:
+def _keep(result: "Result", folder: Path, messages: "Console") -> "Tuning":
     """Write what was found: the numbers, the setting to use if there is one, the report."""
-    import json
-
+    from bench.errors import RunFailedError
     from bench.hardware.environment import command_line
     from bench.streams import kept_in
-    from bench.tuning.recommended_toml import write_config
-    from bench.tuning.tune_json import as_json
-    from results.files import write_text
-    from results.tuning.record import RECORD, read_tuning
+    from bench.tuning.record import record_of
+    from results.tuning.recommended_toml import RECOMMENDED, write_recommendation
+    from results.tuning.record import write_tuning
     from results.tuning.report import write_report
 
-    command = command_line()
-    told = as_json(result, command)
-    write_config(result, folder, command)
-    write_text(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
+    record = record_of(result, command_line())
+    try:
+        write_recommendation(folder, record)
+    except ValueError as error:
+        raise RunFailedError(f"{folder / RECOMMENDED}: cannot be written: {error}") from None
+    tuning = write_tuning(folder, record)
     kept_in(folder)
     messages.print("drawing the report")
-    write_report(read_tuning(folder))
+    write_report(tuning)
+    return tuning
 
 
-def _tell(result: "Result", *, as_json: bool, quiet: bool) -> int:
+def _tell(tuning: "Tuning", *, as_json: bool, quiet: bool) -> int:
     """Print what came out and choose the exit code."""
     from bench.console import output_console
-    from bench.tuning.conclusion import lines
-    from bench.tuning.recommended_toml import RECOMMENDED
     from results.run.record import REPORT
-    from results.tuning.record import RECORD, read_tuning
-    from results.tuning.wording import reservations
+    from results.tuning.conclusion import conclusion
+    from results.tuning.recommended_toml import RECOMMENDED
+    from results.tuning.record import RECORD
 
-    folder = result.folder
+    folder, record = tuning.path, tuning.record
     if as_json:
         sys.stdout.write((folder / RECORD).read_text(encoding="utf-8"))
     elif not quiet:
         console = output_console()
-        told = list(lines(result))
-        for line in told:
+        for line in conclusion(record):
             console.print(line, soft_wrap=isinstance(line, str))
-        for line in reservations(read_tuning(folder).record):
-            if line not in told:
-                console.print(line, soft_wrap=True)
-        if (folder / RECOMMENDED).exists():
-            console.print(f"config: {folder / RECOMMENDED}", soft_wrap=True)
-        console.print(f"numbers: {folder / RECORD}", soft_wrap=True)
-        console.print(f"report: {folder / REPORT}", soft_wrap=True)
-    return OK if result.met else NO
+        for what, name in (("config", RECOMMENDED), ("numbers", RECORD), ("report", REPORT)):
+            if (folder / name).exists():
+                console.print(f"{what}: {folder / name}", soft_wrap=True)
+    return OK if record.met else NO

@@ -16,6 +16,7 @@ from bench.comparison.schedule import RunSchedule, Trial, compare_arms
 from bench.errors import InputError
 from bench.live.arms import Arm, LiveArms, at_rate
 from bench.settings import Settings
+from bench.traces.source import tell_windows
 from results import format as fmt
 from results.comparison.observation import METRICS, expected_noise, metric_named, observe
 from results.comparison.outcome import Judge, MetricEffect
@@ -38,6 +39,8 @@ from results.statistics.paired import Plan
 from workloads import ResolvedTrace
 
 _FEWEST_FOR_INTERVAL = 4
+# What is meant to run for longer than this says how to make it shorter.
+_LONG_S = 300.0
 State = Literal["running", "interrupted", "finished"]
 
 
@@ -191,7 +194,7 @@ class Experiment:
                 for arm in arms
             ]
         live = LiveArms(arms, clock, console)
-        draws = live.control.draws(self._plan.draws)
+        draws = live.draws(self._plan.draws)
         if load:
             draws = [
                 replace(draw, utilization=load["utilization"], peak_rps=load["peak_rps"])
@@ -252,10 +255,13 @@ class Experiment:
         fewest, most = plan.looks[0], plan.draws
         number = f"{most}" if fewest == most else f"{fewest} to {most}"
         total_s = most * len(self._arms) * each_s
+        minutes = f" ({total_s / 60:,.0f} min); --duration shortens it"
+        shorter = minutes if total_s > _LONG_S else ""
         console.print(
             f"{number} draws of {len(self._arms)} arms, {draws[0].window_s:.6g} s each, at "
-            f"{fmt.rate(draws[0].offered_rps)}: at most {fmt.duration(total_s)} of replay"
+            f"{fmt.rate(draws[0].offered_rps)}: at most {fmt.duration(total_s)} of replay{shorter}"
         )
+        tell_windows(draws, console)
         label = METRICS[record.metric].label
         found = self._detectable(self._noise(draws[0]))
         if found is None:

@@ -11,6 +11,7 @@ import psutil
 from batching import RealClock
 from batching.execution.devices import usable_cores
 from bench.live.stalls import StallWatch
+from results.statistics.ranks import nearest_rank
 
 # A worker's wait for more requests, as the default batch timeout and shorter ones have it.
 _WAIT_S = 0.002
@@ -29,11 +30,8 @@ class Spread:
     def of(cls, values_s: Iterable[float]) -> "Spread":
         """The spread of at least one value; percentiles by nearest rank."""
         ordered = sorted(values_s)
-
-        def at(per_cent: int) -> float:
-            return ordered[-(-len(ordered) * per_cent // 100) - 1]
-
-        return cls(at(50), at(99), ordered[-1])
+        p50, p99 = (ordered[nearest_rank(share, len(ordered)) - 1] for share in (0.5, 0.99))
+        return cls(p50, p99, ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from bench.export import (
     triton,
 )
 from bench.export.contract import Target, on_this_machine
-from bench.settings import BatcherSettings, Settings
-from bench.toml import comment
+from bench.settings import BatcherSettings, ModelSettings, Settings
+from results.toml import comment
 
 TARGETS: dict[str, Target] = {
     module.TARGET.name: module.TARGET
@@ -76,11 +76,9 @@ def _left_out(batcher: BatcherSettings, target: Target) -> list[str]:
 
 
 def _header(settings: Settings, target: Target, source: str, warnings: tuple[str, ...]) -> str:
-    model = settings.model
     lines = [
         f"{source}, exported by dynbatch {own_version()} for {target.server}.",
-        f"For model {model.model}, device {model.device}, dtype {model.dtype}"
-        + ("." if model.engine == "eager" else f", engine {model.engine}."),
+        f"For {', '.join(_known(settings.model))}.",
     ]
     if target.semantics:
         lines += ["", "Where that differs from the batcher that was measured:"]
@@ -89,6 +87,13 @@ def _header(settings: Settings, target: Target, source: str, warnings: tuple[str
         lines += ["", "Of this setting:"]
         lines += [f"- {sentence}" for sentence in warnings]
     return "".join(_wrapped(" ".join(line.split())) for line in lines) + "\n"
+
+
+def _known(model: ModelSettings) -> list[str]:
+    """What the setting is for, as far as the file says: a default is nobody's word."""
+    said = {key for key in ("model", "dtype", "engine") if key in model.model_fields_set}
+    keys = ("model", "device", "dtype", "engine")
+    return [f"{key} {getattr(model, key)}" for key in keys if key in {"device", *said}]
 
 
 def _wrapped(line: str) -> str:

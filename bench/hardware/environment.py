@@ -59,11 +59,10 @@ def git_commit() -> str | None:
 
 def command_line() -> str:
     """As a shell would take it again, passwords in URLs left out."""
-    return shlex.join(["dynbatch", *map(_without_password, sys.argv[1:])])
+    return shlex.join(["dynbatch", *map(without_password, sys.argv[1:])])
 
 
-def _without_password(argument: str) -> str:
-    if "://" not in argument:
-        return argument
-    shown = re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", argument)
+def without_password(argument: str) -> str:
+    """An argument that can be shown and written down, as a URL may hold a password."""
+    shown = re.sub(r"((?://|^\w+:)[^/@:]*):[^/]*@", r"\1:***@", argument)
     return re.sub(r"([?&][^=&]*password)=[^&]*", r"\1=***", shown)

@@ -1,7 +1,7 @@
 """Arms that are run for real: one replay each, every model loaded once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,12 +10,15 @@ from batching import Clock
 from bench.console import message_console
 from bench.errors import RunFailedError
 from bench.live.measure import RunStopper, measure_run, write_run
+from bench.live.plan import PlannedRun, plan_run
 from bench.live.session import Session
 from bench.settings import (
     BatcherSettings,
     ModelSettings,
     Settings,
 )
+from bench.traces.arrivals import draws_like
+from bench.traces.source import load_replayed
 from results.run.record import Run
 from workloads import ResolvedTrace
 
@@ -87,20 +90,36 @@ class LiveArms:
         warm_up_budget_s: float | None = None,
     ) -> None:
         control = arms[0].settings
-        # A share of what the control can do, up to the largest batch of all: the order of the arms
-        # makes no difference to their load.
-        alike = [arm.settings for arm in arms if arm.settings.model == control.model]
-        self.control = Session(control, clock, console, also=alike)
-        self._loaded = loaded = {control.model: self.control}
+        self._spec = load_replayed(control.replay, console)
+        self._loaded: dict[ModelSettings, tuple[Session, PlannedRun]] = {}
         for arm in arms:
             model = arm.settings.model
-            if model not in loaded:
-                alike = [other.settings for other in arms if other.settings.model == model]
-                settings = at_rate(arm.settings, self.control.arrivals.rate_rps)
-                loaded[model] = Session(settings, clock, console, also=alike)
-        for session in loaded.values():
+            if model in self._loaded:
+                continue
+            knobs = [other.settings.batcher for other in arms if other.settings.model == model]
+            session = Session(model, knobs, clock, console, warm_up_budget_s=warm_up_budget_s)
+            # The control comes first, and its load is that of all.
+            settings = arm.settings
+            if self._loaded:
+                settings = at_rate(settings, self.load.rate_rps)
+            self._loaded[model] = session, plan_run(session, settings, self._spec)
+        self._control = control
+        for session, _ in self._loaded.values():
             session.console = message_console(quiet=True)
-            session.warm_up_budget_s = warm_up_budget_s
+
+    @property
+    def load(self) -> ResolvedTrace:
+        """The arrivals at the load that was resolved by the control."""
+        _, run = next(iter(self._loaded.values()))
+        return run.arrivals
+
+    def draws(self, count: int) -> list[ResolvedTrace]:
+        """Several draws of the trace, all at that load.
+
+        Raises:
+            WorkloadError: the trace cannot be drawn that often, or not at that length.
+        """
+        return draws_like(self.load, self._spec, self._control.replay, count)
 
     def __call__(
         self, arm: Arm, arrivals: ResolvedTrace, folder: Path, ender: RunStopper | None = None
@@ -117,20 +136,20 @@ class LiveArms:
             KeyboardInterrupt: It was interrupted; the run is kept if it was whole by then.
             RunFailedError: The run ended early, or nothing was answered.
         """
-        recording = measure_run(
-            self._loaded[arm.settings.model].serving(arm.settings, arrivals), ender
-        )
+        session, planned = self._loaded[arm.settings.model]
+        run = replace(planned, settings=arm.settings, arrivals=arrivals)
+        recording = measure_run(session, run, ender)
         if recording.interrupted and recording.partial:
             raise KeyboardInterrupt
-        run = write_run(folder, recording)
+        measured = write_run(folder, recording)
         if recording.interrupted:
             raise KeyboardInterrupt
         error = recording.first_error
         ended = ender is not None and ender.window_s is not None
-        if recording.partial or not (run.metrics.counts.ok or ended):
+        if recording.partial or not (measured.metrics.counts.ok or ended):
             said = f": {' '.join(str(error).split())}" if error is not None else ""
             raise RunFailedError(f"{folder} failed, no request was answered to its end{said}")
-        return run
+        return measured
 
 
 def at_rate(settings: Settings, rate_rps: float) -> Settings:

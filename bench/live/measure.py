@@ -1,4 +1,4 @@
-"""One replay, from a ready session to the raw logs."""
+"""One run, from a ready session to the raw logs."""
 
 import contextlib
 import signal
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from batching import BatchRecord, DynamicBatcher, QueueFullError, Request, RequestError
+from batching import BatchRecord, Clock, DynamicBatcher, QueueFullError, Request, RequestError
 from batching.errors import describe
 from bench.hardware.devices import DeviceWatch
 from bench.hardware.environment import command_line, describe_environment
@@ -20,7 +20,8 @@ from bench.hardware.quiet import quiet_gc
 from bench.interrupts import interrupt
 from bench.live.early_stop import SequentialStop
 from bench.live.logs import batch_log, request_log
-from bench.live.prediction import Prediction
+from bench.live.plan import PlannedRun
+from bench.live.prediction import Prediction, predict
 from bench.live.progress import Progress
 from bench.live.replay import Sent, replay
 from bench.live.session import Session
@@ -94,11 +95,12 @@ class _Observer:
                 request.value = None
 
 
-def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
+def measure_run(session: Session, run: PlannedRun, ender: RunStopper | None = None) -> Recording:
     """Warm up, replay, drain; an interrupt or a crash on the way gives what there is by then.
 
     Args:
-        session: what is replayed, against what.
+        session: the model.
+        run: what is sent to it, behind which knobs.
         ender: may end the run before its time; in place of what --until-decided would use.
 
     Raises:
@@ -106,23 +108,24 @@ def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
     """
     clock = session.clock
     observer = _Observer()
-    target = session.batcher(observer)
-    _warm_up(session, target)
+    target = session.batcher(run.settings.batcher, observer)
+    _warm_up(session, run, target)
     sent = Sent(start_s=clock.now())
-    arrival_s = session.arrivals.trace.arrival_s.tolist()
-    looks = ender or _looks(session)
-    devices = DeviceWatch(session.placements if session.model.uses_torch else (), session.flops())
+    arrival_s = run.arrivals.trace.arrival_s.tolist()
+    looks = ender or _looks(run)
+    placements = session.placements if session.model.uses_torch else ()
+    devices = DeviceWatch(placements, session.flops(run.payloads))
     with _on_signal(lambda: sent.interrupt(clock.now())) as interrupted:
         with StallWatch() as stall_watch, quiet_gc():
             with Telemetry(clock, target.statistics, devices.gpus) as telemetry:
                 sent.start_s = clock.now() + _LEAD_S
-                error = _play(session, target, sent, arrival_s, looks)
-                _drain(session, target, sent, hopeless=_is_hopeless(looks))
+                error = _play(session, run, target, sent, looks)
+                _drain(run, target, sent, clock, hopeless=_is_hopeless(looks))
             stalls = stall_watch.stop(sent.start_s)
-        window_s = session.arrivals.window_s
+        window_s = run.arrivals.window_s
         if looks is not None and looks.window_s is not None:
             window_s = looks.window_s
-        arrivals = _played(session.arrivals, window_s, len(sent.requests))
+        arrivals = _played(run.arrivals, window_s, len(sent.requests))
         batches = [batch for batch in observer.batches if batch.taken_s >= sent.start_s - _LEAD_S]
         played_s = inf if sent.stopped_s is None else max(0.0, sent.stopped_s - sent.start_s)
         failed = (request.value for request in sent.requests if request.status == "failed")
@@ -134,22 +137,23 @@ def measure_run(session: Session, ender: RunStopper | None = None) -> Recording:
             stalls=stalls,
             window_s=min(window_s, played_s),
             partial=played_s < window_s,
-            interrupted=interrupted.is_set() or isinstance(error, KeyboardInterrupt),
             first_error=first_error,
-            config=_config(session, arrivals),
+            config=_config(session, run, arrivals),
             environment=_environment(session, devices, target, first_error),
             trace=arrivals.describe(),
-            prediction=session.predict(arrivals),
+            prediction=_predicted(session, run, arrivals),
+            # The last to be worked out: a signal may come all the while.
+            interrupted=interrupted.is_set() or isinstance(error, KeyboardInterrupt),
         )
 
 
-def _looks(session: Session) -> SequentialStop | None:
+def _looks(run: PlannedRun) -> SequentialStop | None:
     """What ends a run once its SLOs are decided; None where it has a length of its own."""
-    if not session.looks_s:
+    if not run.looks_s:
         return None
-    arrivals = session.arrivals
+    arrivals = run.arrivals
     return SequentialStop(
-        session.looks_s, session.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
+        run.looks_s, run.settings.slo.parsed, arrivals.trace.arrival_s, arrivals.tail_s
     )
 
 
@@ -170,8 +174,16 @@ def _played(arrivals: ResolvedTrace, window_s: float, sent: int) -> ResolvedTrac
     )
 
 
-def _warm_up(session: Session, target: DynamicBatcher) -> None:
-    limit = session.settings.batcher.max_batch_size
+def _predicted(session: Session, run: PlannedRun, arrivals: ResolvedTrace) -> Prediction | None:
+    """What a simulation says; of a run that ended once it was decided, over what it came to."""
+    if run.loaded is None or (run.prediction is not None and arrivals is run.arrivals):
+        return run.prediction
+    knobs = run.settings.batcher
+    return predict(knobs, session.replicas(knobs), run.loaded, arrivals)
+
+
+def _warm_up(session: Session, run: PlannedRun, target: DynamicBatcher) -> None:
+    limit = run.settings.batcher.max_batch_size
     session.console.print(f"warming up batch sizes 1 to {limit}")
     target.start()
     cold = target.cold_start
@@ -184,7 +196,7 @@ def _warm_up(session: Session, target: DynamicBatcher) -> None:
     # long batch timeout holds back for longer than this is not waited for.
     until_s = session.clock.now() + _WARM_UP_S
     requests: list[Request] = []
-    for payload in session.payloads:
+    for payload in run.payloads:
         with contextlib.suppress(QueueFullError):
             requests.append(target.submit(payload))
     for request in requests:
@@ -199,13 +211,14 @@ def _warm_up(session: Session, target: DynamicBatcher) -> None:
 
 def _play(
     session: Session,
+    run: PlannedRun,
     target: DynamicBatcher,
     sent: Sent,
-    arrival_s: list[float],
     looks: RunStopper | None,
 ) -> BaseException | None:
     """Replay under a progress line; whatever ends it early is returned, not raised."""
     clock = session.clock
+    arrival_s = run.arrivals.trace.arrival_s.tolist()
 
     def watch() -> None:
         progress.watch()
@@ -213,24 +226,26 @@ def _play(
             looks.watch(sent, clock.now())
 
     try:
-        with Progress(session.console, sent, target, arrival_s, session.clock) as progress:
+        with Progress(session.console, sent, target, arrival_s, clock) as progress:
             replay(
                 target,
                 arrival_s,
-                session.payloads,
-                session.clock,
+                run.payloads,
+                clock,
                 sent,
-                client=session.settings.replay.client,
+                client=run.settings.replay.client,
                 watch=watch,
-                drain_limit_s=max(session.arrivals.window_s, _MIN_DRAIN_S),
+                drain_limit_s=max(run.arrivals.window_s, _MIN_DRAIN_S),
             )
     except BaseException as error:  # noqa: BLE001 - what was measured is kept, whatever came
-        sent.interrupt(session.clock.now())
+        sent.interrupt(clock.now())
         return error
     return None
 
 
-def _drain(session: Session, target: DynamicBatcher, sent: Sent, *, hopeless: bool) -> None:
+def _drain(
+    run: PlannedRun, target: DynamicBatcher, sent: Sent, clock: Clock, *, hopeless: bool
+) -> None:
     """Let what was sent be answered, but not for ever: a hopeless backlog is cancelled.
 
     What was due in the window is answered before the batcher is stopped: stopping sends off what
@@ -239,17 +254,16 @@ def _drain(session: Session, target: DynamicBatcher, sent: Sent, *, hopeless: bo
     if hopeless:
         _stop(target, drain=False, limit_s=_HUNG_S)
         return
-    now = session.clock.now
-    window_s = session.arrivals.window_s
+    now = clock.now
     limit_s = max(now() - sent.start_s, _MIN_DRAIN_S)
     if sent.stopped_s is not None:
         limit_s = _INTERRUPTED_DRAIN_S
     until_s = now() + limit_s
-    measured = int(session.arrivals.trace.arrival_s.searchsorted(window_s))
+    measured = int(run.arrivals.trace.arrival_s.searchsorted(run.arrivals.window_s))
     with contextlib.suppress(KeyboardInterrupt):
         for request in sent.requests[:measured]:
             while not request.done() and now() < until_s and sent.stopped_s is None:
-                session.clock.sleep_until(now() + 0.01)
+                clock.sleep_until(now() + 0.01)
         _stop(target, drain=True, limit_s=max(0.0, until_s - now()))
     _stop(target, drain=False, limit_s=_HUNG_S)
 
@@ -290,27 +304,28 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _config(session: Session, arrivals: ResolvedTrace) -> dict[str, Any]:
+def _config(session: Session, run: PlannedRun, arrivals: ResolvedTrace) -> dict[str, Any]:
     """What was in force, defaults and resolved values included."""
-    settings = session.settings
+    settings = run.settings
+    knobs = settings.batcher
     return {
         **settings.model.model_dump(mode="json"),
         "model": session.model.name,
         "device": session.device,
-        **session.layout,
-        **settings.batcher.model_dump(mode="json"),
+        **session.layout(knobs),
+        **knobs.model_dump(mode="json"),
         **settings.replay.model_dump(mode="json"),
         "slo": [str(slo) for slo in settings.slo.parsed],
         "until_decided": settings.slo.until_decided,
-        "max_duration": session.looks_s[-1] if session.looks_s else None,
-        "looks": len(session.looks_s) or None,
+        "max_duration": run.looks_s[-1] if run.looks_s else None,
+        "looks": len(run.looks_s) or None,
         "rate": arrivals.rate_rps,
         "utilization": arrivals.utilization,
         "duration": arrivals.window_s,
         "seed": arrivals.seed,
-        "replicas": session.replicas,
-        "replica_devices": session.replica_devices,
-        **({} if session.profile is None else session.profile.describe()),
+        "replicas": session.replicas(knobs),
+        "replica_devices": session.replica_devices(knobs),
+        **({} if run.loaded is None else run.loaded.describe()),
         "probe_batch_s": None if session.probe is None else session.probe.batch_s,
     }
 

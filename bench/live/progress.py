@@ -13,6 +13,7 @@ from bench.console import progress_line
 from bench.live.replay import Sent
 from bench.targets.contract import Target
 from results import format as fmt
+from results.statistics.ranks import nearest_rank
 
 _REFRESH_S = 0.25
 # The live p99 is over the latest answers only, so that reading them costs the run nothing to
@@ -102,4 +103,4 @@ class Progress:
         latencies = sorted(value for value in latencies if not math.isnan(value))
         if not latencies:
             return math.nan
-        return latencies[math.ceil(0.99 * len(latencies)) - 1]
+        return latencies[nearest_rank(0.99, len(latencies)) - 1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from batching import Clock, Placement
+from batching import Clock, Model, Placement
 from batching.profiles import (
     ServiceProfile,
     Subject,
@@ -36,6 +36,10 @@ class Loaded:
     profile: ServiceProfile | None = None
     path: Path | None = None
     differences: tuple[str, ...] = ()
+
+    def peak_rps(self, replicas: int | None) -> float:
+        """What so many replicas can serve together, requests per second; None is one."""
+        return (replicas or 1) * self.source.peak_rps
 
     def describe(self) -> dict[str, object]:
         """What run.json keeps of it."""
@@ -125,6 +129,33 @@ def _wanted(settings: Settings, clock: Clock, found: Subject, *, model_named: bo
     if asked.channels_last is not None:
         found = replace(found, channels_last=asked.channels_last)
     return found
+
+
+def load_for(
+    model: Model,
+    placement: Placement,
+    clock: Clock,
+    console: Console,
+    *,
+    profile: Path | None,
+    max_batch_size: int,
+    budget_s: float,
+    force: bool = False,
+) -> Loaded:
+    """The profile of a model that is about to be measured: read and checked, or measured now.
+
+    Raises:
+        ProfileError: the file is no profile, or not of this model, device, dtype and engine.
+    """
+    if profile is not None:
+        found = load_profile(profile)
+        differences = matching(found, model, placement, force=force)
+    else:
+        differences = ()
+        found = measure_quietly(
+            model, placement, clock, console, max_batch_size=max_batch_size, budget_s=budget_s
+        )
+    return Loaded(ProfileSource(found), model.name, placement.device, found, profile, differences)
 
 
 def matching(

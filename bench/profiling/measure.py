@@ -45,12 +45,11 @@ def measure_quietly(
 ) -> ServiceProfile:
     """Measure as a run is measured: the garbage collector off, a line of progress on `console`.
 
-    Args:
-        keep_interrupted: give what was measured until Ctrl-C, where each size was measured once.
+    With `keep_interrupted` Ctrl-C gives what was measured by then, once every size has been.
 
     Raises:
         ConfigError, ModelError, BatchExecutionError: as `measure_profile`.
-        KeyboardInterrupt: it was interrupted, and no part of a profile is wanted.
+        KeyboardInterrupt: it was interrupted, and that part of a profile is not wanted.
     """
     where = f" on {placement.device}" if model.uses_torch else ""
     console.print(

@@ -14,6 +14,7 @@ from batching.models import Model, Placement
 from batching.profiles import ServiceProfile
 from bench.hardware.devices import rounds_to_tf32
 from bench.hardware.peaks import Peak, peak_of
+from results.statistics.ranks import nearest_rank
 
 # Requests whose work is counted, where their shapes differ.
 _COUNTED = 64
@@ -154,7 +155,7 @@ def remarks(profile: ServiceProfile) -> list[str]:
 def quantile(times_s: Sequence[float], q: float) -> float:
     """The q quantile, nearest rank."""
     ordered = sorted(times_s)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+    return ordered[nearest_rank(q, len(ordered)) - 1]
 
 
 def _known(value: float) -> float | None:

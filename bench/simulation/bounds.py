@@ -33,6 +33,7 @@ import numpy as np
 
 from bench.profiling.service_times import Source
 from bench.simulation.outcome import Floats
+from results.statistics.ranks import nearest_rank
 
 # Stands for no time at all, which would make the rate infinite.
 _INSTANT_S = 1e-9
@@ -57,7 +58,7 @@ class Bounds:
         count = len(self.latency_s)
         if not count:
             return 0.0
-        return float(self.latency_s[-(-round(share * 1_000_000) * count // 1_000_000) - 1])
+        return float(self.latency_s[nearest_rank(share, count) - 1])
 
 
 def bounds(

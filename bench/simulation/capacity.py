@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from bench.errors import InputError
-from bench.simulation.outcome import Outcome
+from bench.simulation.outcome import Outcome, ranked
 from bench.simulation.setup import Setup
 from results.errors import InvalidInputError
 from results.run.record import Run
 from results.run.slo import Kind, Slo
 from results.run.verdict import judge
+from results.statistics.ranks import nearest_rank
 from workloads import ResolvedTrace
 
 # Beyond this share of what a full queue is served at, a queue has no end worth simulating.
@@ -110,10 +111,11 @@ def find_capacity(
 
 def pooled_percentile_s(outcomes: Sequence[Outcome], share: float) -> float:
     """Latency by nearest rank over the requests of all draws; one without an answer is infinite."""
-    latency_s = np.sort(np.concatenate([o.latency_s for o in outcomes]))
     requests = sum(o.requests for o in outcomes)
-    rank = -(-round(share * 1_000_000) * requests // 1_000_000)
-    return float(latency_s[rank - 1]) if 0 < rank <= len(latency_s) else float("inf")
+    if not requests:
+        return inf
+    latency_s = np.concatenate([o.latency_s for o in outcomes])
+    return ranked(latency_s, nearest_rank(share, requests))
 
 
 def pooled_mean_s(outcomes: Sequence[Outcome]) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bench.profiling.load import Loaded
-from bench.simulation import arrivals
 from bench.simulation.bounds import bounds
 from bench.simulation.capacity import Capacity, LatencyObjective, Trial, find_capacity
 from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
+from bench.traces import arrivals
 from results import format as fmt
 
 

@@ -19,47 +19,23 @@ import heapq
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import inf
+from typing import Any
+
+import numpy as np
 
 from batching.policies import BatchingPolicy, Lane, Shed, Wait, Waiting
 from batching.policies.contract import Decision, FinishedBatch, check_decision
 from bench.profiling.service_times import Overheads, Service
+from bench.simulation import compiled
+from bench.simulation.record import Simulation
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 _NOTHING_WAITS = Wait(inf, until_weight=1)
 
 
-@dataclass(slots=True)
-class Simulation:
-    """What happened; times in seconds of the trace.
-
-    Attributes:
-        accepted: index of each request that was let in; None means all were.
-        rejected: (first, stop) ranges of requests that found the queue full.
-        expired: (first, stop, at_s): ranges of accepted requests that ended as expired.
-        worker, size, reason, oldest_s, taken_s, staged_s, started_s, completed_s, delivered_s,
-            freed_s: of each batch, in order of being taken; see `batching.BatchRecord`.
-        first: the first member of each batch, counted among the accepted.
-    """
-
-    accepted: "array[int] | None" = None
-    rejected: list[tuple[int, int]] = field(default_factory=list)
-    expired: list[tuple[int, int, float]] = field(default_factory=list)
-    worker: "array[int]" = field(default_factory=lambda: array("h"))
-    size: "array[int]" = field(default_factory=lambda: array("i"))
-    first: "array[int]" = field(default_factory=lambda: array("q"))
-    reason: list[str] = field(default_factory=list)
-    oldest_s: "array[float]" = field(default_factory=lambda: array("d"))
-    taken_s: "array[float]" = field(default_factory=lambda: array("d"))
-    staged_s: "array[float]" = field(default_factory=lambda: array("d"))
-    started_s: "array[float]" = field(default_factory=lambda: array("d"))
-    completed_s: "array[float]" = field(default_factory=lambda: array("d"))
-    delivered_s: "array[float]" = field(default_factory=lambda: array("d"))
-    freed_s: "array[float]" = field(default_factory=lambda: array("d"))
-
-
 def simulate(
-    arrival_s: Sequence[float],
+    arrival_s: "Sequence[float] | Floats",
     policy: BatchingPolicy,
     service: Service,
     *,
@@ -71,8 +47,11 @@ def simulate(
 ) -> Simulation:
     """Serve a trace to its last request.
 
+    The policies `timeout` and `window` are served by compiled code once it pays; equal inputs give
+    equal results, to the last bit, by either.
+
     Args:
-        arrival_s: when requests arrive, `[N]`, non-decreasing; a list of floats is the fastest.
+        arrival_s: when requests arrive, `[N]`, non-decreasing.
         policy: a fresh one; it learns from the batches as it would live.
         service: batch times.
         replicas: workers that share the queue.
@@ -81,13 +60,29 @@ def simulate(
         deadline_s: how long a request may wait before it expires; None: for ever.
         overheads: what the batcher's threads lose around a batch; None: nothing.
     """
-    engine = _Engine(arrival_s, policy, service, replicas=replicas, in_flight=in_flight)
-    if overheads is not None:
-        engine.overheads = overheads
-    if max_queue_size is not None:
-        engine.limit_queue(max_queue_size)
-    if deadline_s is not None:
-        engine.deadline_s = deadline_s
+    overheads = overheads or Overheads()
+    limits = compiled.Limits(replicas, in_flight, max_queue_size, deadline_s)
+    case = compiled.case_of(policy, service, overheads)
+    if case is not None and compiled.pays(len(arrival_s)):
+        return compiled.serve(np.asarray(arrival_s, dtype=np.float64), case, limits)
+    return simulate_plainly(arrival_s, policy, service, limits, overheads)
+
+
+def simulate_plainly(
+    arrival_s: "Sequence[float] | Floats",
+    policy: BatchingPolicy,
+    service: Service,
+    limits: compiled.Limits,
+    overheads: Overheads,
+) -> Simulation:
+    """The same by the engine that takes any policy, the reference of the other."""
+    times_s = arrival_s.tolist() if isinstance(arrival_s, np.ndarray) else arrival_s
+    engine = _Engine(times_s, policy, service, replicas=limits.replicas, in_flight=limits.in_flight)
+    engine.overheads = overheads
+    if limits.max_queue_size is not None:
+        engine.limit_queue(limits.max_queue_size)
+    if limits.deadline_s is not None:
+        engine.deadline_s = limits.deadline_s
     engine.run()
     return engine.done
 

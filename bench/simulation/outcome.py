@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.simulation.engine import Simulation
+from bench.simulation.record import Simulation
 from results.run.logs import STALLS, TELEMETRY, RunLogs
+from results.statistics.ranks import nearest_rank
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -114,7 +115,7 @@ class Outcome:
     Attributes:
         requests: requests scheduled inside the window.
         ok: those of them that were answered.
-        latency_s: of the answered, ascending, `[ok]`.
+        latency_s: of the answered, in order of arrival, `[ok]`.
         throughput_rps: answers inside the window, per second.
         mean_batch_size: of the batches taken inside the window; nan if none was.
         busy_fraction: share of the window in which a worker executed, mean over the workers.
@@ -135,8 +136,7 @@ class Outcome:
         """Latency by nearest rank over all requests: one that got no answer took for ever."""
         if not self.requests:
             return inf
-        rank = -(-round(share * 1_000_000) * self.requests // 1_000_000)
-        return float(self.latency_s[rank - 1]) if rank <= self.ok else inf
+        return ranked(self.latency_s, nearest_rank(share, self.requests))
 
     @property
     def mean_s(self) -> float:
@@ -145,27 +145,38 @@ class Outcome:
 
     def within(self, limit_s: float) -> int:
         """How many were answered within a limit."""
-        return int(np.searchsorted(self.latency_s, limit_s, side="right"))
+        return int(np.count_nonzero(self.latency_s <= limit_s))
+
+
+def ranked(values: Floats, rank: int) -> float:
+    """The value of that rank, from 1, in ascending order; infinite beyond the last."""
+    return float(np.partition(values, rank - 1)[rank - 1]) if rank <= len(values) else inf
 
 
 def outcome(run: Simulation, arrival_s: Floats, window_s: float, *, replicas: int = 1) -> Outcome:
     """Compute the numbers of a simulation over its window [0, window_s)."""
-    ended = endings(run, arrival_s)
-    inside = arrival_s < window_s
-    answered = ended.ok
-    latency_s = np.sort((ended.ended_s - arrival_s)[answered & inside])
-    completed = int((answered & (ended.ended_s < window_s)).sum())
+    inside = int(np.searchsorted(arrival_s, window_s))
+    if run.accepted is None and not run.expired:  # all are answered, batch by batch
+        ended_s = np.repeat(np.frombuffer(run.delivered_s), np.frombuffer(run.size, np.int32))
+        answered: NDArray[np.bool_] | slice = slice(None)
+    else:
+        ended = endings(run, arrival_s)
+        ended_s, answered = ended.ended_s, ended.ok
+    completed = int(np.count_nonzero(ended_s[answered] < window_s))
+    latency_s = (ended_s - arrival_s)[:inside]
+    if isinstance(answered, np.ndarray):
+        latency_s = latency_s[answered[:inside]]
     taken = np.frombuffer(run.taken_s) < window_s
     sizes = np.frombuffer(run.size, np.int32)[taken]
     started_s = np.minimum(np.frombuffer(run.started_s), window_s)
     busy_s = float((np.minimum(np.frombuffer(run.completed_s), window_s) - started_s).sum())
     return Outcome(
-        requests=int(inside.sum()),
+        requests=inside,
         ok=len(latency_s),
         latency_s=latency_s,
         throughput_rps=completed / window_s,
         mean_batch_size=float(sizes.mean()) if len(sizes) else float("nan"),
         busy_fraction=busy_s / (replicas * window_s),
         device_s_per_request=busy_s / completed if completed else inf,
-        backlog_s=max(0.0, float(np.nanmax(ended.ended_s[inside], initial=0.0)) - window_s),
+        backlog_s=max(0.0, float(np.nanmax(ended_s[:inside], initial=0.0)) - window_s),
     )

@@ -39,7 +39,7 @@ def write_simulation(
         command: how to do it again.
     """
     seed = 0 if arrivals.seed is None else arrivals.seed
-    run = setup.run(arrivals.trace.arrival_s.tolist(), seed)
+    run = setup.run(arrivals.trace.arrival_s, seed)
     directory = RunDirectory.create(folder)
     directory.write_logs(simulation_logs(run, arrivals.trace.arrival_s, setup.knobs.max_batch_size))
     directory.write_record(

@@ -3,16 +3,25 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from batching.policies import BatchingPolicy, PolicyOptions, make_policy
+from batching.policies import (
+    BatchingPolicy,
+    PolicyOptions,
+    TimeoutPolicy,
+    WindowPolicy,
+    make_policy,
+)
 from batching.policies.contract import FinishedBatch
 from bench.errors import InputError
-from bench.profiling.service_times import Service, Source
+from bench.profiling.service_times import Source
 from bench.settings import BatcherSettings
-from bench.simulation.engine import Simulation, simulate
+from bench.simulation.engine import simulate
 from bench.simulation.outcome import Outcome, outcome
+from bench.simulation.record import Simulation
 from workloads import ResolvedTrace
 
+Floats = NDArray[np.float64]
 FULL_BATCHES = 60
 NEVER_S = 1e9
 
@@ -52,11 +61,10 @@ class Setup:
             ),
         )
 
-    def run(self, arrival_s: list[float], seed: int = 0) -> Simulation:
+    def run(self, arrival_s: Floats, seed: int = 0) -> Simulation:
         """Serve these arrivals, with the service times of that seed."""
         service, overheads = self.source.draw(seed)
-        policy = self.policy()
-        _teach(policy, service, self.knobs.max_batch_size)
+        policy = self._taught_policy(seed)
         deadline_ms = self.knobs.deadline_ms
         return simulate(
             arrival_s,
@@ -77,49 +85,46 @@ class Setup:
         """
         requests = FULL_BATCHES * self.knobs.max_batch_size * self.replicas * self.knobs.in_flight
         service, overheads = self.source.draw(seed)
-        policy = self.policy()
-        _teach(policy, service, self.knobs.max_batch_size)
+        policy = self._taught_policy(seed)
         run = simulate(
             # All at once, and one at the very end of time, so that it does not drain.
-            [0.0] * requests + [NEVER_S],
+            np.array([0.0] * requests + [NEVER_S]),
             policy,
             service,
             replicas=self.replicas,
             in_flight=self.knobs.in_flight,
             overheads=overheads,
         )
-        early = [
-            (size, end_s)
-            for size, end_s in zip(run.size, run.freed_s, strict=True)
-            if end_s < NEVER_S
-        ]
-        if not early:
+        freed_s = np.asarray(run.freed_s)
+        early = freed_s < NEVER_S
+        if not early.any():
             return 0.0  # a policy that gives everything up
-        return sum(size for size, _ in early) / max(end_s for _, end_s in early)
+        return float(np.asarray(run.size)[early].sum() / freed_s[early].max())
 
-    def outcome(
-        self, arrivals: ResolvedTrace, seed: int = 0, arrival_s: list[float] | None = None
-    ) -> Outcome:
+    def outcome(self, arrivals: ResolvedTrace, seed: int = 0) -> Outcome:
         """Serve a trace and give its numbers.
 
         Args:
             arrivals: the trace.
             seed: of the service times.
-            arrival_s: its arrivals as a list, where there is one already.
         """
         times_s = arrivals.trace.arrival_s
-        run = self.run(times_s.tolist() if arrival_s is None else arrival_s, seed)
-        return outcome(run, np.asarray(times_s), arrivals.window_s, replicas=self.replicas)
+        return outcome(self.run(times_s, seed), times_s, arrivals.window_s, replicas=self.replicas)
 
+    def _taught_policy(self, seed: int) -> BatchingPolicy:
+        """One that knows what it learns while a live batcher warms up: each power of two.
 
-def _teach(policy: BatchingPolicy, service: Service, max_batch_size: int) -> None:
-    """What a policy learns while a live batcher warms up: one batch of each power of two.
-
-    They run one after the other and before the first arrival, at negative times: those of batches
-    that overlap on one worker would be read as one waiting for the other.
-    """
-    sizes = [2**i for i in range(max_batch_size.bit_length())]
-    seconds = [sum(service.next(size)[:2]) for size in sizes]
-    ends_s = np.cumsum(seconds) - sum(seconds)
-    for size, batch_s, end_s in zip(sizes, seconds, ends_s.tolist(), strict=True):
-        policy.observe(FinishedBatch(0, size, size, end_s - batch_s, end_s - batch_s, end_s, True))
+        The batches run one after the other and before the first arrival, at negative times: those
+        of batches that overlap on one worker would be read as one waiting for the other.
+        """
+        policy = self.policy()
+        if type(policy) in {TimeoutPolicy, WindowPolicy}:  # which learn nothing
+            return policy
+        service, _ = self.source.draw(seed)
+        sizes = [2**i for i in range(self.knobs.max_batch_size.bit_length())]
+        seconds = [sum(service.next(size)[:2]) for size in sizes]
+        ends_s = np.cumsum(seconds) - sum(seconds)
+        for size, batch_s, end_s in zip(sizes, seconds, ends_s.tolist(), strict=True):
+            begun_s = end_s - batch_s
+            policy.observe(FinishedBatch(0, size, size, begun_s, begun_s, end_s, True))
+        return policy

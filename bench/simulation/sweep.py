@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import Any
 from pydantic import ValidationError
 from rich.table import Table
 
-from bench.console import OK, output_console
+from bench.console import output_console
 from bench.errors import InputError
+from bench.exit_codes import OK
 from bench.profiling.load import Loaded
 from bench.settings import BatcherSettings, Settings
-from bench.simulation import arrivals
 from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
 from bench.streams import kept_in
+from bench.traces import arrivals
 from results import format as fmt
 
 
@@ -323,18 +325,18 @@ def run_sweep(
     limits = [setup.limit_rps() for _, setup in made]
     slo_ms = settings.batcher.slo_ms
     slo_s = None if slo_ms is None else slo_ms / 1e3
+    replicas = settings.batcher.replicas
     cells: list[dict[str, Any]] = []
     for load in loads or (None,):
         replay = settings.replay
         if load is not None:
             replay = replay.model_copy(update={"utilization": load, "rate": None})
-        resolved = arrivals.resolve(spec, replay, loaded, settings.batcher.replicas or 1)
-        arrival_s = resolved.trace.arrival_s.tolist()
+        resolved = arrivals.resolve(spec, replay, partial(loaded.peak_rps, replicas))
         seed, offered_rps = resolved.seed or 0, resolved.offered_rps
         for (knobs, setup), limit_rps in zip(made, limits, strict=True):
             # In overload latency says how long the trace is, not how fast the setting is.
             able = refuses(setup) or offered_rps < limit_rps
-            outcome = setup.outcome(resolved, seed, arrival_s) if able else None
+            outcome = setup.outcome(resolved, seed) if able else None
             cell = Cell(offered_rps, resolved.utilization, limit_rps, knobs, outcome)
             cells.append(cell.as_json(slo_s, resolved.window_s))
     return {

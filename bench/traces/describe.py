@@ -65,7 +65,7 @@ def headline(statistics: "TraceStatistics") -> str:
     """Return one sentence on the trace."""
     size = f"{fmt.count(statistics.requests)} requests in {fmt.duration(statistics.duration_s)}"
     shape = burstiness(statistics.scales)
-    return f"{size}; {shape}" if shape else f"{size}; too few to say how bursty"
+    return f"{size}; {shape or _unknown(statistics)}"
 
 
 def rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
@@ -92,6 +92,8 @@ def rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
         shown.append(("gaps", f"{text}; CV {cv}"))
         if gaps.simultaneous > 0.0:
             shown.append(("at once", f"{fmt.percent(gaps.simultaneous)} of the gaps are 0"))
+    if statistics.resolution_s is not None:
+        shown.append(("resolution", resolution(statistics.resolution_s)))
     shown += _count_rows(statistics)
     for name, tokens in statistics.tokens.items():
         quantiles = tokens.quantiles
@@ -105,6 +107,18 @@ def rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
     return shown
 
 
+def resolution(step_s: float) -> str:
+    """Return what it means that arrivals are known to steps of so many seconds."""
+    return f"times are in steps of {fmt.duration(step_s)}: what lies within one is not known"
+
+
+def _unknown(statistics: "TraceStatistics") -> str:
+    """Why nothing is said of how bursty the trace is."""
+    if statistics.resolution_s is not None:
+        return f"too short, in steps of {fmt.duration(statistics.resolution_s)}, to say how bursty"
+    return "too few to say how bursty"
+
+
 def variation(cv: float | None) -> str:
     """Return a coefficient of variation; one that is only rounding is 0."""
     return "not defined" if cv is None else fmt.number(round(cv, 6))
@@ -113,7 +127,7 @@ def variation(cv: float | None) -> str:
 def _count_rows(statistics: "TraceStatistics") -> list[tuple[str, str]]:
     shape = burstiness(statistics.scales)
     if shape is None:
-        return [("counts", "too few requests to say how they vary")]
+        return [("counts", _unknown(statistics))]
     decades = [scale for scale in statistics.scales if _is_decade(scale.span_s)]
     dispersion = ", ".join(
         f"{fmt.number(scale.dispersion)} in {fmt.tick(scale.span_s)}" for scale in decades

@@ -109,6 +109,13 @@ def _gaps(trace: "Trace", fit: "Fit") -> list[str]:
     import numpy as np
 
     found = []
+    if trace.resolution_s is not None:
+        found.append(
+            f"Times are known in steps of {fmt.duration(trace.resolution_s)}: how the requests of "
+            "a draw lie within one is the process's, not the trace's."
+        )
+        if not trace.has_gaps:
+            return found
     if fit.gap_cv is not None:
         low, high = sorted((fit.gap_cv, fit.fitted_gap_cv))
         if high > LEAST_GAP_RATIO * low + 1e-3:

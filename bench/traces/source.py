@@ -1,6 +1,6 @@
 """The trace that a command looks at, and where what it writes about it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,14 @@ def load(trace: str, how: "Reading", messages: "Console") -> "DescribedTrace | L
 def load_replayed(replay: "ReplaySettings", messages: "Console") -> "DescribedTrace | ListedTrace":
     """As `load`, of the trace that these settings name."""
     return load(replay.trace, replay_reading(replay), messages)
+
+
+def tell_windows(draws: "Sequence[ResolvedTrace]", messages: "Console") -> None:
+    """Say where parts of a recording are replayed whose rates are clearly not that of all of it."""
+    from workloads import windows_note
+
+    for note in windows_note(draws):
+        messages.print(f"{draws[0].trace.name}: {note}", soft_wrap=True)
 
 
 def load_listed(trace: str, how: "Reading", messages: "Console") -> "ListedTrace":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from bench.profiling.measure import load_subject
 from bench.profiling.service_times import ProfileSource, Source
 from bench.settings import ModelSettings
 from bench.tuning.search.engines import CUDAGRAPH, every_source
+from bench.tuning.search.objectives import Statistic
 from bench.tuning.search.space import typical_s
 from results import format as fmt
+from workloads import ResolvedTrace
 
 # For so many trials the draws are made short enough, if that leaves them SHORTEST_S.
 TRIALS_PLANNED = 30
@@ -98,6 +101,28 @@ def affordable_window_s(budget_s: float, arms: int, overhead_s: float = OVERHEAD
             f"but leaves {max(0.0, budget_s):.0f} s: give more, or --no-race"
         )
     return window_s
+
+
+def shortfall(
+    statistic: Statistic, draw: ResolvedTrace, arms: int, overhead_s: float = OVERHEAD_S
+) -> str:
+    """What it would take for draws that are too short for a statistic; empty if they are not.
+
+    Args:
+        statistic: that is judged.
+        draw: one of them.
+        arms: how many race.
+        overhead_s: what a run takes beside its window.
+    """
+    if draw.requests >= statistic.fewest:
+        return ""
+    long_s = ceil(statistic.fewest / draw.offered_rps)
+    race_s = runs_planned(arms) * (TAIL * long_s + overhead_s)
+    return (
+        f"too few requests per draw to judge {statistic}: {draw.requests}, needs "
+        f"{statistic.fewest}, which takes a --duration of {long_s} and a --budget of "
+        f"{ceil(race_s / 60.0)}m for the race alone"
+    )
 
 
 # The share of the time that the simulation may take, if the rest is to race.
@@ -241,8 +266,12 @@ def warm_up_s(source: Source) -> float | None:
     return _QUICK_WARM_UP_S if _usual_s(source) > SLOW_S else None
 
 
-def plan_of(budget_s: float, *, profile_s: float, simulate: bool, race: bool) -> str:
-    """How long it will take, and what for, in words."""
+def plan_of(
+    budget_s: float, *, profile_s: float, simulate: bool, race: bool, begun: bool = False
+) -> str:
+    """How long it will take, and what for, in words; of a race that was begun, what is left."""
+    if begun:
+        return f"going on with the race: {fmt.duration(budget_s)} at most for what is left"
     parts = [f"profile {fmt.duration(profile_s)}"] if profile_s else []
     left_s = budget_s - profile_s
     if simulate:

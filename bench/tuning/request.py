@@ -48,11 +48,9 @@ from bench.tuning.search.space import (
     parse_search,
     typical_s,
 )
+from results.tuning.record import CURRENT, DEFAULT, NO_DELAY, WINDOW
 
 FASTEST, CHEAPEST, MOST_CAPACITY = "fastest", "cheapest", "most capacity"
-
-
-PLAIN, DEFAULT, CURRENT, WINDOW = "plain", "default", "current", "window"
 
 
 @dataclass(frozen=True)
@@ -121,14 +119,14 @@ class Question:
     def references(self, source: Source) -> dict[str, BatcherSettings]:
         """The settings that any recommendation has to beat.
 
-        `plain` is timeout 0 with the largest useful batch, `default` what the batcher does unless
-        told otherwise, `window` the timer that most hand-written batchers are, with the same
+        `no delay` is timeout 0 with the largest useful batch, `default` what the batcher does
+        unless told otherwise, `window` the timer that most hand-written batchers are, with the same
         numbers, and `current` what the user has now. Where engines are searched, all but `current`
         are in the one that the model is run by today.
         """
         limit_s = float("inf") if self.limit is None else self.limit.limit_s
         if typical_s(source, 1) > limit_s:
-            limit_s = float("inf")  # nothing meets it, and the plain setting is as good as any
+            limit_s = float("inf")  # nothing meets it, and the no-delay baseline is as good as any
         size = largest_useful_batch(source, limit_s)
         usual = BatcherSettings()
         most = min(usual.max_batch_size, source.max_batch_size)
@@ -138,7 +136,7 @@ class Question:
             "batch_timeout_ms": usual.batch_timeout_ms,
         }
         named: dict[str, Mapping[str, Any]] = {
-            PLAIN: {"policy": "timeout", "max_batch_size": size, "batch_timeout_ms": 0.0},
+            NO_DELAY: {"policy": "timeout", "max_batch_size": size, "batch_timeout_ms": 0.0},
             DEFAULT: default,
             WINDOW: {**default, "policy": "window"},
         }

@@ -9,20 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from batching import Clock
 from batching.errors import ConfigError
+from bench.hardware.environment import without_password
 from bench.live.arms import Arm
 from bench.profiling.load import Loaded, matching
 from bench.profiling.measure import load_subject
 from bench.settings import Settings
+from bench.traces.source import tell_windows
 from bench.tuning.budget import SIMULATION_SHARE, Budget, look_ahead, plan_of
-from bench.tuning.device.finalists import raced
+from bench.tuning.decision import is_met, kept_reference, recommended_settings
+from bench.tuning.device.pinned_plan import PLAN
 from bench.tuning.device.search import RunArm
 from bench.tuning.device.stage import OnDevice
-from bench.tuning.findings import Findings, Verified
+from bench.tuning.findings import Findings
 from bench.tuning.profiles import (
     PROFILE,
     LoadedEngines,
@@ -31,21 +35,22 @@ from bench.tuning.profiles import (
 )
 from bench.tuning.request import REQUEST, Question, Request, read_request, require_energy_counter
 from bench.tuning.search.objectives import Energy
-from bench.tuning.search.selection import Candidate
 from bench.tuning.search.storage import (
     sole_user,
     storage_failures_told,
     storage_in,
-    without_password,
 )
 from bench.tuning.simulated.search import SimulatedSearch, Watch
 from bench.tuning.simulated.simulator import SimulationBudget, Traffic
 from results.files import write_text
+from results.tuning.device_record import RACE, DeviceRecord
 
 __all__ = ["PROFILE", "Request", "Result", "carry_out", "read_request"]
 
 # What was found and the default: without a race of two, nothing is shown.
 _FEWEST_ARMS = 2
+# Parts of a recording of which it is said how they differ from it.
+_DRAWS_TOLD = 10
 # Of the budget, for what is worked out of the findings once the searches have ended.
 _WIND_UP_SHARE = 0.05
 
@@ -72,23 +77,24 @@ class Result:
     engines: LoadedEngines
     settings: Settings
     findings: Findings
-    verified: Verified | None
+    verified: DeviceRecord | None
     unverified: str
     folder: Path
 
     @property
     def met(self) -> bool:
         """Whether there is a setting that meets what was asked."""
-        if self.findings.asked.chosen is None:
-            return False
-        return self.verified is None or self.verified.winner is not None
+        return is_met(self.findings, self.verified)
 
     @property
-    def recommended(self) -> Candidate | None:
-        """The setting to use, which may be the one that is there already."""
-        if self.verified is None or self.verified.winner is None:
-            return self.findings.asked.answer
-        return raced(self.findings, self.verified)[self.verified.winner]
+    def keeps(self) -> str | None:
+        """The reference that should be kept, because nothing better was shown."""
+        return kept_reference(self.findings, self.verified)
+
+    @property
+    def recommended(self) -> dict[str, Any] | None:
+        """The setting to use in the end, by knob, or the nearest one."""
+        return recommended_settings(self.findings, self.verified)
 
 
 def carry_out(
@@ -143,6 +149,7 @@ def carry_out(
             f"{load['offered_rps']:,.0f} req/s, {where}",
             soft_wrap=True,
         )
+        tell_windows(traffic.draws(0, _DRAWS_TOLD), console)
         device = OnDevice(
             question,
             settings,
@@ -157,6 +164,8 @@ def carry_out(
             seed=request.seed,
             make_runner=make_runner,
         )
+        if request.race:
+            device.warn_of_short_draws(simulate=request.simulate)
         if request.simulate:
             part = budget.part(inf)
             if request.race:
@@ -196,7 +205,11 @@ def _forecast(request: Request, folder: Path, clock: Clock, console: Console) ->
             console.print(str(pace), soft_wrap=True)
     console.print(
         plan_of(
-            request.budget_s, profile_s=profile_s, simulate=request.simulate, race=request.race
+            request.budget_s,
+            profile_s=profile_s,
+            simulate=request.simulate,
+            race=request.race,
+            begun=request.race and (folder / RACE / PLAN).exists(),
         ),
         soft_wrap=True,
     )

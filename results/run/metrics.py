@@ -10,6 +10,7 @@ from results.run.breakdown import PARTS, breakdown
 from results.run.device_metrics import DeviceMetrics, Hardware, device_metrics
 from results.run.intervals import Devices
 from results.run.logs import RunLogs, floats, has_status, inside
+from results.statistics.ranks import nearest_rank
 
 
 class _Part(BaseModel):
@@ -103,8 +104,7 @@ def percentile(ordered: FloatArray, per_mille: int) -> float | None:
 
     Args:
         ordered: The values, ascending, `[N]`.
-        per_mille: p in thousandths, 1 to 1000, so that the rank is exact: ceil(0.07 * 100) in
-            floating point is 8.
+        per_mille: p in thousandths, 1 to 1000.
 
     Returns:
         None if there are no values.
@@ -113,8 +113,7 @@ def percentile(ordered: FloatArray, per_mille: int) -> float | None:
         raise InvalidInputError(f"per_mille must be within 1 and 1000, but got {per_mille}")
     if len(ordered) == 0:
         return None
-    rank = -(-len(ordered) * per_mille // 1000)
-    return float(ordered[rank - 1])
+    return float(ordered[nearest_rank(per_mille / 1000, len(ordered)) - 1])
 
 
 def latencies(requests: pd.DataFrame) -> FloatArray:

@@ -19,6 +19,7 @@ from results.errors import InvalidInputError
 from results.run.slo import Kind, Slo
 from results.statistics.correction import holm
 from results.statistics.correlated import BATCHES, batch_means, discount, mean_of_means
+from results.statistics.ranks import nearest_rank
 from results.statistics.shares import Bounds, percentile_interval
 from results.statistics.tail import SPARE, TailEvidence, companion_of, evidence_of
 
@@ -121,7 +122,7 @@ def judge_values(
     verdict = _judge_evidence(evidence, past, slo, window_s, confidence)
     ordered = np.sort(values)
     bounds = percentile_interval(ordered, level, confidence, number=evidence.effective)
-    rank = math.ceil(level * len(values) - 1e-9)
+    rank = nearest_rank(level, len(values))
     estimate = float(ordered[rank - 1]) if len(values) else math.inf
     return _with_interval(verdict, estimate, bounds)
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from results.arrays import FloatArray
 from results.errors import InvalidInputError
+from results.statistics.ranks import nearest_rank
 from results.statistics.shares import Bounds
 
 BATCHES = 20
@@ -173,7 +174,7 @@ def _percentiles(parts: FloatArray, picks: npt.NDArray[np.int64], level: float) 
     blocks, size = parts.shape
     order = np.argsort(parts, axis=None, kind="stable")
     ordered, owner = parts.ravel()[order], order // size
-    rank = math.ceil(level * blocks * size - 1e-9)
+    rank = nearest_rank(level, blocks * size)
     found = np.empty(len(picks))
     for i, pick in enumerate(picks):
         weights = np.bincount(pick, minlength=blocks)

@@ -156,7 +156,7 @@ def _draw_gaps(axes: Axes, arrivals: Arrivals) -> None:
     gap_s, survival = arrivals.gap_s, arrivals.gap_survival
     longest_s = float(gap_s[-1]) if len(gap_s) else 0.0
     if longest_s <= 0.0:
-        style.say(axes, "there are no gaps")
+        style.say(axes, "no gaps are known")
         return
     low = max(float(survival[-1]) / 2.0, 1e-9)
     mean_s = 1.0 / arrivals.mean_rps

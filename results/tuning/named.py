@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from results import format as fmt
 from results.figures import style
-from results.tuning.device_record import RaceArm, VerifiedRecord
-from results.tuning.record import Judged, TuningRecord
+from results.tuning.device_record import PROPOSED, DeviceRecord, Judged, RaceArm
+from results.tuning.record import NO_DELAY, TuningRecord
 
 RECOMMENDED, NEAREST = "recommended", "nearest"
 # By name: what it is called on the page, its colour and its marker.
@@ -21,8 +21,9 @@ _MARKS = {
     "most capacity": ("most capacity within the SLO", style.PINK, "s"),
     "current": ("current", style.ORANGE, "P"),
     "default": ("default", style.INK, "o"),
-    "plain": ("plain", style.SKY, "X"),
+    NO_DELAY: ("no-delay baseline", style.SKY, "X"),
     "window": ("window", style.FAINT, "d"),
+    PROPOSED: ("proposed by the search", style.RED, "*"),
     "best simulated": ("best simulated", "#8a6fb0", "h"),
     "second best": ("second best", "#8a6fb0", "h"),
     "third best": ("third best", style.PINK, "p"),
@@ -46,7 +47,7 @@ class Named:
 
     @property
     def short(self) -> str:
-        """Its names, for a figure."""
+        """Its names in short, for a figure and a terminal."""
         return ", ".join(self.names)
 
 
@@ -75,13 +76,12 @@ def named_settings(record: TuningRecord) -> list[Named]:
     One that has several names is there once. Where no setting does what was asked, none is called
     recommended; of those nearest, that of the goal asked for is there.
     """
-    pairs = [(name, one) for name, one in record.judged if name not in record.goals or one.feasible]
-    nearest = record.asked.best
-    if nearest is not None and not nearest.feasible:
-        pairs.insert(0, (NEAREST, nearest))
-    if record.recommended is not None and record.met:
-        known = record.of(record.recommended)
-        pairs.insert(0, (RECOMMENDED, known or Judged(settings=record.recommended)))
+    pairs = [(name, one) for name, goal in record.goals.items() if (one := goal.chosen)]
+    pairs += record.references.items()
+    if record.asked.chosen is None and record.asked.best is not None:
+        pairs.insert(0, (NEAREST, record.asked.best))
+    if record.chosen is not None and record.met:
+        pairs.insert(0, (RECOMMENDED, record.chosen))
     names: dict[str, list[str]] = {}
     settings: dict[str, Judged] = {}
     for name, judged in pairs:
@@ -112,13 +112,6 @@ def _key(settings: dict[str, Any]) -> str:
     return repr(sorted(settings.items()))
 
 
-def objective_of(verified: VerifiedRecord) -> str:
-    """The objective that what was measured is scaled and shown as."""
-    if verified.maximise:
-        return "goodput"
-    return "energy" if verified.unit == "j" else "latency"
-
-
 def prediction_error(arm: RaceArm, predicted: float | None) -> str:
     """Predicted / measured - 1, in words."""
     if arm.value is None:
@@ -129,12 +122,12 @@ def prediction_error(arm: RaceArm, predicted: float | None) -> str:
 
 
 def arm_name(record: TuningRecord, name: str) -> str:
-    """What an arm is called where its name would be taken for what came out in the end."""
-    arms = {} if record.verified is None else record.verified.arms
-    settings = arms.get(name)
-    if name == RECOMMENDED and settings is not None and settings != record.recommended:
-        return "search's choice"
-    return name
+    """What an arm is called, first of all whether recommended.toml holds its settings."""
+    verified = record.verified
+    settings = None if verified is None else verified.settings_of(name)
+    if not record.met or settings is None or settings != record.recommended:
+        return name
+    return f"{RECOMMENDED} ({name})"
 
 
 def fate_of(arm: RaceArm, *, won: bool) -> str:
@@ -149,7 +142,7 @@ def fate_of(arm: RaceArm, *, won: bool) -> str:
     return f"dropped after {draws}{why}"
 
 
-def pair_ratios(verified: VerifiedRecord, over: str) -> list[float]:
+def pair_ratios(verified: DeviceRecord, over: str) -> list[float]:
     """The winner's value / another arm's, of each draw of the confirmation that gave both."""
     values = verified.confirmation.values
     mine, its = values.get(verified.winner or "", ()), values.get(over, ())

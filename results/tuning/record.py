@@ -1,89 +1,52 @@
-"""A tuning on disk: what tune.json says.
+"""The record of a tuning: what tune.json keeps, and all that is shown is made from.
 
-It is written once, at the end of a tuning, and read here for display only, hence tolerantly: what
-an older version left out is absent here too, and what a newer one added is ignored.
-
-Every setting comes with its *facts*, flat beside its own keys: `offered_rps`, `limit_rps` (what it
-serves with a queue that never empties), `p50_s` .. `p99.9_s`, `mean_s`, `device_s_per_request`,
-`busy_fraction`, `throughput_rps`, `mean_batch_size`, `answered` and `late_share` (shares of the
-requests). Times are in seconds; null where there is no value, as the latency of a setting that
-cannot carry the load.
+It is read tolerantly: what an older version left out is absent here too, what a newer one added is
+ignored, and a file of version 1 is read by `results.tuning.migration`. Times are in seconds.
 """
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
+from results import format as fmt
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
-from results.tuning.device_record import Part, VerifiedRecord
+from results.files import write_text
+from results.tuning.device_record import DeviceRecord, Judged
+from results.tuning.metrics import Metrics, Part
+from results.tuning.migration import from_version_1
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD = "tune.json"
 # What is there of a tuning before it has an end.
 _REQUEST = "request.json"
 CAPACITY = "capacity"
 _MAXIMISED = (CAPACITY, "goodput")
+# The settings to be beaten.
+NO_DELAY, DEFAULT, CURRENT, WINDOW = "no delay", "default", "current", "window"
 
 Knob = int | float | str
 
 
-class Facts(BaseModel):
-    """Whatever is known of a setting, by name."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    def fact(self, name: str) -> float | None:
-        """Return one of them; None where it is not there or has no value."""
-        value = (self.model_extra or {}).get(name)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            return None
-        return float(value)
-
-
-class Judged(Facts):
-    """A setting that was looked at closely, on draws that the search never saw.
-
-    Attributes:
-        settings: of the batcher, by knob.
-        label: the same in short.
-        value: of the objective; None if it has none.
-        violations: by constraint, above 0 where it is violated.
-        capacity_rps: the load at which it just meets the SLO, 0 if there is none; None where that
-            was not worked out.
-    """
-
-    settings: dict[str, Any]
-    label: str = ""
-    value: float | None = None
-    violations: dict[str, float] = Field(default_factory=dict)
-    capacity_rps: float | None = None
-
-    @property
-    def feasible(self) -> bool:
-        """Whether it violates nothing."""
-        return all(violation <= 0.0 for violation in self.violations.values())
-
-
-class Trial(Facts):
+class Trial(Part):
     """A setting that the search tried: what was searched of it, and what came of that.
 
     Attributes:
         number: of the trial in its study.
         knobs: what is searched, by knob.
-        ended: why a run on the device was ended early, so that `value` is a bound; None otherwise.
-        value, violations: as of `Judged`, on the draws of the search.
+        value, violations: as of `Judged`, on the draws of the search; a bound where the run on the
+            device was ended early, as the metrics say.
+        metrics: on those draws.
     """
 
     number: int = 0
-    ended: str | None = None
     knobs: dict[str, Knob]
     value: float | None = None
     violations: dict[str, float] = Field(default_factory=dict)
+    metrics: Metrics = Metrics()
 
     @property
     def feasible(self) -> bool:
@@ -98,16 +61,18 @@ class GoalRecord(Part):
         objective: latency and device-time are in seconds, capacity and goodput in requests per
             second.
         trials: how many were tried.
-        best: the recommendation, or what comes nearest to the SLO.
+        qualified: how many of them violate nothing and have a value.
+        best: the setting that the search proposes, or what comes nearest to the SLO.
         within: share of a tie -> how many of the trials come that near to the best.
         worst_ratio: how far the worst trial that violates nothing is from the best.
-        candidates: those that were looked at closely.
+        candidates: those that were re-evaluated.
         history: all trials, in their order.
         importance: by knob, a share of 1; None if there were too few trials to tell.
     """
 
     objective: str
     trials: int = 0
+    qualified: int = 0
     best: Judged | None = None
     within: dict[str, int] = Field(default_factory=dict)
     worst_ratio: float | None = None
@@ -119,6 +84,12 @@ class GoalRecord(Part):
     def maximise(self) -> bool:
         """Whether more is better."""
         return self.objective in _MAXIMISED
+
+    @property
+    def chosen(self) -> Judged | None:
+        """The setting that the search proposes; None if none does what was asked."""
+        best = self.best
+        return best if best is not None and best.feasible and not best.metrics.ended else None
 
 
 class EngineRecord(Part):
@@ -152,49 +123,59 @@ class Burstiness(Part):
     span_s: float | None = None
 
 
-class Variant(Facts):
-    """The setting that was found under a calmer or burstier version of the trace.
+class Case(Part):
+    """The setting that the search proposes, simulated under other arrivals.
 
     Attributes:
-        contrast: the power that gaps were raised to.
+        case: "load x 0.8", "calmer" or "burstier".
+        contrast: the power that gaps were raised to; None where it is the load that differs.
         before, after: how bursty the trace is, and its version.
-    """
-
-    contrast: float | None = None
-    before: Burstiness = Burstiness()
-    after: Burstiness = Burstiness()
-
-
-class Case(Facts):
-    """The setting that was found under other arrivals.
-
-    Attributes:
-        case: "load x 0.8", say.
-        note: how they differ, where that takes more words.
+        metrics: of the setting under it.
     """
 
     case: str
-    note: str = ""
+    contrast: float | None = None
+    before: Burstiness = Burstiness()
+    after: Burstiness = Burstiness()
+    metrics: Metrics = Metrics()
+
+    @property
+    def note(self) -> str:
+        """How the arrivals differ: gaps ^ 1.33, their CV 1.2 -> 1.8, dispersion of counts ..."""
+        if self.contrast is None:
+            return ""
+        before, after = self.before, self.after
+        changes = [f"gaps ^ {self.contrast:.3g}"]
+        if before.gap_cv is not None and after.gap_cv is not None:
+            changes.append(f"their CV {before.gap_cv:.2f} -> {after.gap_cv:.2f}")
+        if before.dispersion is not None and after.dispersion is not None:
+            span = "" if before.span_s is None else f" in {fmt.duration(before.span_s)}"
+            change = f"{before.dispersion:.2f} -> {after.dispersion:.2f}"
+            changes.append(f"dispersion of counts{span} {change}")
+        return ", ".join(changes)
 
 
 class TuningRecord(Part):
     """What tune.json says.
 
     Attributes:
+        budget_s, trials, race: of these options, what the tuning was ended with; None in a file
+            that does not say it.
         sentence: the recommendation.
         met: whether there is a setting that does what was asked.
         objective, statistic, slo: what was asked.
-        model, device: what it was found on.
-        recommended: the setting to use, by knob; None if there is none.
+        model, device, device_name: what it was found on.
+        versions: of the packages that figures depend on.
+        recommended: the setting to use, by knob, or the nearest one; None if there is none.
+        config: the tables of recommended.toml; None where nothing is recommended.
         keeps: the reference that should be kept, where nothing better was shown.
         load: what was offered, as the trace describes itself.
         bound: what no setting can beat: `latency_s`, `capacity_rps`.
         goals: by name, the one that was asked for first.
         engines: those that were searched, the one that was there first; empty if none was.
-        references: the settings to be beaten: plain, default, window, current.
+        references: the settings to be beaten: no delay, default, window, current.
         front: trials that none beats in latency without costing more device time.
-        other_loads: share of the load -> facts of the setting that was found.
-        other_traffic: the same under a calmer and a burstier version of the trace, by that name.
+        cases: the setting that the search proposes under other arrivals.
         searched: "in simulation" or "on the device".
         remarks: what has to be said of the search.
         unverified: why the device was not used.
@@ -205,6 +186,9 @@ class TuningRecord(Part):
     id: str = ""
     created: AwareDatetime | None = None
     command: str = ""
+    budget_s: float | None = None
+    trials: int | None = None
+    race: bool | None = None
     sentence: str
     met: bool
     objective: str
@@ -213,7 +197,10 @@ class TuningRecord(Part):
     slo_s: float | None = None
     model: str = ""
     device: str = ""
+    device_name: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
     recommended: dict[str, Any] | None = None
+    config: dict[str, dict[str, Any]] | None = None
     keeps: str | None = None
     load: dict[str, Any] = Field(default_factory=dict)
     bound: dict[str, float | None] = Field(default_factory=dict)
@@ -221,12 +208,11 @@ class TuningRecord(Part):
     engines: tuple[EngineRecord, ...] = ()
     references: dict[str, Judged] = Field(default_factory=dict)
     front: tuple[Trial, ...] = ()
-    other_loads: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    other_traffic: dict[str, Variant] = Field(default_factory=dict)
+    cases: tuple[Case, ...] = ()
     searched: str = "in simulation"
     remarks: tuple[str, ...] = ()
     unverified: str | None = None
-    verified: VerifiedRecord | None = None
+    verified: DeviceRecord | None = None
 
     @property
     def asked(self) -> GoalRecord:
@@ -234,9 +220,9 @@ class TuningRecord(Part):
         return next(iter(self.goals.values()))
 
     @property
-    def latency(self) -> str:
-        """The fact that is the latency that was asked about: "p99_s"."""
-        return f"{self.statistic}_s"
+    def slo_statistic(self) -> str:
+        """The statistic that the SLO is on, or that was asked about: "p99"."""
+        return self.slo.partition(" ")[0] if self.slo else self.statistic
 
     @property
     def offered_rps(self) -> float | None:
@@ -245,17 +231,15 @@ class TuningRecord(Part):
         return float(value) if isinstance(value, int | float) else None
 
     @property
-    def cases(self) -> tuple[Case, ...]:
-        """The recommended setting under other arrivals, other loads first."""
-        loads = (
-            Case.model_validate({**facts, "case": f"load x {share}"})
-            for share, facts in self.other_loads.items()
-        )
-        traffic = (
-            Case.model_validate({**(its.model_extra or {}), "case": name, "note": _burstier(its)})
-            for name, its in self.other_traffic.items()
-        )
-        return (*loads, *traffic)
+    def compared_with(self) -> str:
+        """The reference that a user would go on with: the current setting, or the default."""
+        return CURRENT if CURRENT in self.references else DEFAULT
+
+    @property
+    def raced(self) -> DeviceRecord:
+        """What the device said, for those who have looked that it was asked."""
+        assert self.verified is not None  # noqa: S101 - for the type checker
+        return self.verified
 
     @property
     def simulated(self) -> bool:
@@ -263,18 +247,24 @@ class TuningRecord(Part):
         return self.searched != "on the device"
 
     @property
-    def judged(self) -> Iterator[tuple[str, Judged]]:
-        """Every setting that has a name, under it."""
-        for name, goal in self.goals.items():
-            if goal.best is not None:
-                yield name, goal.best
-        yield from self.references.items()
+    def chosen(self) -> Judged | None:
+        """The recommended setting, or the nearest one, with what is known of it."""
+        settings = self.recommended
+        return None if settings is None else self.of(settings) or Judged(settings=settings)
 
     def of(self, settings: Mapping[str, Any]) -> Judged | None:
-        """Return what is known of a setting; None if it was not looked at closely."""
-        others = (candidate for goal in self.goals.values() for candidate in goal.candidates)
-        every = [*self.references.values(), *(judged for _, judged in self.judged), *others]
-        return next((judged for judged in every if judged.settings == settings), None)
+        """Return what is known of a setting, by the objective asked for where it was judged so."""
+        known: list[Judged | None] = [*self.references.values()]
+        for goal in self.goals.values():
+            known += [goal.best, *goal.candidates]
+        found = () if self.verified is None else self.verified.found.values()
+        every = (one for one in (*known, *found) if one is not None)
+        return next((one for one in every if one.settings == settings), None)
+
+    def as_json(self) -> str:
+        """The text of tune.json."""
+        content = {"kind": "tuning", **self.model_dump(mode="json")}
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,17 +273,6 @@ class Tuning:
 
     path: Path
     record: TuningRecord
-
-
-def _burstier(variant: Variant) -> str:
-    """How a version of the trace differs from it, in words."""
-    before, after = variant.before.dispersion, variant.after.dispersion
-    if variant.contrast is None or before is None or after is None:
-        return ""
-    return (
-        f"gaps to the power of {variant.contrast:.2f}: index of dispersion {before:.3g} -> "
-        f"{after:.3g}"
-    )
 
 
 def holds_tuning(folder: Path) -> bool:
@@ -324,13 +303,16 @@ def read_tuning(folder: Path) -> Tuning:
         raise RunCorruptError(f"{path} cannot be read: {reason}") from error
     if not isinstance(content, dict) or content.get("kind") != "tuning":
         raise RunCorruptError(f"{path} must be what dynbatch tune wrote, but is something else")
-    version = content.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
+    version = content.get("schema_version", 1)
+    if version not in (1, SCHEMA_VERSION):
         raise RunVersionError(
-            f"{path} must have schema_version {SCHEMA_VERSION}, but got {version!r}"
+            f"{path} must have schema_version 1 or {SCHEMA_VERSION}, but got {version!r}"
         )
     try:
+        content = from_version_1(content) if version == 1 else content
         return Tuning(folder, TuningRecord.model_validate(content))
+    except (AttributeError, TypeError) as error:
+        raise RunCorruptError(f"{path} is not a tuning's record: {error}") from error
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
@@ -339,10 +321,20 @@ def read_tuning(folder: Path) -> Tuning:
         ) from error
 
 
-def sensitivity_rows(record: TuningRecord) -> list[tuple[str, Facts]]:
+def write_tuning(folder: Path, record: TuningRecord) -> Tuning:
+    """Write tune.json whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_text(folder / RECORD, record.as_json())
+    return Tuning(folder, record)
+
+
+def sensitivity_rows(record: TuningRecord) -> list[tuple[str, Metrics]]:
     """The trace itself, as far as it is known, and the other cases."""
-    rows: list[tuple[str, Facts]] = [(case.case, case) for case in record.cases]
+    rows = [(case.case, case.metrics) for case in record.cases]
     answer = record.asked.best
     if rows and answer is not None:
-        rows.insert(0, ("the trace itself", answer))
+        rows.insert(0, ("the trace itself", answer.metrics))
     return rows

@@ -8,10 +8,9 @@ from results.page import render
 from results.run.record import REPORT
 from results.run.wording import free_form_rows
 from results.tuning.figures.catalogue import SECTIONS, save_figures
+from results.tuning.recommended_toml import RECOMMENDED
 from results.tuning.record import Tuning, TuningRecord
 from results.tuning.wording import settings_table, standing
-
-_RECOMMENDED = "recommended.toml"
 
 
 def write_report(tuning: Tuning) -> Path:
@@ -21,7 +20,7 @@ def write_report(tuning: Tuning) -> Path:
     """
     record = tuning.record
     images = {name: _data_uri(path) for name, path in save_figures(tuning).items()}
-    config = tuning.path / _RECOMMENDED
+    config = tuning.path / RECOMMENDED
     html = render(
         "tuning.html.j2",
         record=record,

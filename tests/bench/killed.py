@@ -19,7 +19,7 @@ from batching import VirtualClock
 from batching.models import AffineModel
 from bench.profiling import load
 from bench.settings import ModelSettings, ReplaySettings, Settings
-from bench.tuning import tune_json
+from bench.tuning.record import record_of
 from bench.tuning.simulated import search as simulated_search
 from bench.tuning.simulated.simulator import Simulator
 from bench.tuning.tune import Request, carry_out, read_request
@@ -87,8 +87,7 @@ class Hooks:
             return called
 
         Simulator.evidence = simulated
-        simulated_search.at_other_loads = elsewhere(simulated_search.at_other_loads)
-        simulated_search.at_other_burstiness = elsewhere(simulated_search.at_other_burstiness)
+        simulated_search.at_other_traffic = elsewhere(simulated_search.at_other_traffic)
         AffineModel.run = profiled
         load.exact_source = lambda *_: None  # measured, as a real model is
 
@@ -121,8 +120,7 @@ def tune(folder, kill_at=""):
         effort=QUICK,
         make_runner=lambda _: Device(hooks),
     )
-    told = tune_json.as_json(result)
-    (folder / TOLD).write_text(json.dumps(told))
+    (folder / TOLD).write_text(record_of(result).as_json())
 
 
 def main():

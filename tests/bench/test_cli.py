@@ -140,7 +140,10 @@ class TestBadInput:
     def test_a_report_of_no_run_says_so(self, dynbatch):
         code, _, err = dynbatch("report", "nowhere")
         assert code == 2
-        assert "nowhere is not a folder" in err
+        assert (
+            "nowhere must be a folder with a run.json, tune.json or comparison.json, but does not"
+            in err
+        )
 
 
 class TestARun:

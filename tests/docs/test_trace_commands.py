@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench import cli
-from tests.workloads.examples import BURSTGPT, RECORDING
+from tests.workloads.examples import ACCESS_LOG, BURSTGPT, RECORDING
 from workloads import Mmpp, Trace, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,9 @@ def folder(tmp_path, monkeypatch):
     for name in ("day.json", "chat.json", "code.json", "requests.csv", "requests.csv.gz"):
         save(day, name)
     Path("BurstGPT_1.csv.gz").write_bytes(gzip.compress(BURSTGPT))
+    Path("access.log").write_bytes(
+        ACCESS_LOG.replace(b"200 -\n", b'200 - "-" "-"\n').replace(b"\n", b" 0.250\n")
+    )
     Path("arrivals-4711.rec").write_bytes(RECORDING)
     return tmp_path
 

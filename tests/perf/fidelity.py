@@ -23,10 +23,12 @@ from rich.table import Table
 from batching import RealClock
 from batching.execution.devices import cpu_name
 from bench.live.measure import measure_run
-from bench.live.prediction import Known, Profiling
+from bench.live.plan import plan_run
 from bench.live.session import Session
+from bench.profiling.load import load_for
 from bench.settings import load_settings
 from bench.simulation.setup import Setup
+from bench.traces.source import load_replayed
 from results.run.logs import RunLogs
 from results.run.metrics import compute_metrics
 from results.run.predicted import PREDICTED, execution, measured
@@ -81,8 +83,8 @@ class Others:
         return (self._before[1] - before[1]) / (self._before[0] - before[0])
 
 
-def replay(session):
-    recording = measure_run(session)
+def replay(session, planned):
+    recording = measure_run(session, planned)
     logs = RunLogs(
         requests=recording.requests,
         batches=recording.batches,
@@ -100,10 +102,11 @@ def run_cell(cell, loaded, arguments):
     probe = cell.settings(1.0, arguments.seconds)
     limit_rps = Setup(probe.batcher, loaded.source).limit_rps()
     settings = cell.settings(cell.load * limit_rps, arguments.seconds)
-    session = Session(settings, RealClock(), quiet, profiling=Known(loaded))
-    predicted = session.predict(session.arrivals).metrics
+    session = Session(settings.model, [settings.batcher], RealClock(), quiet)
+    planned = plan_run(session, settings, load_replayed(settings.replay, quiet), loaded)
+    predicted = planned.prediction.metrics
     others = Others()
-    runs = [replay(session) for _ in range(arguments.repeats)]
+    runs = [replay(session, planned) for _ in range(arguments.repeats)]
     taken = others.cores()
     row = {"model": cell.model, "trace": Path(cell.trace).stem[:12], "load": cell.load}
     row |= {"policy": cell.policy, "rate_rps": cell.load * limit_rps, "others": taken}
@@ -124,10 +127,17 @@ def run_cell(cell, loaded, arguments):
 def profile_of(cell, arguments):
     """A profile measured now, through a session, as `bench --predict` does it."""
     settings = cell.settings(1.0, 10.0)
-    session = Session(
-        settings, RealClock(), Console(quiet=True), profiling=Profiling(None, arguments.budget)
+    clock, quiet = RealClock(), Console(quiet=True)
+    session = Session(settings.model, [settings.batcher], clock, quiet)
+    return load_for(
+        session.model,
+        session.placement,
+        clock,
+        quiet,
+        profile=None,
+        max_batch_size=settings.batcher.max_batch_size,
+        budget_s=arguments.budget,
     )
-    return session.profile
 
 
 def cells_of(arguments):

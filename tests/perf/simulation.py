@@ -1,9 +1,10 @@
-"""Requests simulated a second, and the memory that takes: one step a batch, whatever its size.
+"""Requests simulated a second by both engines, and the memory that takes: one step a batch.
 
 Three settings of affine:5,0.1 under Poisson arrivals at half of its capacity, whose mean batches
 are about 4, 16 and 30, and the same with batch times drawn from a profile.
 """
 
+import os
 import time
 import tracemalloc
 from statistics import median
@@ -15,6 +16,7 @@ from batching import VirtualClock, load_model
 from batching.profiles import BatchSample, ServiceProfile, Subject
 from bench.profiling.service_times import ExactSource, ProfileSource
 from bench.settings import BatcherSettings
+from bench.simulation.compiled import SWITCH
 from bench.simulation.setup import Setup
 from workloads import Poisson
 
@@ -37,38 +39,43 @@ def measured_source():
 
 
 def main(console):
-    columns = ("batch times", "mean batch", "requests/s", "batches/s", "bytes a request")
+    columns = ("batch times", "mean batch", "requests/s", "compiled", "ratio", "bytes a request")
     table = Table(*columns, title=f"Simulating {COUNT:,} requests on one core")
     exact = ExactSource(load_model("affine:5,0.1", clock=VirtualClock()))
     for name, source in (("stated", exact), ("drawn", measured_source())):
         for rate_rps, size, timeout_ms in CASES:
             rng = np.random.default_rng(0)
-            arrivals = Poisson().arrivals(rate_rps, COUNT / rate_rps, rng)
-            arrival_s = arrivals.tolist()
+            arrival_s = Poisson().arrivals(rate_rps, COUNT / rate_rps, rng)
             knobs = BatcherSettings(max_batch_size=size, batch_timeout_ms=timeout_ms)
             setup = Setup(knobs, source)
-            took_s, run = median_of(lambda s=setup, a=arrival_s: s.run(a))
+            plain_s, compiled_s, run = both(lambda s=setup, a=arrival_s: s.run(a))
             tracemalloc.start()
             setup.run(arrival_s)
             peak_bytes = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            # The list of arrivals is there before: a float and a pointer to it.
-            kept_bytes = peak_bytes / len(arrival_s) + 32
             table.add_row(
                 name,
                 f"{len(arrival_s) / len(run.size):.1f}",
-                f"{len(arrival_s) / took_s:,.0f}",
-                f"{len(run.size) / took_s:,.0f}",
-                f"{kept_bytes:.0f}",
+                f"{len(arrival_s) / plain_s:,.0f}",
+                f"{len(arrival_s) / compiled_s:,.0f}",
+                f"{plain_s / compiled_s:.0f}",
+                f"{peak_bytes / len(arrival_s) + 8:.0f}",  # the arrivals are there before
             )
     console.print(table)
 
 
-def median_of(simulate):
-    """CPU seconds of this thread: others on the machine are not the simulator's doing."""
-    took_s = []
+def both(simulate):
+    """CPU seconds of the plain engine and of the compiled one, in turns, and what the last left.
+
+    Of this thread: others on the machine are not the simulator's doing.
+    """
+    took_s = {"no": [], "always": []}
+    os.environ[SWITCH] = "always"
+    simulate()  # compiles
     for _ in range(TURNS):
-        began = time.thread_time()
-        run = simulate()
-        took_s.append(time.thread_time() - began)
-    return median(took_s), run
+        for switch, turns in took_s.items():
+            os.environ[SWITCH] = switch
+            began = time.thread_time()
+            run = simulate()
+            turns.append(time.thread_time() - began)
+    return median(took_s["no"]), median(took_s["always"]), run

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from bench.cli import outcome_of
 from bench.settings import BatcherSettings
-from bench.simulation.arrivals import Draws
 from bench.simulation.capacity import LatencyObjective, find_capacity
 from bench.simulation.setup import Setup
+from bench.traces.arrivals import Draws
 from bench.traces.source import load_replayed
 from tests.reference.bisection import boundary, following
 from tests.reference.plan import SLO

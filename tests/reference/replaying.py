@@ -10,12 +10,11 @@ from batching import RealClock
 from batching.profiles import load_profile
 from bench.errors import RunFailedError
 from bench.live.measure import measure_run, write_run
-from bench.live.prediction import Known
+from bench.live.plan import plan_run
 from bench.live.session import Session
 from bench.profiling.load import Loaded
 from bench.profiling.service_times import ProfileSource
 from bench.settings import load_settings
-from bench.simulation import arrivals
 from bench.traces.source import load_replayed
 
 # Of each replay's batcher, which are many; what is not warm then is soon.
@@ -55,19 +54,20 @@ class Replays:
 
     def load(self, batcher, replay):
         """Load the model now, so that it is in no replay's time."""
-        self.session(self.settings(batcher, replay))
+        self.planned(self.settings(batcher, replay))
 
-    def session(self, settings):
-        """The model under this load, behind these knobs."""
+    def planned(self, settings):
+        """A run of the model under this load, behind these knobs."""
         if self._session is None:
-            known = Known(self._loaded) if self._predict else None
-            self._session = Session(settings, RealClock(), self.quiet, profiling=known)
-            self._session.warm_up_budget_s = _WARM_UP_S
-            return self._session
+            self._session = Session(
+                settings.model,
+                [settings.batcher],
+                RealClock(),
+                self.quiet,
+                warm_up_budget_s=_WARM_UP_S,
+            )
         spec = load_replayed(settings.replay, self.quiet)
-        replicas = settings.batcher.replicas or 1
-        drawn = arrivals.resolve(spec, settings.replay, self._loaded, replicas)
-        return self._session.serving(settings, drawn)
+        return plan_run(self._session, settings, spec, self._loaded if self._predict else None)
 
     def run(self, settings, command, read):
         """Replay once; `read` is given the analysed run before its folder goes.
@@ -76,14 +76,14 @@ class Replays:
             KeyboardInterrupt: it was interrupted.
             RunFailedError: nothing was answered.
         """
-        recording = measure_run(self.session(settings))
-        error = recording.first_error
-        if recording.partial and (error is None or isinstance(error, KeyboardInterrupt)):
+        planned = self.planned(settings)
+        recording = measure_run(self._session, planned)
+        if recording.interrupted:
             raise KeyboardInterrupt
         with tempfile.TemporaryDirectory() as scratch:
             # What run.json gives as its command is one that does the same.
             sys.argv = command
             run = write_run(Path(scratch) / "run", recording)
             if not run.metrics.counts.ok:
-                raise RunFailedError(f"nothing was answered: {error}")
+                raise RunFailedError(f"nothing was answered: {recording.first_error}")
             return read(run)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from batching import BatchRecord, RealClock
 from bench.live.session import Session
-from bench.settings import load_settings
+from bench.settings import BatcherSettings, load_settings
 
 # Each batch size meets each contestant so often, in turn.
 TURNS = 3
@@ -56,16 +56,19 @@ def run(context):
 
 
 def session_of(plan, engine):
-    """The model, loaded as a run loads it; what arrives does not matter here."""
-    batcher = {"max_batch_size": max(plan.batch_sizes), "batch_timeout_ms": 50.0}
-    replay = {"trace": "steady.json", "rate": 1.0, "duration": 1.0}
+    """The model, loaded as a run loads it."""
+    knobs = {"max_batch_size": max(plan.batch_sizes)}
     model = plan.model_settings(engine)
     if engine == "cudagraph":
         model["captured_batch_sizes"] = plan.batch_sizes
-    settings = load_settings(None, {**model, **batcher, **replay})
-    session = Session(settings, RealClock(), Console(quiet=True))
-    session.warm_up_budget_s = _WARM_UP_S
-    return session
+    settings = load_settings(None, {**model, **knobs})
+    return Session(
+        settings.model,
+        [settings.batcher],
+        RealClock(),
+        Console(quiet=True),
+        warm_up_budget_s=_WARM_UP_S,
+    )
 
 
 def contest(session, size, turn_s):
@@ -184,13 +187,12 @@ def through_batcher(target, records, payloads, seconds):
 
 
 def batcher(session, size, in_flight, observer):
-    settings = session.settings
-    knobs = settings.batcher.model_copy(update={"max_batch_size": size, "in_flight": in_flight})
-    return session.serving(settings.model_copy(update={"batcher": knobs})).batcher(observer)
+    knobs = BatcherSettings(max_batch_size=size, batch_timeout_ms=50.0, in_flight=in_flight)
+    return session.batcher(knobs, observer)
 
 
 def batch_of(session, size):
-    return list(islice(cycle(session.payloads), size))
+    return list(islice(cycle(session.payloads(seed=0)), size))
 
 
 def feed(target, payloads, until_s):

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 
-from bench.console import NO
+from bench.exit_codes import NO
 from tests.reference.folder import TUNING
 from tests.reference.plan import SLO
 

@@ -12,9 +12,10 @@ from math import exp, inf, isfinite, log
 import numpy as np
 import optuna
 
-from bench.tuning.request import PLAIN, Question
+from bench.tuning.request import Question
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.simulated.simulator import SimulationBudget
+from results.tuning.record import NO_DELAY
 from tests.search_quality.baselines import SEARCHES, Search
 from tests.search_quality.device import Device, raced
 from tests.search_quality.truth import Truth
@@ -175,7 +176,7 @@ def report(case):
     others = case.others(handed.spent_s, handed.window_s)
     truth = case.truth()
     flat = surface(case, truth)
-    plain = case.question.references(case.source)[PLAIN]
+    plain = case.question.references(case.source)[NO_DELAY]
     picks = [one for found in others.values() for one, _ in found]
     (mine, simulated, simple, *theirs) = judged(
         case, truth, flat, [handed.settings, goal.answer.settings, plain, *picks]

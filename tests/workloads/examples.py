@@ -233,7 +233,7 @@ EXAMPLES = {
         [0.0, 0.5, 1.50025], None, [12, 3, 4],
     ),
     "access-log": text_example(
-        ACCESS_LOG, 2, b"!! rotated !!", "a line must be like host - - [time]", [0.0, 1.0, 3.0]
+        ACCESS_LOG, 2, b"!! rotated !!", "a line must be like client - - [time]", [0.0, 1.0, 3.0]
     ),
     "access-json": text_example(
         ACCESS_JSON, 2, b'{"msec": "-"}', 'msec must be a number of seconds, but got "-"',

@@ -260,6 +260,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(write, monkeypatch):
         # fields nobody knows, or that are no file's business
         ({"arrival_s": [0], "seed": 7},
          "fields must be among arrival_s, duration_s, input_tokens, name, notes, output_tokens, "
+         "resolution_s, "
          'but got "seed"'),
         ({"arrival_s": [0], "path": "x"}, 'but got "path"'),
         (but(burst_s=1), "fields must be among cv, duration_s, match_load, name, process, "

@@ -121,7 +121,8 @@ def test_a_clock_too_coarse_for_the_load_is_noted(read):
     spec = read(lines("TIMESTAMP,ContextTokens,GeneratedTokens", *seconds))
     assert spec.notes[1:] == (
         "times are in steps of 1 s, and 90 of 100 requests arrive at the very instant of the one "
-        "before: what lay between them was not recorded",
+        "before: what lay between them was not recorded, so nothing is known of bursts shorter "
+        "than 1 s",
     )
 
 

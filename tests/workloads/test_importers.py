@@ -96,6 +96,7 @@ def test_a_bad_entry_is_an_error_that_names_it(refused, name):
     message = refused(example.broken)
     assert message.startswith(f"{example.where}: ")
     assert example.complaint in message
+    assert message.endswith(" bad: --skip-bad 1 leaves it out")
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -118,7 +119,8 @@ def test_one_bad_line_more_than_may_be_skipped_is_the_error(refused, name):
     twice = with_bad_line(example.broken, number + 1, bad)
     message = refused(twice, skip_bad=1)
     assert message.startswith(f"line {number + 1}: ")
-    assert message.endswith("it is one more bad line than the 1 of skip_bad")
+    assert "; it is one more bad line than the 1 of skip_bad, and 2 of the " in message
+    assert message.endswith(" lines read so far are bad: --skip-bad 2 leaves them out")
 
 
 @pytest.mark.parametrize("name", TEXT)

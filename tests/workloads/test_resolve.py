@@ -19,7 +19,9 @@ from workloads import (
     WorkloadError,
     load,
     resolve,
+    resolve_draws,
     save,
+    windows_note,
 )
 
 
@@ -450,3 +452,63 @@ def test_a_drawn_trace_that_was_saved_plays_again_as_it_was(tmp_path):
     assert again.trace.fingerprint() == drawn.trace.fingerprint()
     assert (again.window_s, again.requests) == (drawn.window_s, drawn.requests)
     assert isinstance(again.trace, Trace)
+
+
+def two_halves(slow_rps=5.0, fast_rps=15.0, half_s=100.0):
+    """A recording whose first half is slow."""
+    slow = np.arange(0.0, half_s, 1 / slow_rps)
+    fast = np.arange(half_s, 2 * half_s, 1 / fast_rps)
+    return listed(*slow, *fast, duration_s=2 * half_s)
+
+
+def notes(resolved):
+    return resolved.describe()["notes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        # the window, the rate there, and that of the whole
+        ({"duration_s": 40.0}, ["40 s of the recording, from its start, with 5 req/s; all of it "
+                                "has 10 req/s"]),
+        ({"duration_s": 4.0, "rate_rps": 100.0}, ["4 s of the recording, from its start, with 50 "
+                                                  "req/s; all of it has 100 req/s"]),
+        ({"duration_s": 20.0, "time_scale": 0.5}, ["20 s of the recording, from its start, with 10 "
+                                                   "req/s; all of it has 20 req/s"]),
+        # all of it, as good as all of it, or so short that chance may have done it
+        ({}, []),
+        ({"duration_s": 195.0}, []),
+        ({"duration_s": 1.0}, []),
+        ({"rate_rps": 100.0}, []),
+        ({"duration_s": 400.0, "loop": True}, []),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_recording_whose_rate_is_another_is_noted(options, said):
+    found = notes(resolve(two_halves(), **options))
+    assert found == [f"the window is {text}" for text in said]
+
+
+def test_the_realised_load_of_a_drawn_trace_is_no_part_of_anything():
+    assert notes(resolve(described(OnOff(0.1, 0.9)), duration_s=5.0)) == []
+
+
+def test_parts_of_a_recording_that_are_drawn_are_noted_together():
+    parts = resolve_draws(two_halves(), 4, duration_s=40.0, seed=1)
+    (note,) = windows_note(parts)
+    rates = [part.requests / 40.0 for part in parts]
+    assert note == (
+        f"the 4 draws of 40 s are parts of the recording with {min(rates):.3g} req/s to "
+        f"{max(rates):.3g} req/s, {sum(rates) / 4:.3g} req/s on average; all of it has 10 req/s: a "
+        "longer --duration is more like it"
+    )
+    (blocks,) = windows_note(resolve_draws(two_halves(), 3, duration_s=100.0, seed=2))
+    assert "are put together from blocks of the recording, with " in blocks
+    assert "--duration" not in blocks
+
+
+def test_a_part_that_does_not_begin_at_the_start_says_where_it_does():
+    parts = resolve_draws(two_halves(), 4, duration_s=40.0, seed=1)
+    for part in parts:
+        start_s = part.trace.source["operations"][-1]["start_s"]
+        if part.is_unlike_whole and start_s:
+            assert f"40 s of the recording, from {start_s:.6g} s on, with" in notes(part)[0]

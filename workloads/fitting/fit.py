@@ -151,8 +151,11 @@ def fit(trace: Trace, process: str = "auto") -> Fit:
             f"{len(trace)} over {trace.duration_s:.12g} s"
         )
     measured = tuple(scale for scale in scales(trace) if scale.dispersion is not None)
-    kinds = list(FITTED) if process == "auto" else [process]
-    if process == "auto" and (len(measured) < FEWEST_SCALES or math.isnan(trace.cv)):
+    # Of gaps that are not known, no gamma process can be made.
+    known = [kind for kind in FITTED if kind != Gamma.kind or trace.has_gaps]
+    kinds = known if process == "auto" else [process]
+    has_shape = not (trace.has_gaps and math.isnan(trace.cv))
+    if process == "auto" and (len(measured) < FEWEST_SCALES or not has_shape):
         return _described(trace, Poisson(), "too short", (), measured)
     tried = []
     for kind in kinds:
@@ -171,6 +174,11 @@ def _poisson(_trace: Trace, _measured: Sequence[Scale]) -> Fitted:
 
 
 def _gamma(trace: Trace, _measured: Sequence[Scale]) -> Fitted:
+    if len(trace) > 1 and not trace.has_gaps:
+        raise TraceError(
+            f"a gamma process needs the gaps between requests, but {trace.name} has times in steps "
+            f"of {trace.resolution_s:g} s, which hold several: --process mmpp goes by its counts"
+        )
     if math.isnan(trace.cv):
         raise TraceError(
             f"a gamma process needs {FEWEST_GAPS + 1} requests or more that do not all arrive at "

@@ -60,6 +60,7 @@ def assemble(
         )
     time_ns -= start_ns
     _note_ties(time_ns, findings)
+    step_ns = findings.resolution_ns
     return ListedTrace(
         Trace(
             arrival_s=time_ns / _NS,
@@ -73,6 +74,7 @@ def assemble(
                 "path": path,
                 "format": format_,
                 "notes": list(findings.notes),
+                **({} if step_ns is None else {"resolution_s": step_ns / _NS}),
             },
         ),
         format=format_,
@@ -113,15 +115,32 @@ def _order(time_ns: NDArray[np.int64], findings: Findings) -> NDArray[np.intp] |
 
 def _note_ties(time_ns: NDArray[np.int64], findings: Findings) -> None:
     """Say so where a coarse clock makes requests arrive at once that did not."""
-    ties = int((time_ns[1:] == time_ns[:-1]).sum())
-    if ties < _TIES_WORTH_A_NOTE * len(time_ns):
+    stamps_ns = np.sort(np.concatenate(findings.stamps_ns)) if findings.stamps_ns else time_ns
+    gaps_ns = np.diff(stamps_ns)
+    ties = int((gaps_ns == 0).sum())
+    if ties < _TIES_WORTH_A_NOTE * len(time_ns) or findings.resolution_ns is not None:
         return
-    step_s = int(np.gcd.reduce(time_ns)) / _NS
-    steps = f"times are in steps of {step_s:.12g} s, and " if step_s else ""
-    findings.note(
-        f"{steps}{ties:,} of {len(time_ns):,} requests arrive at the very instant of the one "
-        "before: what lay between them was not recorded"
-    )
+    step_ns = int(np.gcd.reduce(gaps_ns))
+    if not step_ns:
+        findings.note(
+            f"{ties:,} of {len(time_ns):,} requests arrive at the very instant of the one before: "
+            "what lay between them was not recorded"
+        )
+        return
+    findings.resolution_ns = step_ns
+    step = f"{step_ns / _NS:.12g} s"
+    if findings.stamps_ns:
+        findings.note(
+            f"stamps are in steps of {step}, and {ties:,} of {len(time_ns):,} requests have that "
+            "of another: less their durations they lie apart, but not as they came, so nothing is "
+            f"known of bursts shorter than {step}"
+        )
+    else:
+        findings.note(
+            f"times are in steps of {step}, and {ties:,} of {len(time_ns):,} requests arrive at "
+            "the very instant of the one before: what lay between them was not recorded, so "
+            f"nothing is known of bursts shorter than {step}"
+        )
 
 
 class RecordingImporter(Importer):

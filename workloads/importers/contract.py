@@ -28,6 +28,8 @@ _CHOICES = {
     "time_unit": TimeUnit, "duration_unit": TimeUnit, "stamp": Stamp, "date_order": DateOrder,
 }  # fmt: skip
 
+# Bad lines are counted so far, to say how many there are, even where one is too many.
+MOST_COUNTED = 1000
 MISSING = -1  # the token count of a request that has none
 
 
@@ -142,6 +144,10 @@ class Findings:
         self.entries: int | None = None
         # How many entries there were, those of no interest too.
         self.read = 0
+        # The step to which arrivals are known, where several share one.
+        self.resolution_ns: int | None = None
+        # What the rows are stamped with, where that is not the arrival.
+        self.stamps_ns: list[NDArray[np.int64]] = []
         self._limit = skip_bad
         self._first = ""
 
@@ -149,6 +155,11 @@ class Findings:
     def bad_left(self) -> int:
         """How many more bad lines would be left out."""
         return self._limit - self.bad
+
+    @property
+    def most_bad(self) -> int:
+        """After how many more bad lines there is no need to look for others."""
+        return max(self.bad_left, MOST_COUNTED)
 
     def note(self, text: str) -> None:
         """Keep a sentence for whoever uses the trace; the same one is kept once."""
@@ -165,11 +176,27 @@ class Findings:
         for number in sorted(complaints):
             where = f"{word} {number:,}: {complaints[number]}"
             if not self.bad_left:
-                if self._limit:
-                    where += f"; it is one more bad {word} than the {self._limit:,} of skip_bad"
-                raise TraceFileError(where)
+                left = len([other for other in complaints if other >= number])
+                raise TraceFileError(f"{where}; {self._beyond(self.bad + left)}")
             self._first = self._first or where
             self.bad += 1
+
+    def _beyond(self, bad: int) -> str:
+        """What to say of so many bad lines, one of which is one more than may be left out."""
+        word = self.word
+        are = "are" if bad > 1 else "is"
+        found = f"{bad:,} of the {self.read:,} {word}s read so far {are} bad"
+        remedy = f"--skip-bad {bad} leaves {'them' if bad > 1 else 'it'} out"
+        if bad > MOST_COUNTED:
+            found = f"more than {MOST_COUNTED:,} {word}s are bad"
+            remedy = "--skip-bad N leaves out so many"
+        elif bad > self.read:
+            found = f"{bad:,} {word}{'s' if bad > 1 else ''} {are} bad"
+        if bad == self.read > 1:
+            remedy = "is it of another format (--trace-format), or are its columns others?"
+        if self._limit:
+            found = f"it is one more bad {word} than the {self._limit:,} of skip_bad, and {found}"
+        return f"{found}: {remedy}"
 
     def summarise(self, requests: int) -> None:
         """Note what a file in which `requests` were found was read as, and what was left out."""

@@ -71,7 +71,7 @@ class Counts:
             f"that {'end' if self._at_end else 'begin'} at its time; if each row is one request: "
             "--count-column none"
         )
-        note_rebuilt(findings, steps)
+        note_rebuilt(findings, steps, usual)
         return spread(
             zip(starts.tolist(), (starts + lengths).tolist(), totals.tolist(), strict=True)
         )
@@ -96,8 +96,9 @@ def spread(steps: Iterable[tuple[int, int, int]]) -> NDArray[np.int64]:
     return np.sort(np.concatenate(parts))
 
 
-def note_rebuilt(findings: Findings, step: str) -> None:
-    """Note what arrivals that were counted are worth."""
+def note_rebuilt(findings: Findings, step: str, longest_ns: int) -> None:
+    """Note what arrivals are worth that were counted in steps of so many nanoseconds at most."""
+    findings.resolution_ns = longest_ns
     findings.note(
         f"arrivals are rebuilt uniformly at random within each step of {step} (seed {SEED}): "
         "bursts shorter than a step are lost"

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, StrictStr
 
 from workloads import described, schema
+from workloads.checks import positive
 from workloads.errors import TraceError, TraceFileError
 from workloads.importers.contract import Importer, Reading
 from workloads.importers.stream import Head, Stream
@@ -31,10 +32,13 @@ class _Listing:
     duration_s: StrictFloat | None = None
     name: StrictStr = "recording"
     notes: list[StrictStr] = field(default_factory=list)
+    resolution_s: StrictFloat | None = None
 
     def __post_init__(self) -> None:
         if not self.arrival_s:
             raise TraceError("arrival_s must list at least one arrival, but got []")
+        if self.resolution_s is not None:
+            positive("resolution_s", self.resolution_s, TraceError)
 
     def trace(self, path: str) -> Trace:
         """The requests as columns."""
@@ -49,6 +53,7 @@ class _Listing:
                 "path": path,
                 "format": DynbatchJson.format,
                 "notes": self.notes,
+                **({} if self.resolution_s is None else {"resolution_s": self.resolution_s}),
             },
         )
 

@@ -38,6 +38,8 @@ NO_COUNT = "none"
 _LEAST_SAMPLED_S = 5.0
 # nginx and Caddy give up earlier unless told otherwise; a longer duration is one in another unit.
 _LONGEST_S = 600.0
+# Of a log's fields as many as a reader may choose one from.
+_MOST_LISTED = 30
 _REQUEST_WORDS = frozenset({
     "id", "ip", "status", "code", "method", "path", "url", "uri", "user", "session", "bytes",
     "size", "model", "tokens", "length", "len", "host", "port", "client", "seed", "index", "seq",
@@ -81,7 +83,7 @@ def meaning_of(
         TraceFileError: The rows are no requests, or the columns may mean this or that.
     """
     where = _where(sample, reading)
-    sample = sample.chosen(where)
+    whole, sample = sample, sample.chosen(where)
     if reading.count_column is None:
         _refuse_summaries(sample)
         if not where:
@@ -90,7 +92,11 @@ def meaning_of(
     time = choose_time(sample, time)
     day = day or _day_of(sample, time)
     count = _count_column(sample, time, day, reading)
-    took = None if count is not None else _took(sample, time, reading, findings)
+    took = (
+        None
+        if count is not None
+        else _took(sample if sample.rows else whole, time, reading, findings)
+    )
     columns = Columns(
         time=time,
         day=day,
@@ -154,7 +160,7 @@ def choose_time(sample: Sample, asked: str | None) -> str:
     Raises:
         TraceFileError: No such column, none that looks like it, or several.
     """
-    listed = schema.shown(", ".join(sample.names))
+    listed = _listed(sample)
     if asked is not None:
         if asked not in sample.names:
             raise TraceFileError(
@@ -209,6 +215,11 @@ def _is_dated(value: str) -> bool:
     return dates.is_date(value)
 
 
+def _listed(sample: Sample) -> str:
+    """All columns there are, or all that fit on a line."""
+    return shortened(sample.names, most=_MOST_LISTED)
+
+
 def _day_and_time(sample: Sample) -> tuple[str, str] | None:
     """The columns of a day and of a time of day, if there are just these two."""
     timed = [name for name in sample.names if names.is_time_name(name) and sample.first(name)]
@@ -232,8 +243,9 @@ def _day_of(sample: Sample, time: str) -> str | None:
 def _where(sample: Sample, reading: Reading) -> tuple[Where, ...]:
     for column in reading.conditions:
         if column not in sample.names:
-            listed = schema.shown(", ".join(sample.names))
-            raise TraceFileError(f"where must name one of {listed}, but got {schema.shown(column)}")
+            raise TraceFileError(
+                f"where must name one of {_listed(sample)}, but got {schema.shown(column)}"
+            )
     return tuple(Where(column, value) for column, value in reading.conditions.items())
 
 
@@ -295,18 +307,17 @@ def _took(sample: Sample, time: str, reading: Reading, findings: Findings) -> Ti
 def _asked_duration(sample: Sample, durations: list[str], reading: Reading) -> str:
     if reading.duration_column is not None:
         if reading.duration_column not in sample.names:
-            listed = schema.shown(", ".join(sample.names))
             raise TraceFileError(
-                f"duration_column must be one of {listed}, "
+                f"duration_column must be one of {_listed(sample)}, "
                 f"but got {schema.shown(reading.duration_column)}"
             )
         return reading.duration_column
     if len(durations) == 1:
         return durations[0]
-    found = f"could be {' or '.join(durations)}" if durations else "none is called so"
+    found = " or ".join(durations) if durations else f"none is called so of {_listed(sample)}"
     raise TraceFileError(
-        f"stamp end must come with one column of durations, but {found}: name it with "
-        "--duration-column"
+        f"stamp end must come with one column of durations, but {'it could be ' * bool(durations)}"
+        f"{found}: name it with --duration-column"
     )
 
 
@@ -342,9 +353,9 @@ def _count_column(sample: Sample, time: str, day: str | None, reading: Reading) 
     asked = reading.count_column
     if asked is not None:
         if asked != NO_COUNT and asked not in sample.names:
-            listed = schema.shown(", ".join(sample.names))
             raise TraceFileError(
-                f"count_column must be one of {listed} or {NO_COUNT}, but got {schema.shown(asked)}"
+                f"count_column must be one of {_listed(sample)} or {NO_COUNT}, "
+                f"but got {schema.shown(asked)}"
             )
         return None if asked == NO_COUNT else asked
     others = [

@@ -63,6 +63,8 @@ def _native(file: Any, metadata: bytes, *, name: str, path: str) -> ListedTrace:
         about = json.loads(metadata)
         named, duration_s = str(about["name"]), float(about["duration_s"])
         notes = [str(note) for note in about.get("notes", ())]
+        step_s = about.get("resolution_s")
+        known = {} if step_s is None else {"resolution_s": float(step_s)}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TraceFileError("metadata must have name and duration_s, but has not") from None
     columns = [column for column in NATIVE if column in file.schema_arrow.names]
@@ -77,7 +79,13 @@ def _native(file: Any, metadata: bytes, *, name: str, path: str) -> ListedTrace:
             **{column: table[column].to_numpy() for column in columns},
             duration_s=duration_s,
             name=named or name,
-            source={"kind": "recording", "path": path, "format": Parquet.format, "notes": notes},
+            source={
+                "kind": "recording",
+                "path": path,
+                "format": Parquet.format,
+                "notes": notes,
+                **known,
+            },
         ),
         format=Parquet.format,
         notes=tuple(notes),

@@ -60,7 +60,7 @@ class Prometheus(RecordingImporter):
             f"{len(arrivals):,} requests, as {len(series):,} series of "
             f"{shown(name) if isinstance(name, str) else 'an expression'} counted them"
         )
-        note_rebuilt(findings, step)
+        note_rebuilt(findings, step, round(most * 10**9))
 
 
 Samples: TypeAlias = list[tuple[int, int]]
@@ -168,6 +168,7 @@ def _samples(values: list[Any], before: int, findings: Findings) -> Samples:
             complaints[number] = "a sample must come after the one before, but does not"
             continue
         samples.append((time_ns, count))
+    findings.read += len(values)
     findings.leave_out(complaints)
     return samples
 

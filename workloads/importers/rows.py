@@ -103,8 +103,8 @@ def chunks(
     """
     for part in rows:
         findings.read += len(part.numbers) + len(part.complaints)
-        checked = _Checked(_chosen(part, columns.where), findings.bad_left)
-        time_ns = checked.times(columns, time)
+        checked = _Checked(_chosen(part, columns.where), findings.most_bad)
+        stamp_ns = time_ns = checked.times(columns, time)
         if took is not None and columns.took is not None:
             took_ns = checked.column(columns.took, took.convert, took.complaint)
             time_ns = checked.before(time_ns, took_ns, columns.took)
@@ -118,9 +118,11 @@ def chunks(
         findings.leave_out(checked.complaints)
         if checked.bad.any():
             good = ~checked.bad
-            time_ns = time_ns[good]
+            time_ns, stamp_ns = time_ns[good], stamp_ns[good]
             tokens_of = [None if c is None else c[good] for c in tokens_of]
             counted = None if counted is None else counted[good]
+        if columns.took is not None:
+            findings.stamps_ns.append(stamp_ns)
         if counts is None or counted is None:
             yield Chunk(time_ns, *tokens_of)
         else:
@@ -147,9 +149,9 @@ def _note_assumed(columns: Columns, names: Sequence[str], findings: Findings) ->
         findings.assumed += f"; other columns: {shortened(others)}"
 
 
-def shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str], most: int = 12) -> str:
     """A list of names on one line, safe to print, with a count of those that are left out."""
-    shown_, most = [], 12
+    shown_ = []
     for name in names[:most]:
         text = name if name.isprintable() and len(name) <= 40 else shown(name)
         shown_.append(text)

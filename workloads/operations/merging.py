@@ -29,7 +29,7 @@ def merged(traces: Sequence[Trace], *, name: str | None = None) -> Trace:
         **{column: values[order] for column, values in columns.items()},
         duration_s=max(trace.duration_s for trace in traces),
         name=name or "merged",
-        source={"kind": "merged", "parts": [dict(trace.source) for trace in traces]},
+        source=_source("merged", traces),
     )
 
 
@@ -46,7 +46,7 @@ def concatenated(traces: Sequence[Trace], *, name: str | None = None) -> Trace:
         **columns,
         duration_s=float(starts_s[-1]),
         name=name or "concatenated",
-        source={"kind": "concatenated", "parts": [dict(trace.source) for trace in traces]},
+        source=_source("concatenated", traces),
     )
 
 
@@ -58,6 +58,13 @@ def without_tokens(trace: Trace) -> Trace:
         output_tokens=None,
         source=trace.source_after("drop_tokens"),
     )
+
+
+def _source(kind: str, traces: Sequence[Trace]) -> dict[str, Any]:
+    """Where the traces come from; the whole is known to the coarsest step of any of them."""
+    steps_s = [trace.resolution_s for trace in traces if trace.resolution_s is not None]
+    known = {"resolution_s": max(steps_s)} if steps_s else {}
+    return {"kind": kind, "parts": [dict(trace.source) for trace in traces], **known}
 
 
 def _joined(traces: Sequence[Trace]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.statistics.counts import EDGE, occupied, power_of_ten
+from workloads.statistics.counts import EDGE, is_known, occupied, power_of_ten
 from workloads.trace import Times, Trace
 
 FEWEST_WINDOWS = 100
@@ -44,14 +44,17 @@ class Autocorrelation:
 def autocorrelation(trace: Trace) -> Autocorrelation | None:
     """Of the counts at the shortest power of ten of a second with 5 requests a window or more.
 
-    None where fewer than 100 such windows fit into the trace, or all have the same count.
+    None where fewer than 100 such windows fit into the trace, all have the same count, or counts
+    are not known at that length.
     """
     if not trace.rate_rps > 0:
         return None
-    shortest_s = max(MEAN_COUNT / trace.rate_rps, trace.duration_s / MOST_WINDOWS)
+    shortest_s = max(
+        MEAN_COUNT / trace.rate_rps, trace.duration_s / MOST_WINDOWS, trace.resolution_s or 0.0
+    )
     span_s = float(f"1e{power_of_ten(shortest_s)}")
     windows = math.floor(trace.duration_s / span_s * EDGE)
-    if windows < FEWEST_WINDOWS:
+    if windows < FEWEST_WINDOWS or not is_known(trace, span_s):
         return None
     index, occupied_counts = occupied(trace.arrival_s, span_s)
     inside = np.searchsorted(index, windows)

@@ -15,6 +15,8 @@ FEWEST_WINDOWS = 30
 SHORTEST_SPAN_S = 1e-4
 SPARSEST_MEAN = 0.05
 BATCHES = 30
+_MANY_STEPS = 100
+_ROUNDING = 1e-6
 
 # A time that was written as a multiple of a window's length lies at that window's beginning,
 # whatever the rounding of a quotient says.
@@ -66,23 +68,38 @@ def scales(trace: Trace) -> tuple[Scale, ...]:
 
     The shortest window is the first power of ten, from 100 us on, in which 0.05 requests or more
     are expected; in the longest, 30 fit into the trace. The windows of one length are unions of
-    those of the power of ten below it. Time and memory are of the order of the arrivals, however
-    many windows are empty.
+    those of the power of ten below it. Lengths at which counts are not known (`is_known`) are left
+    out. Time and memory are of the order of the arrivals, however many windows are empty.
     """
     found = []
     for span_s, index, counts in _ladder(trace):
         windows = _whole(trace.duration_s / span_s)
-        if windows >= FEWEST_WINDOWS:
+        if windows >= FEWEST_WINDOWS and is_known(trace, span_s):
             found.append(scale(span_s, windows, index, counts))
     return tuple(found)
 
 
 def at_span(trace: Trace, span_s: float) -> Scale | None:
-    """The counts of the trace over windows of any one length; None where fewer than 30 fit."""
+    """The counts of the trace over windows of any one length.
+
+    None where fewer than 30 fit, or counts are not known at that length.
+    """
     windows = _whole(trace.duration_s / span_s)
-    if windows < FEWEST_WINDOWS:
+    if windows < FEWEST_WINDOWS or not is_known(trace, span_s):
         return None
     return scale(span_s, windows, *occupied(trace.arrival_s, span_s))
+
+
+def is_known(trace: Trace, span_s: float) -> bool:
+    """Whether the trace says how many requests came in windows of this length.
+
+    Arrivals that are known to steps are, in windows that hold whole steps. Other windows hold one
+    step more or less: below a hundred steps that would pass for burstiness.
+    """
+    if trace.resolution_s is None:
+        return True
+    steps = span_s / trace.resolution_s
+    return steps >= _MANY_STEPS or (steps > 0.5 and abs(steps - round(steps)) < _ROUNDING)
 
 
 def scale(span_s: float, windows: int, index: Counts, counts: Counts) -> Scale:

@@ -39,7 +39,8 @@ class TraceStatistics:
         requests: How many.
         duration_s: The span covered, in seconds.
         rate_rps: requests / duration_s; None where there is no duration.
-        gaps: The times between arrivals; None with fewer than two.
+        resolution_s: The step to which arrivals are known, where several share one, else None.
+        gaps: The times between arrivals; None with fewer than two, or where they are not known.
         scales: The counts in windows of 1, 2, 5, 10, ... of a decade; empty for a trace too
             short for 30 windows of any length at which requests meet.
         autocorrelation: Of the counts; None where there are too few windows.
@@ -50,6 +51,7 @@ class TraceStatistics:
     requests: int
     duration_s: float
     rate_rps: float | None
+    resolution_s: float | None
     gaps: Gaps | None
     scales: tuple[Scale, ...]
     autocorrelation: Autocorrelation | None
@@ -73,6 +75,7 @@ def describe(trace: Trace) -> TraceStatistics:
         requests=len(trace),
         duration_s=trace.duration_s,
         rate_rps=trace.rate_rps if trace.duration_s > 0 else None,
+        resolution_s=trace.resolution_s,
         gaps=gaps(trace),
         scales=scales(trace),
         autocorrelation=autocorrelation(trace),

@@ -37,8 +37,8 @@ class Gaps:
 
 
 def gaps(trace: Trace) -> Gaps | None:
-    """Describe the gaps of the trace; None with fewer than two arrivals."""
-    if len(trace) < 2:
+    """Describe the gaps of the trace; None with fewer than two, or where they are not known."""
+    if not trace.has_gaps:
         return None
     sorted_s = np.diff(trace.arrival_s)
     mean_s = float(sorted_s.mean())
@@ -69,9 +69,9 @@ def survival(trace: Trace, most: int = 400) -> tuple[Times, Times]:
     end, so that both tails keep their shape.
 
     Returns:
-        Two float64 arrays `[K]`, empty with fewer than two arrivals.
+        Two float64 arrays `[K]`, empty with fewer than two arrivals, or where gaps are not known.
     """
-    sorted_s = np.diff(trace.arrival_s)
+    sorted_s = np.diff(trace.arrival_s) if trace.has_gaps else np.empty(0)
     sorted_s.sort()
     number = len(sorted_s)
     ranks = np.arange(number)

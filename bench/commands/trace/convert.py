@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from workloads import ListedTrace, Trace
 
 
-def convert(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def convert(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="The recording; - is standard input.")
     ],
@@ -24,18 +26,8 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
             help="What to write: .parquet, .json or .csv, the last two also with .gz or .zst.",
         ),
     ],
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
+    *,
+    given: Given,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -43,8 +35,8 @@ def convert(  # noqa: PLR0917 - typer passes every option by name
 
     The content says the format; it may be compressed by gzip, zstd, bzip2, xz or zip.
     """
-    given = dict(locals())
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, save

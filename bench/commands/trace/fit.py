@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 SEED = 7  # as in the built-in traces; --seed of any command replaces it
 
 
-def fit(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def fit(
     trace: options.TraceFile,
     process: Annotated[
         str,
@@ -27,18 +29,8 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
             "trace, or else the nearest."
         ),
     ] = "auto",
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
+    *,
+    given: Given,
     rate: options.Rate = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
@@ -50,9 +42,9 @@ def fit(  # noqa: PLR0917 - typer passes every option by name
 
     Writes a trace that describes the process, for --trace of any command, and a picture.
     """
-    given = dict(locals())
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.describe_fit import shortcomings

@@ -74,8 +74,9 @@ def make(  # noqa: PLR0917 - typer passes every option by name
 
     30 s long and of seed 7 unless the options or the file say otherwise.
     """
-    from bench.console import OK, output_console
+    from bench.console import output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.streams import kept_in
     from workloads import check_writable, save, save_described
     from workloads.described import content

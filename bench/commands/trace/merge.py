@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from workloads import Trace
 
 
-def merge(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def merge(
     traces: Annotated[
         list[str], typer.Argument(metavar="TRACE...", help="Trace files that list their arrivals.")
     ],
@@ -31,18 +33,8 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
         bool,
         typer.Option("--drop-tokens", help="Leave token counts out, which all or none must have."),
     ] = False,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
+    *,
+    given: Given,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -50,10 +42,10 @@ def merge(  # noqa: PLR0917 - typer passes every option by name
 
     Every request is kept at its own time.
     """
-    given = dict(locals())
     from bench.commands.trace.common import outline, write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, concatenated, merged, without_tokens
 

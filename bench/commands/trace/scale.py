@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,24 +17,15 @@ if TYPE_CHECKING:
 _SCALES_S = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
-def scale(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def scale(
     trace: options.RecordingFile,
     out: options.TraceOut,
     rate: options.Rate = None,
     rate_by: options.RateBy = None,
     time_scale: options.TimeScale = None,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
+    *,
+    given: Given,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -42,10 +34,10 @@ def scale(  # noqa: PLR0917 - typer passes every option by name
 
     With both, the rate comes first and the result is then stretched.
     """
-    given = dict(locals())
     from bench.commands.trace.common import write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import check_writable, rate_method, to_rate
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,20 +28,11 @@ _READING = (
 _READING_TOKENS = "At the bottom: how large the requests are."
 
 
-def show(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def show(
     trace: options.TraceFile,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
+    *,
+    given: Given,
     rate: options.Rate = None,
     duration: options.Duration = None,
     seed: options.Seed = None,
@@ -52,8 +44,8 @@ def show(  # noqa: PLR0917 - typer passes every option by name
 
     A trace that describes a process is drawn first. Writes arrivals.png and trace.html.
     """
-    given = dict(locals())
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
+    from bench.exit_codes import OK
     from bench.folders import writable, writing
     from bench.streams import kept_in
     from bench.traces.source import folder_of, read_trace, reading_options

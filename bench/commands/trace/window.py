@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands import options
+from bench.commands.groups import READING, Given, takes
 
 if TYPE_CHECKING:
     from workloads import Trace, Window
 
 
-def window(  # noqa: PLR0917 - typer passes every option by name
+@takes(READING)
+def window(
     trace: options.RecordingFile,
     out: options.TraceOut,
+    *,
+    given: Given,
     length: Annotated[float, typer.Option(help="Length of the window, s.")],
     pick: Annotated[
         str | None,
@@ -35,18 +39,6 @@ def window(  # noqa: PLR0917 - typer passes every option by name
         int,
         typer.Option(help="How many windows, none overlapping another; NAME-1, NAME-2, ..."),
     ] = 1,
-    trace_format: options.TraceFormat = None,
-    time_column: options.TimeColumn = None,
-    time_unit: options.TimeUnit = None,
-    date_order: options.DateOrder = None,
-    stamp: options.Stamp = None,
-    duration_column: options.DurationColumn = None,
-    duration_unit: options.DurationUnit = None,
-    count_column: options.CountColumn = None,
-    where: options.Where = None,
-    columns: options.ColumnNames = None,
-    skip_bad: options.SkipBad = None,
-    max_unpacked_gb: options.MaxUnpackedGb = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -55,10 +47,10 @@ def window(  # noqa: PLR0917 - typer passes every option by name
 
     The seed decides between windows that the rule cannot tell apart.
     """
-    given = dict(locals())
     from bench.commands.trace.common import outline, write
-    from bench.console import OK, message_console, output_console
+    from bench.console import message_console, output_console
     from bench.errors import InputError
+    from bench.exit_codes import OK
     from bench.traces.source import load_listed, reading_options
     from workloads import WindowRule, check_writable, pick_windows, window_at
 

@@ -28,6 +28,7 @@ from batching import Request
 from bench.live.replay import Sent
 from bench.tuning.device.metric import Floats
 from bench.tuning.search.objectives import Limit, Statistic
+from results.statistics.ranks import nearest_rank
 from workloads import ResolvedTrace
 
 # Nothing is said of saturation before so long.
@@ -82,8 +83,7 @@ class Known:
             return 0.0
         if statistic.share is None:
             return float(self.latency_s.sum()) / self.requests
-        rank = -(-round(statistic.share * 1_000_000) * self.requests // 1_000_000)
-        over = self.requests - rank + 1
+        over = self.requests - nearest_rank(statistic.share, self.requests) + 1
         if over > len(self.latency_s):
             return 0.0
         return float(np.partition(self.latency_s, -over)[-over])

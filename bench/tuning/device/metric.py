@@ -1,16 +1,15 @@
 """What is measured on the device for an objective, of one run and of several draws together."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.simulation.setup import Setup
 from bench.tuning.device.race import Measured
-from bench.tuning.findings import SHOWN, Interval, Unit
 from bench.tuning.search.objectives import (
     ANSWERED,
     LOAD,
@@ -26,9 +25,12 @@ from bench.tuning.search.objectives import (
     excess_of,
 )
 from results.comparison.observation import all_latencies
-from results.run.record import Run
-from results.run.validity import FindingCode
-from results.statistics.paired import effect_of
+from results.run.metrics import Metrics as RunMetrics
+from results.run.record import Run, RunRecord
+from results.run.validity import Finding, FindingCode
+from results.statistics.paired import Effect, effect_of
+from results.tuning.device_record import Gain, Interval, MeasuredArm, RunFinding, Unit, shown_in
+from results.tuning.metrics import STATISTICS, Metrics, latency_field
 from workloads import ResolvedTrace
 
 Floats = NDArray[np.float64]
@@ -69,7 +71,7 @@ class DeviceMetric:
 
     def shown(self, value: float) -> str:
         """One of its values as people read it."""
-        return SHOWN[self.unit](value)
+        return shown_in(self.unit, value)
 
     @property
     def maximise(self) -> bool:
@@ -155,27 +157,24 @@ def statistic_of(latency_s: Floats, statistic: Statistic) -> float:
     return float(latency_s[rank - 1])
 
 
-def measured_facts(runs: Sequence[Run], limit: Limit | None) -> dict[str, Any]:
-    """What is kept of a setting that was measured, under the names that simulation gives them."""
+def measured_metrics(runs: Sequence[Run], limit: Limit | None) -> Metrics:
+    """What is kept of a setting that was measured, named as simulation does."""
     latency_s = np.sort(np.concatenate([all_latencies(run) for run in runs]))
-    facts: dict[str, float | None] = {
-        "offered_rps": _mean([run.metrics.offered_rps for run in runs]),
-        "limit_rps": None,
+    late = None if limit is None else latency_s > limit.limit_s
+    return Metrics(
+        offered_rps=_mean([run.metrics.offered_rps for run in runs]),
+        device_s_per_request=_mean([run.metrics.device.busy_s_per_request for run in runs]),
+        energy_j_per_request=_mean([run.metrics.device.energy_j_per_request for run in runs]),
+        busy_fraction=_mean([run.metrics.device.busy_fraction for run in runs]),
+        throughput_rps=_mean([run.metrics.throughput_rps for run in runs]),
+        mean_batch_size=_mean([run.metrics.batch.mean_size for run in runs]),
+        answered=float(np.isfinite(latency_s).mean()) if len(latency_s) else None,
+        late_share=None if late is None or not len(late) else float(late.mean()),
         **{
-            f"{name}_s": _finite(statistic_of(latency_s, Statistic.parse(name)))
-            for name in ("p50", "p90", "p95", "p99", "p99.9", "mean")
+            latency_field(name): statistic_of(latency_s, Statistic.parse(name))
+            for name in STATISTICS
         },
-        "device_s_per_request": _mean([run.metrics.device.busy_s_per_request for run in runs]),
-        "energy_j_per_request": _mean([run.metrics.device.energy_j_per_request for run in runs]),
-        "busy_fraction": _mean([run.metrics.device.busy_fraction for run in runs]),
-        "throughput_rps": _mean([run.metrics.throughput_rps for run in runs]),
-        "mean_batch_size": _mean([run.metrics.batch.mean_size for run in runs]),
-        "answered": float(np.isfinite(latency_s).mean()) if len(latency_s) else None,
-        "late_share": None,
-    }
-    if limit is not None and len(latency_s):
-        facts["late_share"] = float((latency_s > limit.limit_s).mean())
-    return facts
+    )
 
 
 def _overload(run: Run) -> float:
@@ -186,59 +185,109 @@ def _overload(run: Run) -> float:
     return max(_BEYOND, excess_of(run.metrics.offered_rps / served if served else inf))
 
 
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-# What is expected of a setting in use, by the names of run.json.
-EXPECTED = (
-    "latency_s.p50",
-    "latency_s.p99",
-    "latency_s.mean",
-    "throughput_rps",
-    "device.busy_s_per_request",
-    "device.busy_fraction",
-    "device.energy_j_per_request",
-    "batch.mean_size",
-)
+def measured_in(stage: str, runs: Sequence[RunRecord], statistic: Statistic) -> MeasuredArm:
+    """What the runs of an arm measured, one a draw; shares are at most 1, with their intervals.
 
-
-_SHARES = ("device.busy_fraction",)
-
-
-def metrics_of(run: Run) -> dict[str, float]:
-    """The metrics of a run that are expected of a setting in use, where they were measured."""
-    flat = run.metrics.model_dump()
-    values: dict[str, float] = {}
-    for name in EXPECTED:
-        value: Any = flat
-        for part in name.split("."):
-            value = value[part]
-        if value is not None:
-            values[name] = float(value)
-    return values
-
-
-def expected_of(draws: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
-    """Each metric that all draws have: its geometric mean and Student's interval of that.
-
-    Logs, because times and rates scale: a metric that is 0 in a draw is left out.
+    A metric that is not known, or 0, in some run is left out: geometric means are of logs.
     """
-    found: dict[str, Interval] = {}
-    for name in EXPECTED:
-        values = [draw[name] for draw in draws if draw.get(name, 0.0) > 0.0]
-        if not values or len(values) < len(draws):
-            continue
-        if len(values) == 1:
-            found[name] = Interval(values[0])
-            continue
-        effect = effect_of([log(value) for value in values])
-        low, high = effect.interval
-        most = 1.0 if name in _SHARES else inf
-        found[name] = Interval(effect.ratio, low, min(high, most))
-    return found
+    values = [_flat(run.metrics, statistic) for run in runs if run.metrics is not None]
+    metrics: dict[str, Interval] = {}
+    for name in values[0] if len(values) == len(runs) else ():
+        known = [value for one in values if (value := one[name]) is not None and value > 0.0]
+        if len(known) == len(values):
+            metrics[name] = _interval(known, most=1.0 if name == "busy_fraction" else inf)
+    faults = Counter(str(code) for run in runs for code in {f.code for f in run.findings})
+    return MeasuredArm(
+        stage=stage,
+        runs=len(runs),
+        not_valid=sum(bool(run.findings) for run in runs),
+        reasons=dict(faults.most_common()),
+        metrics=metrics,
+    )
+
+
+def _flat(metrics: RunMetrics, statistic: Statistic) -> dict[str, float | None]:
+    """The metrics of one run that are expected of a setting in use."""
+    counts, device = metrics.counts, metrics.device
+    answered = counts.ok == counts.submitted - counts.cancelled
+    latency = {
+        latency_field(name): getattr(metrics.latency_s, name.replace(".", "_"))
+        for name in dict.fromkeys(("p50", "p99", "mean", str(statistic)))
+    }
+    return {
+        **(latency if answered else dict.fromkeys(latency)),
+        "throughput_rps": metrics.throughput_rps,
+        "device_s_per_request": device.busy_s_per_request,
+        "busy_fraction": device.busy_fraction,
+        "energy_j_per_request": device.energy_j_per_request,
+        "mean_batch_size": metrics.batch.mean_size,
+    }
+
+
+def _interval(values: Sequence[float], *, most: float) -> Interval:
+    """Geometric mean, and Student's interval of that where there are two values."""
+    if len(values) < 2:
+        return Interval(value=values[0])
+    effect = effect_of([log(value) for value in values])
+    low, high = effect.interval
+    return Interval(value=effect.ratio, low=low, high=min(high, most))
+
+
+# What a tuning decides by itself is not to be advised to who runs it.
+_LONGER = "Give a longer --duration, and a --budget that holds draws of it."
+_REMEDIES = {
+    FindingCode.TOO_FEW_REQUESTS: _LONGER,
+    FindingCode.NOT_STEADY: f"{_LONGER} If it keeps changing, the load or the machine does.",
+    FindingCode.SATURATED: "A setting that cannot carry the load loses the race: nothing is to be "
+    "done.",
+}
+
+
+def findings_of(runs: Sequence[RunRecord]) -> tuple[RunFinding, ...]:
+    """What makes runs not valid, the most frequent first."""
+    by_code: dict[FindingCode, list[Finding]] = {}
+    for run in runs:
+        for finding in run.findings:
+            by_code.setdefault(finding.code, []).append(finding)
+    return tuple(
+        RunFinding(
+            code=str(code),
+            message=some[0].message,
+            remedy=_REMEDIES.get(code, some[0].remedy),
+            runs=len(some),
+            of=len(runs),
+        )
+        for code, some in sorted(by_code.items(), key=lambda item: -len(item[1]))
+    )
+
+
+def gain_of(over: str, effect: Effect | None, *, unable: int, draws: int, maximise: bool) -> Gain:
+    """The gain over an arm: better, worse, no difference worth having, or not known.
+
+    Args:
+        over: the arm's name.
+        effect: winner / arm; None where a ratio cannot be given.
+        unable: draws in which the arm left requests unanswered.
+        draws: how many there were.
+        maximise: whether more is better.
+    """
+    if effect is None:
+        verdict = "better" if unable else "not known"
+        return Gain(over=over, verdict=verdict, draws=draws, unable=unable)
+    low, high = (-effect.high, -effect.low) if maximise else (effect.low, effect.high)
+    verdict = "better" if high < 0.0 else "worse" if low > 0.0 else "no measurable difference"
+    return Gain(
+        over=over,
+        verdict=verdict,
+        ratio=effect.ratio,
+        low=effect.interval[0],
+        high=effect.interval[1],
+        level=effect.level,
+        draws=draws,
+        unable=unable,
+    )

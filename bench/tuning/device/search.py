@@ -27,7 +27,7 @@ from bench.tuning.device.early_stop import (
     Threshold,
     TrialStopper,
 )
-from bench.tuning.device.metric import DeviceMetric, measured_facts
+from bench.tuning.device.metric import DeviceMetric, measured_metrics
 from bench.tuning.search.engines import with_setting
 from bench.tuning.search.objectives import (
     ANSWERED,
@@ -45,6 +45,7 @@ from bench.tuning.search.space import Space
 from results import format as fmt
 from results.comparison.observation import all_latencies
 from results.run.record import Run
+from results.tuning.metrics import Metrics
 from workloads import ResolvedTrace
 
 BLOCK = 4
@@ -145,7 +146,7 @@ class DeviceSearch:
                     self._play(trial, draw, number, bar)
         for trial in block:
             score = self._score(trial)
-            self.tuner.tell(trial.proposal, score, self._facts(trial))
+            self.tuner.tell(trial.proposal, score, self._metrics(trial))
             self.watch(_said(trial, score, self.device_metric))
 
     def _play(self, trial: _Trial, draw: ResolvedTrace, number: int, bar: Threshold) -> None:
@@ -210,30 +211,11 @@ class DeviceSearch:
             value = known.busy_s / known.requests
         return Score(value, violations)
 
-    def _facts(self, trial: _Trial) -> dict[str, Any]:
+    def _metrics(self, trial: _Trial) -> Metrics:
         """As simulation keeps them; of a run that was ended nothing but why and when."""
-        limit = self.device_metric.limit
         if trial.ended is None or trial.guard is None:
-            return {**measured_facts(trial.runs, limit), "ended": None}
-        return {
-            **dict.fromkeys(measured_facts(trial.runs, limit) if trial.runs else _NAMES),
-            "ended": str(trial.ended),
-            "ended_at_s": trial.guard.window_s,
-        }
-
-
-_NAMES = (
-    "offered_rps",
-    "limit_rps",
-    *(f"{name}_s" for name in ("p50", "p90", "p95", "p99", "p99.9", "mean")),
-    "device_s_per_request",
-    "energy_j_per_request",
-    "busy_fraction",
-    "throughput_rps",
-    "mean_batch_size",
-    "answered",
-    "late_share",
-)
+            return measured_metrics(trial.runs, self.device_metric.limit)
+        return Metrics(ended=str(trial.ended), ended_at_s=trial.guard.window_s)
 
 
 def _said(trial: _Trial, score: Score, device_metric: DeviceMetric) -> str:

@@ -19,20 +19,23 @@ from bench.tuning.budget import (
     MOST_RACE_DRAWS,
     SEARCH_SHARE,
     SHORTEST_S,
+    SIMULATION_SHARE,
     TAIL,
     Budget,
     Plan,
     affordable_window_s,
     overhead_s,
     runs_planned,
+    shortfall,
     warm_up_s,
 )
 from bench.tuning.device.finalists import BEST, THIRD, finalists
 from bench.tuning.device.metric import DeviceMetric
+from bench.tuning.device.pinned_plan import PLAN, pinned
 from bench.tuning.device.search import DeviceSearch, RunArm
-from bench.tuning.device.verification import PLAN, VERIFIED_AT, Verification, settled
-from bench.tuning.findings import Findings, Goal, Verified
-from bench.tuning.request import CURRENT, DEFAULT, PLAIN, WINDOW, Question
+from bench.tuning.device.verification import VERIFIED_AT, Verification
+from bench.tuning.findings import Findings, Goal
+from bench.tuning.request import Question
 from bench.tuning.search.engines import in_every_engine, setup_of, with_setting
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -41,10 +44,14 @@ from bench.tuning.search.objectives import (
     Score,
 )
 from bench.tuning.search.sampler import Finished, Tuner, best_of
-from bench.tuning.search.selection import Candidate, flatness, pareto
+from bench.tuning.search.selection import Candidate, flatness, front_of
 from bench.tuning.search.storage import open_study
 from bench.tuning.simulated.simulator import SimulationBudget, Traffic
 from results import format as fmt
+from results.run.record import RECORD
+from results.tuning.device_record import RACE, DeviceRecord
+from results.tuning.metrics import Metrics
+from results.tuning.record import CURRENT, DEFAULT, NO_DELAY, WINDOW
 from workloads import ResolvedTrace
 
 if TYPE_CHECKING:
@@ -121,7 +128,7 @@ class OnDevice:
         finished = self._search(objective, draws, part, self._runner_for([]))
         return self._findings(objective, finished)
 
-    def verify(self, findings: Findings) -> Verified | str:
+    def verify(self, findings: Findings) -> DeviceRecord | str:
         """Race and confirm; gives the reason instead where the budget holds no race.
 
         Raises:
@@ -132,7 +139,7 @@ class OnDevice:
         offered_rps = traffic.rate_rps / self.settings.replay.time_scale
         arms = self._arms(findings, offered_rps)
         beside_s = overhead_s(self.loaded.source)
-        for name in (THIRD, BEST, WINDOW, PLAIN):  # the first to stay behind where time is short
+        for name in (THIRD, BEST, WINDOW, NO_DELAY):  # the first to stay behind where time is short
             if _lacking(self.budget.left_s, len(arms), beside_s):
                 arms.pop(name, None)
         if lacking := _lacking(self.budget.left_s, len(arms), beside_s):
@@ -140,7 +147,7 @@ class OnDevice:
         verification = Verification(
             arms=arms,
             settings=self.settings,
-            device_metric=DeviceMetric(objective, self.question.statistic, self.question.limit),
+            device_metric=self._metric(objective),
             traffic=traffic,
             source=None if findings.measured else self.loaded.source,
             folder=self.folder,
@@ -152,19 +159,45 @@ class OnDevice:
             watch=self._say,
             seed=self.seed,
         )
+        there = len(list((self.folder / RACE).glob(f"draw-*/*/{RECORD}")))
+        rest = f"{self.budget.left_s:.0f} s at most"
         self._say(
             f"racing {', '.join(arms)} on {self.loaded.device}: draws of "
             f"{fmt.duration(verification.window_s())} at {offered_rps:,.0f} req/s, "
-            f"{self.budget.left_s:.0f} s at most"
+            f"{f'{there} runs are there already' if there else rest}"
         )
         return verification.run()
+
+    def warn_of_short_draws(self, *, simulate: bool) -> None:
+        """Say before anything is spent that the race's draws will be too short to judge by.
+
+        A capacity is raced at a load that nobody knows yet.
+        """
+        metric = self._metric(self.question.asked)
+        budget_s = self.budget.left_s * (1.0 - SEARCH_SHARE)
+        if simulate:
+            budget_s = self.budget.left_s - SIMULATION_SHARE * self.budget.total_s
+        beside_s = overhead_s(self.loaded.source)
+        begun = (self.folder / RACE / PLAN).exists()
+        if begun or isinstance(metric.objective, CapacityWithin):
+            return
+        window_s = SHORTEST_S  # of fewer arms
+        if not _lacking(budget_s, _ARMS_PLANNED, beside_s):
+            window_s = affordable_window_s(budget_s, _ARMS_PLANNED, beside_s)
+        asked_s = self.traffic.draws(0, 1)[0].window_s
+        [draw] = self.traffic.draws(0, 1, window_s=min(asked_s, window_s))
+        if said := shortfall(metric.judged, draw, _ARMS_PLANNED, beside_s):
+            self._say(said)
+
+    def _metric(self, objective: Objective) -> DeviceMetric:
+        return DeviceMetric(objective, self.question.statistic, self.question.limit)
 
     def _verified_at(self, findings: Findings) -> float:
         """The share of the trace's load at which settings are raced."""
         asked = findings.asked
         if not isinstance(asked.objective, CapacityWithin) or asked.chosen is None:
             return 1.0
-        return VERIFIED_AT * asked.chosen.score.value / (asked.chosen.facts["offered_rps"] or inf)
+        return VERIFIED_AT * asked.chosen.score.value / (asked.chosen.metrics.offered_rps or inf)
 
     def _arms(self, findings: Findings, offered_rps: float) -> dict[str, BatcherSettings]:
         """The finalists that can carry the load, as far as is known."""
@@ -172,7 +205,7 @@ class OnDevice:
         return {
             name: candidate.settings
             for name, candidate in finalists(findings).items()
-            if overload or (candidate.facts["limit_rps"] or inf) > offered_rps
+            if overload or (candidate.metrics.limit_rps or inf) > offered_rps
         }
 
     def _runner_for(self, arms: list[Arm]) -> RunArm:
@@ -238,7 +271,7 @@ class OnDevice:
             },
         )
         references = question.references(source)
-        first = [references[name] for name in (PLAIN, DEFAULT, CURRENT) if name in references]
+        first = [references[name] for name in (NO_DELAY, DEFAULT, CURRENT) if name in references]
         tuner = Tuner(
             study,
             space,
@@ -253,7 +286,7 @@ class OnDevice:
         return DeviceSearch(
             tuner=tuner,
             space=space,
-            device_metric=DeviceMetric(objective, question.statistic, question.limit),
+            device_metric=self._metric(objective),
             draws=draws,
             settings=self.settings,
             runner=runner,
@@ -270,7 +303,7 @@ class OnDevice:
         question, source = self.question, self.loaded.source
         space = question.space(source, objective)
         candidates = [
-            Candidate(space.settings(trial.knobs), trial.score, (), dict(trial.facts))
+            Candidate(space.settings(trial.knobs), trial.score, (), trial.metrics)
             for trial in sorted(finished, key=lambda trial: _rank(trial, objective))
         ]
         best = best_of([trial for trial in finished if not _was_ended(trial)], objective)
@@ -280,14 +313,12 @@ class OnDevice:
             chosen = next(one for one in candidates if one.settings == wanted)
         values = [trial.score.value for trial in finished if trial.score.feasible]
         known = {one.settings.model_dump_json(): one for one in candidates}
-        unknown = dict.fromkeys(candidates[0].facts) | {"limit_rps": None}
         references = {
             name: known.get(
-                settings.model_dump_json(), Candidate(settings, Score(inf, {}), (), dict(unknown))
+                settings.model_dump_json(), Candidate(settings, Score(inf, {}), (), Metrics())
             )
             for name, settings in question.references(source).items()
         }
-        statistic = f"{question.statistic}_s"
         return Findings(
             goals={
                 next(iter(question.goals)): Goal(
@@ -300,14 +331,9 @@ class OnDevice:
                 )
             },
             references=references,
-            front=pareto(
-                finished,
-                lambda trial: trial.facts[statistic],
-                lambda trial: trial.facts["device_s_per_request"],
-            ),
+            front=front_of(finished, question.statistic),
             load=self.traffic.describe(),
             bound={},
-            at_load={},
             measured=True,
         )
 
@@ -318,7 +344,7 @@ class OnDevice:
             longest_s = self.traffic.draws(0, 1)[0].window_s
             return asdict(Plan.of(seconds, overhead_s(self.loaded.source), longest_s))
 
-        return Plan(**settled(self.folder / SEARCH / PLAN, dict(self.identity), make))
+        return Plan(**pinned(self.folder / SEARCH / PLAN, dict(self.identity), make))
 
     def least_race_s(self, arms: int) -> float:
         """What the shortest race and confirmation of so many settings take."""
@@ -337,7 +363,7 @@ def searchable(objective: Objective) -> Objective:
 
 
 def _was_ended(trial: Finished) -> bool:
-    return trial.facts.get("ended") is not None
+    return trial.metrics.ended is not None
 
 
 def _rank(trial: Finished, objective: Objective) -> tuple[bool, float, float]:

@@ -1,11 +1,10 @@
 """Racing and confirming on the real device, within a budget of its time."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +18,34 @@ from bench.tuning.budget import (
     OVERHEAD_S,
     TAIL,
     affordable_window_s,
-    runs_planned,
+    shortfall,
 )
-from bench.tuning.device.metric import DeviceMetric, expected_of, metrics_of
+from bench.tuning.device.metric import DeviceMetric, findings_of, gain_of, measured_in
+from bench.tuning.device.pinned_plan import PLAN, pinned
 from bench.tuning.device.prediction_check import PredictionCheck
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.race import Run as RaceRun
 from bench.tuning.device.search import RunArm
-from bench.tuning.findings import Gain, Interval, Verified
-from bench.tuning.search.engines import Setting, with_setting
+from bench.tuning.search.engines import Setting, name_of, with_setting
 from bench.tuning.search.selection import simplicity
 from bench.tuning.simulated.simulator import Traffic
 from results import format as fmt
 from results.errors import ResultsError
-from results.files import write_text
 from results.run.analysis import analyse
-from results.run.record import RECORD, Run
+from results.run.record import RECORD, Run, RunRecord
+from results.tuning.device_record import (
+    CONFIRM,
+    RACE,
+    SECOND_RACE,
+    Confirmation,
+    DeviceRecord,
+    Gain,
+    Judged,
+    MeasuredArm,
+    RaceArm,
+)
+from results.tuning.metrics import Metrics
 from workloads import ResolvedTrace
-
-
-def settled(
-    path: Path, matching: dict[str, Any], make: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """What a file says, if it was settled for the same; else made now, and written.
-
-    Args:
-        path: of the file; the folders above it are made.
-        matching: what it has to have been settled for, JSON-able.
-        make: settles it, JSON-able.
-    """
-    wanted = json.loads(json.dumps(matching))
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = None
-    if isinstance(known, dict) and known.get("of") == wanted and isinstance(known.get("is"), dict):
-        return dict(known["is"])
-    made = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"of": wanted, "is": made}, indent=1) + "\n")
-    return made
 
 
 def ran_with(run: Run, batcher: BatcherSettings) -> bool:
@@ -66,19 +53,17 @@ def ran_with(run: Run, batcher: BatcherSettings) -> bool:
 
     So was what an engine captures that is left to do as usual.
     """
-    settled_then = {"replicas"}
+    fixed_then = {"replicas"}
     if isinstance(batcher, Setting) and not batcher.captured_batch_sizes:
-        settled_then.add("captured_batch_sizes")
-    wanted = batcher.model_dump(mode="json", exclude=settled_then)
+        fixed_then.add("captured_batch_sizes")
+    wanted = batcher.model_dump(mode="json", exclude=fixed_then)
     return all(run.record.config.get(key) == value for key, value in wanted.items())
 
 
-PLAN = "plan.json"
 # The share of the budget that a race may take; the rest confirms.
 RACE_SHARE = 0.55
 # Of a setting's predicted capacity: the load at which it is verified that it carries it.
 VERIFIED_AT = 0.95
-FEW_REQUESTS = 459
 
 Explore = Callable[[RunArm, float], Sequence[BatcherSettings]]
 """Searches on the device for so many seconds; gives the best settings it found, best first."""
@@ -89,12 +74,12 @@ class Verification:
     """Stage 2.
 
     Attributes:
-        arms: the settings in the race, by name; the recommendation of the search first.
+        arms: the settings in the race, by name; the one that the search proposes first.
         settings: of the runs, what the arms say apart.
         device_metric: what is measured.
         traffic: the arrivals, at the load to verify at.
         source: for predictions; None for none.
-        folder: where the runs are kept. Those that are there already are not made again.
+        folder: run directory; existing runs are reused.
         budget_s: time there is, from when it begins.
         first: the number of the first draw that nothing has seen yet.
         make_runner: loads the model for these arms; called once, before the first run.
@@ -119,9 +104,9 @@ class Verification:
     _began_s: float = 0.0
     _run_s: list[float] = field(default_factory=list)
     _remarks: list[str] = field(default_factory=list)
-    _metrics: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
+    _runs_of: dict[str, dict[str, list[RunRecord]]] = field(default_factory=dict)
 
-    def run(self) -> Verified:
+    def run(self) -> DeviceRecord:
         """Race, search on the device if simulation was wrong, race again, confirm.
 
         Raises:
@@ -134,7 +119,7 @@ class Verification:
         runner = self.make_runner([self._arm(name) for name in self.arms])
         draws = self.traffic.draws(self.first, MOST_RACE_DRAWS, window_s=window_s)
         self._remark_on(draws[0])
-        self._play("race", race, draws, self._runs("race", runner), RACE_SHARE * self.budget_s)
+        self._play(RACE, race, draws, self._runs(RACE, runner), RACE_SHARE * self.budget_s)
         winner = self._winner(race)
         prediction_check = PredictionCheck(self.source, self.device_metric)
         predicted = prediction_check.of(race, self.arms, draws)
@@ -146,23 +131,26 @@ class Verification:
         if found:
             winner = self._race_again(winner, found, runner, window_s) or winner
         gains: tuple[Gain, ...] = ()
-        measured: dict[str, Any] = {}
+        confirmation = Confirmation()
         if winner is not None:
-            gains, measured = self._confirm(winner, runner, window_s)
-        return Verified(
+            gains, confirmation = self._confirm(winner, runner, window_s)
+        measured = self._measured()
+        return DeviceRecord(
             label=self.device_metric.label,
             unit=self.device_metric.unit,
             rate_rps=draws[0].offered_rps,
             window_s=window_s,
             winner=winner,
+            arms=self._settings(race.arms),
+            found={name: self._judged(name, measured[name]) for name in found},
+            distrust=doubt or None,
             race={name: self._told(race, name) for name in race.arms},
-            predicted=predicted,
+            predicted={k: value if value < inf else None for k, value in predicted.items()},
+            confirmation=confirmation,
             gains=gains,
             measured=measured,
-            expected=self._expected(),
-            found=found,
+            findings=findings_of(self._every_run),
             spent_s=self._spent_s,
-            distrust=doubt,
             remarks=tuple(self._remarks),
         )
 
@@ -179,7 +167,7 @@ class Verification:
             return {"window_s": min(asked_s, affordable_s)}
 
         return float(
-            settled(self.folder / "race" / PLAN, self._settings(self.arms), make)["window_s"]
+            pinned(self.folder / "race" / PLAN, self._settings(self.arms), make)["window_s"]
         )
 
     def _settings(self, names: Iterable[str]) -> dict[str, Any]:
@@ -223,9 +211,7 @@ class Verification:
                 break
             drawn = asked.draw
             made_run = run(asked, draws[asked.draw])
-            self._metrics.setdefault(name, {}).setdefault(asked.arm, []).append(
-                metrics_of(made_run)
-            )
+            self._runs_of.setdefault(name, {}).setdefault(asked.arm, []).append(made_run.record)
             measured = self.device_metric.of(made_run)
             made += 1
             race.tell(asked, measured)
@@ -259,7 +245,7 @@ class Verification:
         self, doubt: str, runner: RunArm, window_s: float
     ) -> dict[str, BatcherSettings]:
         """Search on the device with what is left, but for a second race and a confirmation."""
-        self._remarks.append(f"the simulation's ranking is not to be trusted here: {doubt}")
+        self.watch(f"the simulation's ranking is not relied on: {doubt}")
         if self.explore is None:
             return {}
         reserve_s = (3 * FIRST_LOOK + 3 * CONFIRM_DRAWS[0]) * self._each_s(window_s)
@@ -294,12 +280,12 @@ class Verification:
         first = self.first + MOST_RACE_DRAWS + CONFIRM_DRAWS[1]
         draws = self.traffic.draws(first, MOST_RACE_DRAWS, window_s=window_s)
         left_s = self.budget_s - self._spent_s - 3 * CONFIRM_DRAWS[0] * self._each_s(window_s)
-        self._play("second race", race, draws, self._runs("second race", runner), left_s)
+        self._play(SECOND_RACE, race, draws, self._runs(SECOND_RACE, runner), left_s)
         return self._winner(race)
 
     def _confirm(
         self, winner: str, runner: RunArm, window_s: float
-    ) -> tuple[tuple[Gain, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Gain, ...], Confirmation]:
         """The winner against the default and the current setting, on as many draws as there are.
 
         How many is settled before the first of them, and nobody is dropped: only such a comparison
@@ -311,23 +297,24 @@ class Verification:
         fewest, most = CONFIRM_DRAWS
         affordable = min(most, int((self.budget_s - self._spent_s) / each_s))
         path = self.folder / "confirm" / PLAN
-        count = int(settled(path, self._settings(names), lambda: {"draws": affordable})["draws"])
+        count = int(pinned(path, self._settings(names), lambda: {"draws": affordable})["draws"])
         if count < 2:
             path.unlink()  # there may be time when it is resumed
             self._remarks.append("the budget left no time to confirm the winner: --budget for more")
-            return (), {}
+            return (), Confirmation()
         if count < fewest:
             self._remarks.append(f"only {count} draws fitted the budget to confirm the winner")
         confirmation = self._new_race(names, self.seed + 1, draws=count, drop=False)
         draws = self.traffic.draws(self.first + MOST_RACE_DRAWS, count, window_s=window_s)
-        self._play("confirm", confirmation, draws, self._runs("confirm", runner), inf)
+        self._play(CONFIRM, confirmation, draws, self._runs(CONFIRM, runner), inf)
         level = 0.05 / max(1, len(others))
         gains = tuple(
-            Gain(
-                over=name,
-                effect=confirmation.effect(winner, name, level),
+            gain_of(
+                name,
+                confirmation.effect(winner, name, level),
                 unable=sum(one.value is None for one in confirmation.of(name)),
                 draws=count,
+                maximise=self.device_metric.maximise,
             )
             for name in others
         )
@@ -335,46 +322,61 @@ class Verification:
         met = None
         if self.device_metric.limit is not None:
             met = sum(excess) / len(excess) <= 0.0
-        return gains, {
-            "value": confirmation.typical(winner),
-            "draws": count,
-            "meets_slo": met,
-            "values": {name: [one.value for one in confirmation.of(name)] for name in names},
+        return gains, Confirmation(
+            value=confirmation.typical(winner),
+            draws=count,
+            meets_slo=met,
+            values={name: tuple(one.value for one in confirmation.of(name)) for name in names},
+        )
+
+    def _measured(self) -> dict[str, MeasuredArm]:
+        """By arm, what was measured in the confirmation if it was there, else in the race."""
+        statistic = self.device_metric.statistic
+        return {
+            name: measured_in(stage, runs, statistic)
+            for stage in (RACE, SECOND_RACE, CONFIRM)
+            for name, runs in self._runs_of.get(stage, {}).items()
         }
 
-    def _expected(self) -> dict[str, dict[str, Interval]]:
-        """By arm, its metrics in the confirmation if it was there, else in the race."""
-        found: dict[str, dict[str, Interval]] = {}
-        for stage in ("race", "second race", "confirm"):
-            for name, draws in self._metrics.get(stage, {}).items():
-                found[name] = expected_of(draws)
-        return found
+    @property
+    def _every_run(self) -> list[RunRecord]:
+        """Of all stages, arm by arm."""
+        stages = self._runs_of.values()
+        return [run for name in self.arms for arms in stages for run in arms.get(name, ())]
+
+    def _judged(self, name: str, measured: MeasuredArm) -> Judged:
+        """A setting that was found on the device, by what it was measured to do there."""
+        values = {metric: known.value for metric, known in measured.metrics.items()}
+        settings = self.arms[name]
+        return Judged(
+            settings=settings.model_dump(mode="json"),
+            label=name_of(settings),
+            metrics=Metrics.model_validate(values),
+        )
 
     def _remark_on(self, draw: ResolvedTrace) -> None:
+        """Say what is wrong with the draws at once, and keep it."""
         asked_s = self.traffic.draws(0, 1)[0].window_s
         if draw.window_s < asked_s:
             self._remarks.append(
                 f"draws were cut to {fmt.duration(draw.window_s)} of {fmt.duration(asked_s)}, to "
                 "fit --budget"
             )
-        if draw.requests < FEW_REQUESTS:
-            long_s = ceil(FEW_REQUESTS / draw.offered_rps)
-            race_s = runs_planned(len(self.arms)) * (TAIL * long_s + self.overhead_s)
-            self._remarks.append(
-                f"a draw has {draw.requests} requests only, few for a tail: {FEW_REQUESTS} would "
-                f"take a --duration of {long_s} and a --budget of {ceil(race_s / 60.0)}m for the "
-                "race alone"
-            )
+        judged = self.device_metric.judged
+        if said := shortfall(judged, draw, len(self.arms), self.overhead_s):
+            self._remarks.append(said)
+        for remark in self._remarks:
+            self.watch(remark)
 
-    def _told(self, race: Race, name: str) -> dict[str, Any]:
-        return {
-            "value": race.typical(name),
-            "draws": len(race.of(name)),
-            "slo_excess": _mean_excess(race.of(name)),
-            "dropped_after": race.dropped.get(name),
-            "dropped_why": race.reasons.get(name),
-            "values": [one.value for one in race.of(name)],
-        }
+    def _told(self, race: Race, name: str) -> RaceArm:
+        return RaceArm(
+            value=race.typical(name),
+            draws=len(race.of(name)),
+            slo_excess=_mean_excess(race.of(name)),
+            dropped_after=race.dropped.get(name),
+            dropped_why=race.reasons.get(name),
+            values=tuple(one.value for one in race.of(name)),
+        )
 
 
 def _whole(folder: Path) -> Run | None:

@@ -114,6 +114,20 @@ def knobs_of(setting: BatcherSettings) -> BatcherSettings:
     return BatcherSettings(**setting.model_dump(include=set(BatcherSettings.model_fields)))
 
 
+def name_of(setting: BatcherSettings) -> str:
+    """A setting in short: timeout 32 / 10 ms, cudagraph, in_flight 2."""
+    usual = BatcherSettings().model_dump()
+    shown = {"policy", "max_batch_size", "batch_timeout_ms", "slo_ms"}
+    further = [
+        f"{key} {value}"
+        for key, value in knobs_of(setting).model_dump().items()
+        if key not in shown and value != usual[key]
+    ]
+    first = f"{setting.policy} {setting.max_batch_size} / {setting.batch_timeout_ms:g} ms"
+    engine = [str(setting.by)] if isinstance(setting, Setting) else []
+    return ", ".join([first, *engine, *further])
+
+
 def with_setting(settings: Settings, setting: BatcherSettings) -> Settings:
     """The settings of a run with these knobs, and with the engine that they are for."""
     model = settings.model
@@ -240,7 +254,7 @@ def engines_among(
             found += [Engine(name, sizes) for sizes in captured]
         else:
             found.append(Engine(name, tuple(sorted(set(model.captured_batch_sizes)))))
-    # What the model is run by today leads, as default and plain settings are in it.
+    # What the model is run by today leads, as the default and the baselines are in it.
     if today in found or "engine" in model.model_fields_set:
         found.insert(0, today)
     if isinstance(current, Setting):

@@ -12,7 +12,7 @@ only that of the trace's length.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import ceil, inf, isfinite, log
 from typing import Protocol
 
 from bench.errors import InputError
@@ -52,6 +52,14 @@ class Statistic:
             known = ", ".join(f"{known:g}" for known in _PERCENTILES)
             raise InputError(f"percentile must be one of {known} or mean, but got {text!r}")
         return cls(round(value / 100.0, 6))
+
+    @property
+    def fewest(self) -> int:
+        """How many requests it takes at the least to judge it at 99 % confidence.
+
+        The smallest N for which share ** N <= 0.01: 459 for a p99. One for the mean.
+        """
+        return 1 if self.share is None else ceil(log(0.01) / log(self.share))
 
     def of(self, outcomes: Sequence[Outcome]) -> float:
         """The statistic of all requests of all draws, seconds; infinite if it has no value."""

@@ -20,10 +20,10 @@ a trial costs nothing, every other one after that is a neighbour of the best; se
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from bench.tuning.search.space import (
     Value,
     Whole,
 )
+from results.tuning.metrics import Metrics
 
 if TYPE_CHECKING:
     import optuna
@@ -46,6 +47,8 @@ PATIENCE = 60
 _PROGRESS = 0.002
 _RANDOM = 6
 _MOST_REPEATS = 50
+# The attribute of a trial, as it has been called since the first version.
+METRICS = "facts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,16 @@ class Finished:
         number: of the trial in its study.
         knobs: by knob.
         score: as it was judged.
-        facts: what else was told of it.
+        metrics: what else was told of it.
     """
 
     number: int
     knobs: dict[str, Value]
     score: Score
-    facts: Mapping[str, Any]
+    metrics: Metrics
 
 
-Evaluate = Callable[[Knobs], tuple[Score, Mapping[str, Any]]]
+Evaluate = Callable[[Knobs], tuple[Score, Metrics]]
 
 
 class Tuner:
@@ -154,13 +157,13 @@ class Tuner:
         self._trials = 0  # whatever it proposes has been tried
         return None
 
-    def tell(self, proposal: Proposal, score: Score, facts: Mapping[str, Any]) -> None:
+    def tell(self, proposal: Proposal, score: Score, metrics: Metrics) -> None:
         """Take the score of a proposal.
 
         Args:
             proposal: as it was asked for.
             score: as the objective gave it.
-            facts: more about it that is to be kept, JSON-able.
+            metrics: more about it that is to be kept.
         """
         trial = self._asked.pop(proposal.number)
         self._open.pop(_key(proposal.knobs), None)
@@ -168,9 +171,9 @@ class Tuner:
             trial.set_constraint(name, violation)
         trial.set_user_attr("knobs", proposal.knobs)
         trial.set_user_attr("violations", dict(score.violations))
-        trial.set_user_attr("facts", dict(facts))
+        trial.set_user_attr(METRICS, metrics.model_dump(mode="json"))
         self._study.tell(trial, score.value)
-        finished = Finished(proposal.number, proposal.knobs, score, dict(facts))
+        finished = Finished(proposal.number, proposal.knobs, score, metrics)
         self._finished.append(finished)
         self._known[_key(proposal.knobs)] = finished
 
@@ -275,7 +278,7 @@ def _finished(study: "optuna.Study") -> Iterator[Finished]:
         attrs = trial.user_attrs
         value = trial.value
         score = Score(inf if value is None else value, attrs["violations"])
-        yield Finished(trial.number, attrs["knobs"], score, attrs["facts"])
+        yield Finished(trial.number, attrs["knobs"], score, Metrics.model_validate(attrs[METRICS]))
 
 
 def _key(knobs: Knobs) -> str:
@@ -297,7 +300,7 @@ def search(
 
     Args:
         tuner: proposes and is told.
-        evaluate: what a setting scores, and facts about it to be kept.
+        evaluate: what a setting scores, and its metrics to be kept.
         watch: told of each trial that was finished.
         is_late: whether to end it before it is over.
 

@@ -1,10 +1,9 @@
 """From trials to a recommendation: fronts, ties, and what is the simplest among equals."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log, log1p
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bench.settings import BatcherSettings
 from bench.tuning.search.engines import Engine, Setting, setting_of
@@ -19,6 +18,7 @@ from bench.tuning.search.objectives import (
 from bench.tuning.search.sampler import Finished, best_of
 from bench.tuning.search.space import Space
 from results.statistics.paired import effect_of
+from results.tuning.metrics import STATISTICS, Metrics, latency_field
 
 TIE = 0.02
 # A simpler setting has to be this near on the draws that decide, to be within a tie on others too.
@@ -48,44 +48,39 @@ def simplicity(settings: BatcherSettings) -> tuple[int, int, int, float]:
     )
 
 
-def facts_of(evidence: Evidence, limit: Limit | None = None) -> dict[str, Any]:
-    """What is kept of a setting, JSON-able: times in seconds, null where there is no value."""
+def simulated_metrics(evidence: Evidence, limit: Limit | None = None) -> Metrics:
+    """What is kept of a setting that was simulated."""
     outcomes = evidence.outcomes
-    sizes = [outcome.mean_batch_size for outcome in outcomes]
-    facts: dict[str, float | None] = {
-        "offered_rps": evidence.offered_rps,
-        "limit_rps": evidence.limit_rps,
-        **{
-            f"{name}_s": _known(Statistic.parse(name).of(outcomes)) if outcomes else None
-            for name in ("p50", "p90", "p95", "p99", "p99.9", "mean")
-        },
-        "device_s_per_request": _known(evidence.device_s_per_request),
-        "busy_fraction": _mean([outcome.busy_fraction for outcome in outcomes]),
-        "throughput_rps": _mean([outcome.throughput_rps for outcome in outcomes]),
-        "mean_batch_size": _mean(sizes),
-        "answered": 1.0 - evidence.unanswered if outcomes else None,
-        "late_share": None,
-    }
-    if limit is not None and outcomes:
-        facts["late_share"] = limit.late_share(outcomes)
-    return facts
+    if not outcomes:
+        return Metrics(offered_rps=evidence.offered_rps, limit_rps=evidence.limit_rps)
+    return Metrics(
+        offered_rps=evidence.offered_rps,
+        limit_rps=evidence.limit_rps,
+        device_s_per_request=evidence.device_s_per_request,
+        busy_fraction=_mean([outcome.busy_fraction for outcome in outcomes]),
+        throughput_rps=_mean([outcome.throughput_rps for outcome in outcomes]),
+        mean_batch_size=_mean([outcome.mean_batch_size for outcome in outcomes]),
+        answered=1.0 - evidence.unanswered,
+        late_share=None if limit is None else limit.late_share(outcomes),
+        **{latency_field(name): Statistic.parse(name).of(outcomes) for name in STATISTICS},
+    )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting that was looked at closely, on draws that the search never saw.
+    """A setting that was re-evaluated, on draws that the search never saw.
 
     Attributes:
         settings: of the batcher.
         score: by the objective.
         per_draw: the objective of each draw; empty if there is no such.
-        facts: as `facts_of` gives them.
+        metrics: of the setting at the trace's load.
     """
 
     settings: BatcherSettings
     score: Score
     per_draw: tuple[float, ...]
-    facts: dict[str, Any]
+    metrics: Metrics
 
 
 def choose(
@@ -210,8 +205,8 @@ def different(trials: Sequence[Finished], space: Space) -> list[Finished]:
     """Without those that did what a simpler one did: the same to the last digit in all respects."""
     simplest: dict[str, tuple[tuple[int, int, int, float], Finished]] = {}
     for trial in trials:
-        did = json.dumps([trial.score.value, *sorted(trial.facts.items())])
-        if not trial.facts:  # nothing is known of it but its value
+        did = f"{trial.score.value} {trial.metrics.model_dump_json()}"
+        if trial.metrics == Metrics():  # nothing is known of it but its value
             did = str(trial.number)
         rank = simplicity(space.settings(trial.knobs))
         if did not in simplest or rank < simplest[did][0]:
@@ -246,6 +241,15 @@ def pareto(
     return front
 
 
+def front_of(trials: Iterable[Finished], statistic: Statistic) -> list[Finished]:
+    """Trials that none beats in latency without taking more device time."""
+    return pareto(
+        trials,
+        lambda trial: trial.metrics.latency_s(str(statistic)),
+        lambda trial: trial.metrics.device_s_per_request,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Flatness:
     """How much the choice matters around the best.
@@ -272,12 +276,8 @@ def flatness(values: Sequence[float], *, maximise: bool) -> Flatness:
     return Flatness(within, len(away), exp(away[-1]))
 
 
-def _known(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return _known(sum(values) / len(values)) if values else None
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def look_around(

@@ -8,12 +8,12 @@ server and no locking by the file system; `--storage URL` takes any database tha
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import InputError, RunFailedError
+from bench.hardware.environment import without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -254,16 +254,3 @@ def requeue_orphans(study: "optuna.Study") -> int:
         if asked_for is not None:
             study.enqueue_trial(asked_for, user_attrs=dict(orphan.user_attrs))
     return len(orphans)
-
-
-def without_password(url: str) -> str:
-    """A URL that can be shown and written down."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except ArgumentError:  # it may hold one all the same
-        return re.sub(r":[^:@/]*@", ":***@", url)
-    secret = {name: "***" for name in parsed.query if "password" in name}
-    return parsed.update_query_dict(secret).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Settings that were looked at closely, kept beside the trials so that none is simulated again."""
+"""Settings that were re-evaluated, kept beside the trials so that none is simulated again."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from bench.settings import BatcherSettings
 from bench.tuning.search.engines import read_setting
 from bench.tuning.search.objectives import Objective, Score
+from bench.tuning.search.sampler import METRICS
 from bench.tuning.search.selection import Candidate
 from bench.tuning.search.storage import open_study
+from results.tuning.metrics import Metrics
 
 if TYPE_CHECKING:
     import optuna
@@ -46,7 +48,7 @@ class CandidateStore:
                     read_setting(attrs["settings"]),
                     Score(value, attrs["violations"]),
                     tuple(attrs["per_draw"]),
-                    attrs["facts"],
+                    Metrics.model_validate(attrs[METRICS]),
                 )
             )
 
@@ -76,7 +78,7 @@ class CandidateStore:
                     "settings": candidate.settings.model_dump(mode="json"),
                     "violations": dict(candidate.score.violations),
                     "per_draw": list(candidate.per_draw),
-                    "facts": candidate.facts,
+                    METRICS: candidate.metrics.model_dump(mode="json"),
                 },
             )
         )

@@ -2,7 +2,7 @@
 
 `bench.simulation.capacity` brackets one setting from nothing. A search asks for hundreds, most of
 them near each other, so here loads are the rungs of one ladder, in geometric steps from the trace's
-own: arrivals are drawn once a rung, and each setting starts where the plain one stopped.
+own: arrivals are drawn once a rung, and each setting starts where the no-delay baseline stopped.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from bench.simulation.capacity import STABLE
 from bench.simulation.outcome import Outcome
 from bench.simulation.setup import Setup
 from bench.tuning.search.objectives import Limit
+from results.statistics.ranks import nearest_rank
 from workloads import ResolvedTrace
 
 # Below this share of the trace's load nobody looks any further.
@@ -92,7 +93,7 @@ class Ladder:
         share = limit.statistic.share
         requests = sum(draw.requests for draw in draws)
         # Nearest rank: a percentile is met while those that are late do not reach it.
-        allowed = requests - (-(-round((share or 1.0) * 1_000_000) * requests // 1_000_000))
+        allowed = requests - nearest_rank(share or 1.0, requests)
         outcomes: list[Outcome] = []
         late = 0
         for number, draw in enumerate(draws):

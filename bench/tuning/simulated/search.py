@@ -21,17 +21,17 @@ from bench.tuning.search.sampler import Finished, Tuner, search
 from bench.tuning.search.selection import (
     Candidate,
     choose,
-    facts_of,
     flatness,
+    front_of,
     leaders_by_engine,
     look_around,
-    pareto,
     ranked,
+    simulated_metrics,
 )
 from bench.tuning.search.space import Knobs, Space
 from bench.tuning.search.storage import open_study
 from bench.tuning.simulated.candidate_store import CandidateStore
-from bench.tuning.simulated.sensitivity import at_other_burstiness, at_other_loads
+from bench.tuning.simulated.sensitivity import at_other_traffic
 from bench.tuning.simulated.simulator import (
     USUAL,
     Lens,
@@ -41,6 +41,8 @@ from bench.tuning.simulated.simulator import (
     draws_for,
 )
 from results import format as fmt
+from results.tuning.metrics import Metrics
+from results.tuning.record import NO_DELAY
 
 if TYPE_CHECKING:
     import optuna
@@ -107,8 +109,7 @@ class SimulatedSearch:
             name: self._candidate(closely, asked.objective, settings, kept)
             for name, settings in references.items()
         }
-        statistic = f"{self.question.statistic}_s"
-        answer = asked.answer
+        answer, limit = asked.answer, self.question.limit
         # As many draws as a search looks at: not as many as closely, but enough to tell.
         draws = draws_for(
             closely.draws[0].requests,
@@ -117,19 +118,13 @@ class SimulatedSearch:
             most=closely.count,
         )
         other = replace(closely, count=draws, overload=False)
-        limit = self.question.limit
         return Findings(
             goals=goals,
             references=judged,
-            front=pareto(
-                tried,
-                lambda trial: trial.facts[statistic],
-                lambda trial: trial.facts["device_s_per_request"],
-            ),
+            front=front_of(tried, self.question.statistic),
             load=self.traffic.describe(),
             bound=self._bound(closely),
-            at_load={} if answer is None else at_other_loads(answer.settings, other, limit),
-            variants={} if answer is None else at_other_burstiness(answer.settings, other, limit),
+            cases=() if answer is None else at_other_traffic(answer.settings, other, limit),
             capacities=self._capacities(goals, references),
             remarks=tuple(self._remarks),
         )
@@ -226,11 +221,11 @@ class SimulatedSearch:
         question = self.question
         simulator = self._lens.searching(objective)
         if isinstance(objective, CapacityWithin):
-            simulator.begin_at(question.references(self.source)["plain"], objective.limit)
+            simulator.begin_at(question.references(self.source)[NO_DELAY], objective.limit)
 
-        def evaluate(knobs: Knobs) -> tuple[Score, dict[str, Any]]:
+        def evaluate(knobs: Knobs) -> tuple[Score, Metrics]:
             evidence = simulator.evidence(space.settings(knobs))
-            return objective.score(evidence), facts_of(evidence, question.limit)
+            return objective.score(evidence), simulated_metrics(evidence, question.limit)
 
         def watch() -> None:
             self.watch(name, len(tuner.finished), tuner.most, _so_far(tuner.best, objective))
@@ -281,8 +276,8 @@ class SimulatedSearch:
             found = any(candidate.score.feasible for candidate in candidates)
             if number >= (_FINALISTS if found else _MOST_FINALISTS):
                 break
-        # What is there already, and the plain setting, may be as good, and simpler. They are looked
-        # at in any case, for what was asked, and so is the best of each engine.
+        # What is there already, and the no-delay baseline, may be as good, and simpler. They are
+        # evaluated in any case, for what was asked, and so is the best of each engine.
         besides = named or [*others, *leaders_by_engine(trials, objective, space)]
         known = {candidate.settings.model_dump_json() for candidate in candidates}
         candidates += [
@@ -300,7 +295,7 @@ class SimulatedSearch:
         )
         if kept.cut_off(self.question.trials):
             looked = f"{len(candidates)} settings"
-            self._remarks.append(f"the closer look for {name} ended after {looked}, out of time")
+            self._remarks.append(f"the re-evaluation for {name} ended after {looked}, out of time")
         sign = -1.0 if objective.maximise else 1.0
         chosen = choose(candidates, objective, named=named)
         nearest = min(
@@ -339,7 +334,8 @@ class SimulatedSearch:
             return known
         evidence = closely.evidence(settings)
         score, per_draw = objective.score(evidence), objective.per_draw(evidence)
-        found = Candidate(settings, score, per_draw, facts_of(evidence, self.question.limit))
+        metrics = simulated_metrics(evidence, self.question.limit)
+        found = Candidate(settings, score, per_draw, metrics)
         kept.add(found)
         return found
 
@@ -351,7 +347,7 @@ class SimulatedSearch:
             return {}
         objective = CapacityWithin(self.question.limit)
         closely = self._lens.closely(objective)
-        closely.begin_at(references["plain"], objective.limit)
+        closely.begin_at(references[NO_DELAY], objective.limit)
         found: dict[str, float] = {}
         named = [*references.values()]
         for goal in goals.values():
@@ -389,7 +385,7 @@ def _so_far(best: Finished | None, objective: Objective) -> str:
 
 def _distance(candidate: Candidate, sign: float) -> tuple[bool, float, float]:
     """How far a setting is from being usable: first of all it has to carry the load."""
-    unable = candidate.facts["device_s_per_request"] is None
+    unable = candidate.metrics.device_s_per_request is None
     score = candidate.score
     return unable, max(score.violations.values(), default=0.0), sign * score.value
 

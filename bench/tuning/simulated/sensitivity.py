@@ -7,50 +7,44 @@ variation of the gaps, and the index of dispersion of the counts in windows of a
 the variance of a count over its mean; both are 1 for a Poisson process.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.settings import BatcherSettings
 from bench.tuning.search.objectives import Limit
-from bench.tuning.search.selection import facts_of
-from bench.tuning.simulated.simulator import Simulator
-from results import format as fmt
+from bench.tuning.search.selection import simulated_metrics
+from bench.tuning.simulated.simulator import Simulator, Traffic
+from results.tuning.record import Burstiness, Case
 from workloads import ResolvedTrace
 from workloads.statistics import at_span
-
-if TYPE_CHECKING:
-    from bench.tuning.findings import Findings
-from bench.tuning.findings import Burstiness, Variant
 
 LOADS = (0.8, 1.2)
 CONTRASTS = {"calmer": 0.75, "burstier": 4.0 / 3.0}
 _PARTS = 50
 
 
-def at_other_loads(
+def at_other_traffic(
     settings: BatcherSettings, simulator: Simulator, limit: Limit | None
-) -> dict[float, dict[str, Any]]:
-    """The setting with a fifth less and a fifth more load: share of the load -> facts."""
-    found: dict[float, dict[str, Any]] = {}
-    for share in LOADS:
-        other = replace(simulator, traffic=simulator.traffic.at(share))
-        found[share] = facts_of(other.evidence(settings), limit)
-    return found
+) -> tuple[Case, ...]:
+    """The setting with a fifth less and more load, and with calmer and burstier arrivals."""
 
+    def under(case: str, traffic: Traffic, **how: Any) -> Case:
+        other = replace(simulator, traffic=traffic)
+        if how:
+            how |= {"before": before, "after": burstiness(other.draws)}
+        metrics = simulated_metrics(other.evidence(settings), limit)
+        return Case(case=case, metrics=metrics, **how)
 
-def at_other_burstiness(
-    settings: BatcherSettings, simulator: Simulator, limit: Limit | None
-) -> dict[str, Variant]:
-    """The setting under a calmer and a burstier version of each draw, by that name."""
-    before = burstiness(simulator.draws)
-    found: dict[str, Variant] = {}
-    for name, contrast in CONTRASTS.items():
-        other = replace(simulator, traffic=replace(simulator.traffic, contrast=contrast))
-        facts = facts_of(other.evidence(settings), limit)
-        found[name] = Variant(contrast, before, burstiness(other.draws), facts)
-    return found
+    usual, before = simulator.traffic, burstiness(simulator.draws)
+    return (
+        *(under(f"load x {share:g}", usual.at(share)) for share in LOADS),
+        *(
+            under(name, replace(usual, contrast=contrast), contrast=contrast)
+            for name, contrast in CONTRASTS.items()
+        ),
+    )
 
 
 def burstiness(draws: Sequence[ResolvedTrace]) -> Burstiness:
@@ -65,37 +59,7 @@ def burstiness(draws: Sequence[ResolvedTrace]) -> Burstiness:
             cvs.append(window.cv)
         if counts is not None and counts.dispersion is not None:
             dispersions.append(counts.dispersion)
-    return Burstiness(_mean(cvs), _mean(dispersions), span_s)
-
-
-def said(findings: "Findings", statistic: str) -> Iterator[str]:
-    """What becomes of the recommended setting under other traffic, in lines for a terminal."""
-    loads = [
-        f"{_latency(facts, statistic)} at {share:g} x the load"
-        for share, facts in findings.at_load.items()
-    ]
-    yield "the same setting: " + "; ".join(loads)
-    for name, variant in findings.variants.items():
-        yield f"{described(name, variant)}: {_latency(variant.facts, statistic)}"
-
-
-def described(name: str, variant: Variant) -> str:
-    """Burstier: gaps ^ 1.33, their CV 1.2 -> 1.8, dispersion of counts 3.1 -> 5.0."""
-    before, after = variant.before, variant.after
-    changes = [f"gaps ^ {variant.contrast:.3g}"]
-    if before.gap_cv is not None and after.gap_cv is not None:
-        changes.append(f"their CV {before.gap_cv:.2f} -> {after.gap_cv:.2f}")
-    if before.dispersion is not None and after.dispersion is not None:
-        span = fmt.duration(before.span_s)
-        changes.append(
-            f"dispersion of counts in {span} {before.dispersion:.2f} -> {after.dispersion:.2f}"
-        )
-    return f"{name} ({', '.join(changes)})"
-
-
-def _latency(facts: Mapping[str, Any], statistic: str) -> str:
-    value_s = facts.get(f"{statistic}_s")
-    return "overload" if value_s is None else f"{statistic} {fmt.duration(value_s)}"
+    return Burstiness(gap_cv=_mean(cvs), dispersion=_mean(dispersions), span_s=span_s)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from bench.profiling.service_times import ExactSource, Source
 from bench.settings import BatcherSettings, ReplaySettings
-from bench.simulation.arrivals import tail_s
 from bench.simulation.capacity import STABLE
 from bench.simulation.setup import Setup
 from bench.simulation.sweep import refuses
+from bench.traces.arrivals import tail_s
 from bench.traces.source import replay_reading
 from bench.tuning.search.engines import setup_of
 from bench.tuning.search.objectives import CapacityWithin, Evidence, Limit, Objective

@@ -14,7 +14,7 @@ from results.page import Table
 from results.run.record import FIGURES as FOLDER
 from results.tuning import wording
 from results.tuning.figures.axes import LINE_IN
-from results.tuning.figures.engines import draw_engines, engines_table
+from results.tuning.figures.engines import draw_engines
 from results.tuning.figures.history import (
     draw_history,
     draw_importance,
@@ -146,7 +146,7 @@ SECTIONS = (
         _no_engines,
         lambda _: 3.4,
         draw_engines,
-        table=engines_table,
+        table=wording.engines_table,
     ),
     Section(
         "front",

@@ -74,7 +74,7 @@ def _draw_trials(
     """Draw a mark a trial; those without a value, and far away ones, at the edge."""
     low, high = axes.get_ylim()
     seen = np.isfinite(values) & (values >= low) & (values <= high) & (values > 0.0)
-    cut = np.array([trial.ended is not None for trial in goal.history])
+    cut = np.array([trial.metrics.ended is not None for trial in goal.history])
     edge = 0.02 if goal.maximise else 0.98
     kinds: tuple[tuple[BoolArray, str, dict[str, Any]], ...] = (
         (good & ~cut, "violates nothing", _look("o", style.BLUE, 3.5)),

@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 from results.figures import style
 from results.figures.labels import Label, place_labels
 from results.tuning.figures.axes import time_axis
+from results.tuning.metrics import Metrics
 from results.tuning.named import draw_mark, named_settings
-from results.tuning.record import Facts, TuningRecord
-
-_DEVICE = "device_s_per_request"
+from results.tuning.record import TuningRecord
 
 
 def draw_front(record: TuningRecord, figure: Figure) -> None:
@@ -20,13 +19,14 @@ def draw_front(record: TuningRecord, figure: Figure) -> None:
         point
         for goal in record.goals.values()
         for trial in goal.history
-        if (point := _point(trial, record)) is not None
+        if (point := _point(trial.metrics, record)) is not None
     ]
-    front = [point for trial in record.front if (point := _point(trial, record)) is not None]
+    points = (_point(trial.metrics, record) for trial in record.front)
+    front = [point for point in points if point is not None]
     marks = [
         (named, point)
         for named in named_settings(record)
-        if (point := _point(named.judged, record)) is not None
+        if (point := _point(named.judged.metrics, record)) is not None
     ]
     seen = [*front, *(point for _, point in marks)] or tried
     if not seen:
@@ -73,8 +73,8 @@ def _limits(
     axes.set_ylabel(f"{record.statistic} latency")
 
 
-def _point(one: Facts, record: TuningRecord) -> tuple[float, float] | None:
-    x, y = one.fact(_DEVICE), one.fact(record.latency)
+def _point(metrics: Metrics, record: TuningRecord) -> tuple[float, float] | None:
+    x, y = metrics.device_s_per_request, metrics.latency_s(record.statistic)
     return None if x is None or y is None or min(x, y) <= 0.0 else (x, y)
 
 

@@ -13,7 +13,7 @@ from results import format as fmt
 from results.arrays import FloatArray
 from results.figures import style
 from results.figures.ratio_axis import ratio_axis
-from results.tuning.device_record import GainRecord, RaceArm, VerifiedRecord
+from results.tuning.device_record import DeviceRecord, Gain, RaceArm
 from results.tuning.figures.axes import (
     LINE_IN,
     legend_in,
@@ -24,7 +24,6 @@ from results.tuning.named import (
     arm_name,
     fate_of,
     mark_of,
-    objective_of,
     pair_ratios,
     prediction_error,
 )
@@ -35,7 +34,7 @@ _VERDICT_COLORS = {"better": style.GREEN, "worse": style.RED}
 
 def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     """Draw what was predicted of each arm, and what was measured on the same arrivals."""
-    verified = _verified(record)
+    verified = record.raced
     [axes], foot = with_foot(figure, 1, LINE_IN)
     label = f"{verified.label[:1].upper()}{verified.label[1:]}"
     axes.set_title(f"{label}: predicted and measured on the same arrivals")
@@ -50,7 +49,7 @@ def draw_prediction(record: TuningRecord, figure: Figure) -> None:
     if not every:
         style.say(axes, "no setting that was raced answered all requests")
         return
-    value_axis(axes, "x", objective_of(verified), every)
+    value_axis(axes, "x", verified.objective, every)
     for row, name in enumerate(reversed(arms)):
         _prediction_row(axes, row, verified.race[name], verified.predicted[name])
     axes.set_yticks(range(len(arms)), [arm_name(record, name) for name in reversed(arms)])
@@ -97,7 +96,7 @@ def _prediction_row(axes: Axes, row: int, arm: RaceArm, predicted: float | None)
 
 def draw_race(record: TuningRecord, figure: Figure) -> None:
     """Draw each arm's ratio to the winner, draw by draw, as far as it came."""
-    verified = _verified(record)
+    verified = record.raced
     arms = verified.race
     [axes], foot = with_foot(figure, 1, LINE_IN * len(arms))
     base = _base(verified)
@@ -126,7 +125,7 @@ def draw_race(record: TuningRecord, figure: Figure) -> None:
     legend_in(foot, lines, 1)
 
 
-def _base(verified: VerifiedRecord) -> str | None:
+def _base(verified: DeviceRecord) -> str | None:
     """Whom the others are compared with: the winner, or else the best of those that came far."""
     if verified.winner is not None:
         return verified.winner
@@ -171,7 +170,7 @@ def _race_line(
 
 def draw_effects(record: TuningRecord, figure: Figure) -> None:
     """Draw the winner's ratio to the default and to the current setting, with intervals."""
-    verified = _verified(record)
+    verified = record.raced
     axes = figure.subplots()
     winner = arm_name(record, verified.winner or "")
     axes.set_title(f"{winner} against what it would replace: {verified.label}")
@@ -193,9 +192,7 @@ def draw_effects(record: TuningRecord, figure: Figure) -> None:
     axes.set_xlabel(f"change of {verified.label}; bars: {confidence} intervals, dots: single draws")
 
 
-def _extent(
-    gains: Sequence[GainRecord], ratios: Mapping[str, Sequence[float]]
-) -> tuple[float, float]:
+def _extent(gains: Sequence[Gain], ratios: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     ends = [0.0, -0.05, 0.05]
     for gain in gains:
         ends += [log(ratio) for ratio in ratios[gain.over]]
@@ -204,7 +201,7 @@ def _extent(
     return min(ends) - room, max(ends) + room
 
 
-def _gain_row(axes: Axes, row: int, gain: GainRecord, ratios: Sequence[float]) -> None:
+def _gain_row(axes: Axes, row: int, gain: Gain, ratios: Sequence[float]) -> None:
     color = _VERDICT_COLORS.get(gain.verdict, style.FAINT)
     axes.annotate(
         gain.verdict, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
@@ -226,8 +223,3 @@ def _gain_row(axes: Axes, row: int, gain: GainRecord, ratios: Sequence[float]) -
         [log(gain.ratio)], [row], "D", color=color, markersize=7.0, markeredgecolor="white",
         markeredgewidth=0.8, zorder=4,
     )  # fmt: skip
-
-
-def _verified(record: TuningRecord) -> VerifiedRecord:
-    assert record.verified is not None  # noqa: S101 - for the type checker; the caller has looked
-    return record.verified

@@ -8,32 +8,32 @@ from matplotlib.figure import Figure
 from results import format as fmt
 from results.figures import style
 from results.tuning.figures.axes import time_axis
-from results.tuning.record import Facts, TuningRecord, sensitivity_rows
-
-_DEVICE = "device_s_per_request"
+from results.tuning.metrics import Metrics, latency_field
+from results.tuning.record import TuningRecord, sensitivity_rows
 
 
 def draw_sensitivity(record: TuningRecord, figure: Figure) -> None:
     """Draw latency and device time of the setting in every case."""
     rows = sensitivity_rows(record)
     left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, rows, record.latency, f"{record.statistic} latency", record.slo_s)
-    _panel(right, rows, _DEVICE, "Device time per request", None)
+    latency = latency_field(record.statistic)
+    _panel(left, rows, latency, f"{record.statistic} latency", record.slo_s)
+    _panel(right, rows, "device_s_per_request", "Device time per request", None)
     left.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
     left.set_ylim(-0.6, len(rows) - 0.4)
 
 
 def _panel(
     axes: Axes,
-    rows: Sequence[tuple[str, Facts]],
-    fact: str,
+    rows: Sequence[tuple[str, Metrics]],
+    name: str,
     title: str,
     limit_s: float | None,
 ) -> None:
     axes.set_title(title, fontsize=10.0)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    values = [facts.fact(fact) for _, facts in reversed(rows)]
+    values: list[float | None] = [getattr(metrics, name) for _, metrics in reversed(rows)]
     known = [value for value in values if value]
     if not known:
         axes.grid(visible=False)

@@ -18,9 +18,10 @@ from matplotlib.tri import Triangulation
 from results.arrays import FloatArray
 from results.figures import style
 from results.figures.labels import Label, place_labels
+from results.tuning.device_record import Judged
 from results.tuning.figures.axes import color_norm, knob_axis, value_axis
 from results.tuning.named import Named, draw_mark, named_settings, tick, title_of
-from results.tuning.record import Judged, Trial, TuningRecord
+from results.tuning.record import Trial, TuningRecord
 
 _FIRST = ("max_batch_size", "batch_timeout_ms")
 _LOGARITHMIC = ("max_batch_size", "max_queue_size")
@@ -34,7 +35,7 @@ _LONGEST_EDGE = 0.34
 _FEWEST_FOR_MAP = 8
 # Between the trials colours are paler than on them.
 _PALENESS = 0.5
-_MARKED = ("recommended", "nearest", "default", "current", "plain")
+_MARKED = ("recommended", "nearest", "default", "current", "no delay")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _draw_map(axes: Axes, panel: Panel, norm: Normalize, *, maximise: bool) -> N
         knob_axis(axes, which, knob, list(at), log=knob in _LOGARITHMIC)
     axes.grid(visible=False)
     colors = _cmap(maximise=maximise)
-    cut = np.array([t.feasible and t.ended is not None for t in panel.trials])
+    cut = np.array([t.feasible and t.metrics.ended is not None for t in panel.trials])
     good = np.array([t.feasible and t.value is not None for t in panel.trials]) & ~cut
     known = [
         t.value if ok and t.value is not None else np.nan
@@ -307,12 +308,12 @@ def _value_of(judged: Judged, record: TuningRecord) -> float | None:
     """The objective that was asked for, of a setting that may have been found for another."""
     if not judged.feasible:
         return None
-    facts = {
-        "latency": judged.fact(record.latency),
-        "device-time": judged.fact("device_s_per_request"),
+    known = {
+        "latency": judged.metrics.latency_s(record.statistic),
+        "device-time": judged.metrics.device_s_per_request,
         "capacity": judged.capacity_rps,
     }
-    return facts.get(record.asked.objective)
+    return known.get(record.asked.objective)
 
 
 def _colorbar(

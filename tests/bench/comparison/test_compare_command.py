@@ -66,6 +66,25 @@ def test_it_runs_both_arms_on_the_same_arrivals_and_keeps_every_run(dynbatch, tm
     assert dynbatch("report", "c/draw-01/b")[0] == 0
 
 
+def test_a_long_recording_says_how_long_it_takes_and_what_parts_of_it_are_replayed(
+    dynbatch, interrupted_after
+):
+    half_s = [i / 5 for i in range(1500)]
+    arrivals = [*half_s, *(300 + i / 15 for i in range(4500))]
+    Path("day.json").write_text(json.dumps({"arrival_s": arrivals, "duration_s": 600}))
+    interrupted_after(0)
+    how = ["--model", "affine:1,0.05", "--trace", "day.json", "--draws", "4"]
+    _, _, err = dynbatch("compare", *ARMS, *how, "--out", "whole")
+    said = " ".join(err.split())
+    assert "at most 4,802 s of replay (80 min); --duration shortens it" in said
+    _, _, err = dynbatch("compare", *ARMS, *how, "--duration", "20", "--out", "parts")
+    said = " ".join(err.split())
+    assert "at most 176 s of replay " in said
+    assert "--duration shortens it" not in said
+    assert "day: the 4 draws of 20 s are parts of the recording with 5 req/s to 15 req/s" in said
+    assert "all of it has 10 req/s" in said
+
+
 def test_json_is_the_record_alone_on_stdout_and_worse_is_exit_code_3(dynbatch, undrawn):
     code, out, err = dynbatch(
         "compare", *ARMS, *SHORT, "--metric", "p50", "--json", "--fail-if", "worse", "--out", "c"

@@ -374,7 +374,29 @@ class TestTheCommand:
         code, nothing, err = dynbatch("export", "r.toml", "--to", "triton", "--out", "d/c.pbtxt")
         assert (code, nothing) == (0, "")
         assert (tmp_path / "d" / "c.pbtxt").read_text() == out
-        assert f"written: {'d/c.pbtxt'}" in err
+        assert "written: d/c.pbtxt, in a new folder\n" in err
+        _, _, err = dynbatch("export", "r.toml", "--to", "triton", "--out", "d/c.pbtxt")
+        assert "written: d/c.pbtxt\n" in err
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ('model = "resnet50"\ndevice = "cuda:0"', "model resnet50, device cuda:0"),
+            ('device = "cuda:0"\ndtype = "fp16"', "device cuda:0, dtype fp16"),
+            ('device = "cuda:0"\nengine = "compile"', "device cuda:0, engine compile"),
+            ('device = "cpu"', "device cpu"),
+        ],
+    )
+    def test_names_what_the_file_says_and_no_default(self, dynbatch, tmp_path, table, said):
+        (tmp_path / "r.toml").write_text(f"[model]\n{table}\n[batcher]\nmax_batch_size = 8\n")
+        _, out, _ = dynbatch("export", "r.toml", "--to", "triton")
+        assert out.splitlines()[1] == f"# For {said}."
+
+    def test_takes_the_recommendation_of_a_tunings_folder(self, dynbatch, tmp_path):
+        (tmp_path / "tuned").mkdir()
+        (tmp_path / "r.toml").rename(tmp_path / "tuned" / "recommended.toml")
+        code, out, _ = dynbatch("export", "tuned", "--to", "triton")
+        assert (code, out.split(",")[0]) == (0, "# recommended.toml")
 
     def test_exports_for_the_device_that_is_asked_for_in_place_of_the_files(
         self, dynbatch, tmp_path
@@ -397,6 +419,7 @@ class TestTheCommand:
         [
             (["r.toml", "--to", "tgi"], 2, "--to must be one of triton, ray-serve, .* got 'tgi'"),
             (["none.toml", "--to", "triton"], 2, r"none\.toml: cannot be read"),
+            ([".", "--to", "triton"], 2, r"a tuning that has recommended\.toml, but \. has none"),
             (["r.toml"], 2, "--to"),
             (["--to", "triton"], 2, r"CONFIG\.toml"),
             (["r.toml", "--to", "triton", "--out", "r.toml/x"], 1, "cannot be written"),

@@ -393,11 +393,9 @@ def test_a_session_counts_the_work_once_for_all_that_it_serves(monkeypatch):
     monkeypatch.setattr(
         "bench.live.session.count_flops", lambda *arguments: asked.append(arguments)
     )
-    given = {"model": "affine:1,1", "trace": "poisson.json", "rate": 100.0, "duration": 1.0}
-    settings = load_settings(None, given)
-    session = Session(settings, VirtualClock(), Console(quiet=True))
-    other = session.serving(settings)
-    assert [session.flops(), other.flops(), session.flops()] == [None, None, None]
+    settings = load_settings(None, {"model": "affine:1,1"})
+    session = Session(settings.model, [settings.batcher], VirtualClock(), Console(quiet=True))
+    assert [session.flops([1.0]), session.flops([2.0])] == [None, None]
     assert len(asked) == 1
 
 

@@ -7,8 +7,10 @@ from rich.console import Console
 
 from batching import RealClock
 from batching.profiles import load_profile
+from bench.live.plan import plan_run
 from bench.live.session import Session
 from bench.settings import load_settings
+from workloads import load
 
 # Writes down each batch size, in a file, as several processes may run it.
 MODEL = """
@@ -108,7 +110,9 @@ def test_a_share_of_the_peak_is_of_the_largest_batch_of_all_arms_in_either_order
         load_settings(None, {"model": "affine:1,0.1", "max_batch_size": size, "duration": 0.5})
         for size in (first, second)
     ]
-    session = Session(arms[0], RealClock(), Console(quiet=True), also=arms[1:])
+    knobs = [arm.batcher for arm in arms]
+    session = Session(arms[0].model, knobs, RealClock(), Console(quiet=True))
+    plan_run(session, arms[0], load("bursty.json"))
     assert list(session.probe.batch_s) == [1, 2, 4, 6]
 
 

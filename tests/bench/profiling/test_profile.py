@@ -11,13 +11,14 @@ from rich.console import Console
 from batching import VirtualClock
 from batching.profiles import load_profile
 from bench.errors import InputError
-from bench.live.prediction import Known
+from bench.live.plan import plan_run
 from bench.live.session import Session
 from bench.profiling.load import Loaded
 from bench.profiling.service_times import ProfileSource
 from bench.profiling.summary import remarks
 from bench.settings import load_settings, parse_duration_s
 from tests.batching.profiled import affine, from_times, measured
+from workloads import load
 
 QUICK = ["--model", "affine:0.5,0.05", "--max-batch-size", "8", "--budget", "0.3s"]
 NAME = "affine-0.5-0.05-synthetic"
@@ -195,12 +196,14 @@ def test_a_live_run_takes_its_share_of_a_profiles_peak_as_far_as_the_batcher_rea
     model, peak_rps
 ):
     profile = from_times({1: [1e-5] * 9, 32: [3.2e-5] * 9})
-    known = Known(Loaded(ProfileSource(profile), "m", "cpu", profile), force=True)
+    loaded = Loaded(ProfileSource(profile), "m", "cpu", profile)
     options = {"model": model, "utilization": 0.3, "duration": 0.01, "seed": 1}
     console = Console(file=io.StringIO(), width=200)
     clock = VirtualClock()
-    session = Session(load_settings(None, options), clock, console, profiling=known)
-    assert session.arrivals.peak_rps == pytest.approx(peak_rps)
-    assert session.arrivals.rate_rps == pytest.approx(0.3 * peak_rps)
+    settings = load_settings(None, options)
+    session = Session(settings.model, [settings.batcher], clock, console)
+    planned = plan_run(session, settings, load(settings.replay.trace), loaded)
+    assert planned.arrivals.peak_rps == pytest.approx(peak_rps)
+    assert planned.arrivals.rate_rps == pytest.approx(0.3 * peak_rps)
     limited = "peak 10,000 req/s as the batcher serves them, 1,000,000 by the profile"
     assert (limited in console.file.getvalue()) == (peak_rps < 1_000_000)

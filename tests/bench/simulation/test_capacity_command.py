@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.settings import ReplaySettings
-from bench.simulation import arrivals
+from bench.traces import arrivals
 from workloads import load
 
 QUICK = ["--model", "affine:2,0.1", "--trace", "poisson.json", "--duration", "2"]

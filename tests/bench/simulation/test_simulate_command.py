@@ -363,3 +363,17 @@ class TestPredicting:
         assert code == 2
         assert "max_batch_size must be at most 32, the largest batch that was profiled" in err
         assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("sweep", [[], ["--sweep", "max_batch_size=1:4:3"]])
+def test_a_part_of_a_recording_at_another_rate_is_said_to_be_one(dynbatch, sweep):
+    arrivals = [*(i / 5 for i in range(500)), *(100 + i / 15 for i in range(1500))]
+    Path("day.json").write_text(json.dumps({"arrival_s": arrivals, "duration_s": 200}))
+    how = ["--model", "affine:1,0.05", "--trace", "day.json", "--duration", "40"]
+    said = "day: the window is 40 s of the recording, from its start, with 5 req/s; all of it has "
+    code, _, err = dynbatch("simulate", *how, *sweep, "--out", "r")
+    assert code == 0, err
+    assert err.count(f"{said}10 req/s") == 1
+    if not sweep:
+        run = json.loads(Path("r/run.json").read_text())
+        assert [f"day: {note}" for note in run["trace"]["notes"]] == [f"{said}10 req/s"]

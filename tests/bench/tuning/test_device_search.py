@@ -1,6 +1,7 @@
 """Searching on the device: as asked, or where simulation turned out to be wrong."""
 
 import json
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -19,14 +20,13 @@ from bench.settings import (
     SloSettings,
 )
 from bench.tuning.budget import Budget, Plan, plan_of
-from bench.tuning.conclusion import lines, sentence
 from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.prediction_check import distrust
 from bench.tuning.device.race import Measured, Race
 from bench.tuning.device.search import DeviceSearch
 from bench.tuning.device.stage import searchable
 from bench.tuning.device.verification import Verification
-from bench.tuning.recommended_toml import facts
+from bench.tuning.record import record_of
 from bench.tuning.request import Question
 from bench.tuning.search.objectives import (
     CapacityWithin,
@@ -38,7 +38,8 @@ from bench.tuning.search.objectives import (
 from bench.tuning.search.sampler import Tuner
 from bench.tuning.search.storage import open_storage, open_study
 from bench.tuning.tune import Request, carry_out, read_request
-from bench.tuning.tune_json import as_json
+from results.tuning.conclusion import conclusion
+from results.tuning.recommended_toml import recommendation
 from tests.bench.stand_in import StandIn
 from tests.bench.tuning.tuned import (
     MS,
@@ -74,7 +75,7 @@ def search_on(device, tmp_path, *, objective=None, limit=None, draws=2, budget_s
         open_storage(tmp_path, None), "search", maximise=objective.maximise, identity={}
     )
     references = question.references(source)
-    first = [references["plain"], references["default"]]
+    first = [references["no delay"], references["default"]]
     tuner = Tuner(
         study,
         space,
@@ -107,9 +108,9 @@ def test_a_search_on_the_device_finds_what_the_device_is_best_at(tmp_path):
     best = search.tuner.best
     plain, default = finished[0], finished[1]
     assert best.score.value < 0.5 * plain.score.value
-    assert best.facts["p99_s"] <= 0.030
+    assert best.metrics.p99_s <= 0.030
     assert best.knobs["batch_timeout_ms"] > 5.0
-    assert default.facts["device_s_per_request"] > 0.0
+    assert default.metrics.device_s_per_request > 0.0
 
 
 def test_the_settings_to_be_beaten_are_tried_first_and_every_trial_meets_the_same_draws(tmp_path):
@@ -134,11 +135,11 @@ def test_losers_are_ended_in_the_midst_of_a_run_and_are_told_as_worse_than_the_b
     device = StandIn(source=roofline())
     search = search_on(device, tmp_path)
     finished = search.run()
-    ended = [trial for trial in finished if trial.facts["ended"] is not None]
+    ended = [trial for trial in finished if trial.metrics.ended is not None]
     assert ended
     assert len(device.runs) < 2 * len(finished)
     best = search.tuner.best
-    assert best.facts["ended"] is None
+    assert best.metrics.ended is None
     assert all(trial.score.value >= best.score.value for trial in ended)
 
 
@@ -148,7 +149,7 @@ def test_what_misses_the_slo_violates_it_by_a_bound_that_the_truth_is_beyond(tmp
         StandIn(source=roofline()), tmp_path, objective=DeviceTime(limit), limit=limit
     )
     for trial in search.run():
-        if trial.facts["ended"] == "misses the SLO":
+        if trial.metrics.ended == "misses the SLO":
             assert trial.score.violations["slo"] > 0.0
             break
     else:
@@ -215,12 +216,13 @@ def test_without_simulation_the_best_that_was_measured_is_raced_and_recommended(
     assert result.findings.measured
     assert result.met
     assert result.verified.predicted == {}
-    assert result.recommended.settings.batch_timeout_ms == 0.0
-    assert "measured" in sentence(result)
-    assert list(lines(result))
-    told = json.loads(json.dumps(as_json(result), allow_nan=False))
-    assert told["searched"] == "on the device"
-    assert facts(result, "dynbatch tune").basis == "measured"
+    assert result.recommended["batch_timeout_ms"] == 0.0
+    record = record_of(result)
+    assert "measured" in record.sentence
+    assert list(conclusion(record))
+    assert json.loads(record.as_json())["searched"] == "on the device"
+    known = tomllib.loads(recommendation(record))["recommendation"]
+    assert known["basis"] == "measured"
     resumed = StandIn(source=roofline())
     again = carry_out(
         read_request(tmp_path),
@@ -231,7 +233,7 @@ def test_without_simulation_the_best_that_was_measured_is_raced_and_recommended(
         make_runner=lambda _: resumed,
     )
     assert resumed.runs == []
-    assert again.recommended.settings == result.recommended.settings
+    assert again.recommended == result.recommended
 
 
 @pytest.mark.parametrize(
@@ -318,7 +320,7 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
     device = StandIn(source=ExactSource(Slowed(0.5 * MS, 4 * MS, 0.25 * MS, VirtualClock())))
     arms = {
         "recommended": BatcherSettings(max_batch_size=32, batch_timeout_ms=0.0),
-        "plain": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
+        "no delay": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
         "default": BatcherSettings(max_batch_size=8, batch_timeout_ms=4.0),
     }
     explored = []
@@ -341,11 +343,11 @@ def test_where_the_race_contradicts_simulation_the_search_goes_on_on_the_device(
         explore=explore,
     ).run()
     assert "was predicted to have" in found.distrust
-    assert any("not to be trusted" in remark for remark in found.remarks)
     assert len(explored) == 1
     assert found.winner == "found on device"
-    assert found.found["found on device"].max_batch_size == 8
-    assert "latency_s.p99" in found.expected["found on device"]
+    assert found.found["found on device"].settings["max_batch_size"] == 8
+    assert found.found["found on device"].metrics.p99_s > 0.0
+    assert found.measured["found on device"].stage == "confirm"
 
 
 def test_in_place_of_a_capacity_the_device_is_searched_for_the_least_latency_at_one_load():

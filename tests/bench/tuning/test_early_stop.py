@@ -8,6 +8,7 @@ from rich.console import Console
 
 from batching import RealClock
 from bench.live.measure import measure_run
+from bench.live.plan import plan_run
 from bench.live.session import Session
 from bench.profiling.load import Loaded
 from bench.settings import (
@@ -33,6 +34,7 @@ from tests.bench.tuning.tuned import (
     p99,
     traffic,
 )
+from workloads import load
 
 MEAN = Limit(Statistic(None), 0.1)
 
@@ -130,10 +132,11 @@ def test_a_run_that_is_hopeless_is_ended_and_kept_as_far_as_it_went():
         batcher=BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
         replay=ReplaySettings(trace="steady.json", rate=200.0, duration=8.0),
     )
-    session = Session(settings, RealClock(), Console(quiet=True))
-    arrivals = session.arrivals
+    session = Session(settings.model, [settings.batcher], RealClock(), Console(quiet=True))
+    planned = plan_run(session, settings, load("steady.json"))
+    arrivals = planned.arrivals
     guard = TrialStopper(arrivals, Threshold(limit=p99(100)), Known(requests=arrivals.requests))
-    recording = measure_run(session, guard)
+    recording = measure_run(session, planned, guard)
     assert guard.ended is Ended.MISSES
     assert recording.window_s == guard.window_s < arrivals.window_s
     assert not recording.partial

@@ -21,10 +21,10 @@ from bench.settings import (
     Settings,
 )
 from bench.tuning.budget import overhead_s
-from bench.tuning.conclusion import lines, name_of
 from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.verification import Verification, ran_with
 from bench.tuning.profiles import load_engines
+from bench.tuning.record import record_of
 from bench.tuning.request import Question, read_current
 from bench.tuning.search.engines import (
     Engine,
@@ -42,10 +42,10 @@ from bench.tuning.search.selection import best_by_engine, simplicity
 from bench.tuning.search.space import make_space, parse_search
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.tune import Request, carry_out, read_request
-from bench.tuning.tune_json import as_json
-from results.tuning.figures.engines import engines_table
+from results.tuning.conclusion import conclusion
 from results.tuning.figures.surface import panels_of
 from results.tuning.record import read_tuning
+from results.tuning.wording import engines_table
 from tests.bench.stand_in import StandIn
 from tests.bench.tuning.tuned import MS, QUICK, traffic
 
@@ -262,16 +262,16 @@ def tuned(folder, paths, **asked):
 class TestTuning:
     def test_it_says_which_engine_and_what_each_would_have_given(self, tmp_path, profiles):
         result = tuned(tmp_path / "t", profiles)
-        told = as_json(result)
-        assert told["recommended"]["engine"] == "cudagraph"
-        eager, graph = told["engines"]
-        assert (eager["engine"], graph["engine"]) == ("eager", "cudagraph")
-        assert graph["best"]["value"] < eager["best"]["value"]
-        assert graph["rates_rps"]["1"] == pytest.approx(1 / TIMES[GRAPH](1))
-        assert graph["cold_start_s"] == pytest.approx(1.5)
-        said = "\n".join(line for line in lines(result) if isinstance(line, str))
+        record = record_of(result)
+        assert record.recommended["engine"] == "cudagraph"
+        eager, graph = record.engines
+        assert (eager.engine, graph.engine) == ("eager", "cudagraph")
+        assert graph.best.value < eager.best.value
+        assert graph.rates_rps[1] == pytest.approx(1 / TIMES[GRAPH](1))
+        assert graph.cold_start_s == pytest.approx(1.5)
+        said = "\n".join(line for line in conclusion(record) if isinstance(line, str))
         assert ", cudagraph" in said
-        assert "cudagraph" in name_of(result.recommended.settings)
+        assert "cudagraph" in record.chosen.label
 
     def test_it_is_resumed_from_the_profile_of_each_engine_that_it_kept(self, tmp_path, profiles):
         first = tuned(tmp_path / "t", profiles)
@@ -279,7 +279,7 @@ class TestTuning:
             path.unlink()
         asked = read_request(tmp_path / "t")
         again = carry_out(asked, tmp_path / "t", VirtualClock(), QUIET, effort=QUICK)
-        assert again.recommended.settings == first.recommended.settings
+        assert again.recommended == first.recommended
         assert len(again.findings.asked.trials) == len(first.findings.asked.trials)
 
     def test_an_engine_without_a_profile_is_named(self, tmp_path, profiles):
@@ -327,7 +327,7 @@ class TestTuning:
         assert ran == {("recommended", "cudagraph"), ("default", "eager")}
         assert found.winner == "recommended"
         for name, told in found.race.items():
-            assert found.predicted[name] == pytest.approx(told["value"])
+            assert found.predicted[name] == pytest.approx(told.value)
 
 
 def test_on_the_device_every_trial_runs_in_its_engine(tmp_path):
@@ -356,10 +356,8 @@ def test_on_the_device_every_trial_runs_in_its_engine(tmp_path):
         asked, tmp_path, VirtualClock(), QUIET, effort=QUICK, make_runner=lambda _: Device()
     )
     assert ran == {EAGER, compiled}
-    assert result.recommended.settings.by == compiled
-    assert [one["engine"] for one in as_json(result)["engines"] if one["best"]] == [
-        "eager", "compile",
-    ]  # fmt: skip
+    assert result.recommended["engine"] == "compile"
+    assert [one.engine for one in record_of(result).engines if one.best] == ["eager", "compile"]
 
 
 class TestCommand:

@@ -1,7 +1,6 @@
 """A recommendation goes to disk and comes back as it was, and is a config file like any other."""
 
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import DynamicBatcher
-from bench.errors import InputError, RunFailedError
 from bench.settings import Settings, load_settings
-from bench.toml import comment, toml_text
-from bench.tuning.recommended_toml import (
-    Case,
-    Estimate,
-    Facts,
-    Gain,
-    read_recommendation,
-    write_recommendation,
-)
+from bench.tuning.record import tables_of
+from results.toml import comment, toml_text
+from results.tuning.migration import from_version_1
+from results.tuning.recommended_toml import write_recommendation
+from results.tuning.record import TuningRecord
+from tests.results.tuning import tunings
 
 SETTINGS = Settings.model_validate(  # with its paths in full, as they are written
     {
@@ -41,26 +36,17 @@ SETTINGS = Settings.model_validate(  # with its paths in full, as they are writt
         "slo": {"slo": ["p99<=50ms", "throughput>=100"]},
     }
 )
-FACTS = Facts(
-    sentence="Batches of 24 at most, timeout 0.1 ms.",
-    command="dynbatch tune --model bert-base --slo 'p99<=50ms'",
-    created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    objective="least p99",
-    basis="measured",
-    device="AMD EPYC",
-    versions={"dynbatch": "0.1.0", "torch": "2.13.0"},
-    expected={
-        "latency_p99_s": Estimate(value=0.0144, low=0.0141, high=0.0149),
-        "throughput_rps": Estimate(value=4000.0),
-    },
-    gains=(
-        Gain(over="default", metric="latency_p99_s", ratio=0.7, low=0.6, high=0.8,
-             verdict="better", draws=10),
-        Gain(over="current", metric="latency_p99_s", verdict="cannot carry the load"),
-    ),
-    sensitivity=(Case(case="load +20 %", expected={"latency_p99_s": Estimate(value=0.02)}),),
-    notes=("A timeout of 0 is within 2 %.",),
-)  # fmt: skip
+RECORD = TuningRecord.model_validate(from_version_1(tunings.raced()))
+
+
+def write(path, settings=None, **changed):
+    """Write the recommendation of these settings in place of those that the record has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables = tables_of(settings or Settings(), path.parent)
+    return write_recommendation(
+        path.parent, RECORD.model_copy(update={"config": tables, **changed})
+    )
+
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
@@ -74,10 +60,8 @@ documents = st.recursive(
 @pytest.mark.parametrize("settings", [Settings(), SETTINGS], ids=["defaults", "much set"])
 def test_what_is_written_comes_back_equal(tmp_path, settings):
     path = tmp_path / "made" / "recommended.toml"
-    write_recommendation(path, settings, FACTS)
+    assert write(path, settings) == path
     assert load_settings(path, {}) == settings
-    assert read_recommendation(path).settings == settings
-    assert read_recommendation(path).facts == FACTS
 
 
 def test_its_paths_lead_to_the_same_files_from_anywhere_and_when_the_whole_is_moved(
@@ -99,7 +83,7 @@ def test_its_paths_lead_to_the_same_files_from_anywhere_and_when_the_whole_is_mo
         }
     )
     path = Path("runs/x/recommended.toml")
-    write_recommendation(path, settings, FACTS)
+    write(path, settings)
     written = tomllib.loads(path.read_text())
     assert written["model"]["model"] == "../../mine/model.py:make"
     assert written["model"]["weights"] == "../../weights.pt"
@@ -138,7 +122,7 @@ def test_a_service_elsewhere_imports_the_model_of_a_recommendation(tmp_path, mon
     )
     monkeypatch.chdir(tmp_path / "project")
     settings = Settings.model_validate({"model": {"model": "model.py:make"}})
-    write_recommendation(Path("runs/x/recommended.toml"), settings, FACTS)
+    write(Path("runs/x/recommended.toml"), settings)
     monkeypatch.chdir(tmp_path)
     with DynamicBatcher.from_config("project/runs/x/recommended.toml") as batcher:
         assert batcher.submit("x").result() == "beside"
@@ -148,7 +132,7 @@ def test_a_trace_beside_the_file_is_never_the_built_in_of_its_name(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bursty.json").write_text('{"arrival_s": [0, 1]}')
     settings = Settings.model_validate({"replay": {"trace": "bursty.json"}})
-    write_recommendation(Path("recommended.toml"), settings, FACTS)
+    write(Path("recommended.toml"), settings)
     (tmp_path / "bursty.json").unlink()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
@@ -158,20 +142,20 @@ def test_a_trace_beside_the_file_is_never_the_built_in_of_its_name(tmp_path, mon
 
 def test_the_command_line_wins_over_a_recommendation_as_over_any_config_file(tmp_path):
     path = tmp_path / "recommended.toml"
-    write_recommendation(path, SETTINGS, FACTS)
+    write(path, SETTINGS)
     assert load_settings(path, {"max_batch_size": 2}).batcher.max_batch_size == 2
 
 
 def test_a_service_builds_its_batcher_from_a_recommendation(tmp_path):
     path = tmp_path / "recommended.toml"
-    write_recommendation(path, SETTINGS, FACTS)
+    write(path, SETTINGS)
     with DynamicBatcher.from_config(path, lambda payloads: payloads) as batcher:
         assert batcher.submit("x").result() == "x"
 
 
 def test_every_setting_is_written_so_that_a_changed_default_does_not_change_it(tmp_path):
     path = tmp_path / "recommended.toml"
-    write_recommendation(path, Settings(), FACTS)
+    write(path, Settings())
     written = tomllib.loads(path.read_text())
     for name, table in Settings():
         kept = {key for key, value in table if value is not None}
@@ -179,60 +163,47 @@ def test_every_setting_is_written_so_that_a_changed_default_does_not_change_it(t
 
 
 def test_the_top_of_the_file_says_in_comments_what_to_expect(tmp_path):
-    path = tmp_path / "recommended.toml"
-    write_recommendation(path, SETTINGS, FACTS)
+    path = write(tmp_path / "recommended.toml", SETTINGS)
     top = path.read_text().split("\n\n")[0].splitlines()
     assert all(line.startswith("# ") for line in top)
-    assert "# Batches of 24 at most, timeout 0.1 ms." in top
-    assert "# Expected latency_p99_s: 0.0144 (0.0141 to 0.0149)" in top
-    assert "# Against default: latency_p99_s x 0.7 (0.6 to 0.8), better" in top
-    assert "# Against current: latency_p99_s cannot carry the load" in top
+    assert "# use timeout 64 / 15 ms: it is the one" in top
+    assert "# Expected latency_s.p99: 0.0261 (0.025 to 0.0272)" in top
+    assert "# Against default: device time a request x 0.75 (0.7 to 0.803), better" in top
+    assert "# Simulated, load x 1.2: latency_s.p99 0.03034" in top
+    known = tomllib.loads(path.read_text())["recommendation"]
+    assert known["expected"]["latency_s.p99"] == {"value": 0.0261, "low": 0.025, "high": 0.0272}
+    assert [gain["ratio"] for gain in known["gains"]] == [0.75]
+
+
+def test_figures_of_runs_that_are_not_valid_are_said_to_be_so(tmp_path):
+    verified = RECORD.verified
+    doubtful = verified.measured["proposed"].model_copy(
+        update={"runs": 10, "not_valid": 4, "reasons": {"too_few_requests": 4, "not_steady": 1}}
+    )
+    verified = verified.model_copy(update={"measured": {"proposed": doubtful}})
+    path = write(tmp_path / "recommended.toml", verified=verified)
+    said = (
+        "at 1000 req/s, from 10 runs of 4.00 s, 4 of them not valid: too short, with too few "
+        "requests for a p99; not steady"
+    )
+    assert f"# Expected metrics were measured on made of formulas {said}:" in path.read_text()
+    assert said in tomllib.loads(path.read_text())["recommendation"]["notes"][-1]
 
 
 def test_a_sentence_with_line_ends_in_it_stays_a_comment(tmp_path):
-    path = tmp_path / "recommended.toml"
-    facts = FACTS.model_copy(update={"sentence": 'x\n[batcher]\nmax_batch_size = 1\r\x0b"'})
-    write_recommendation(path, SETTINGS, facts)
+    sentence = 'x\n[batcher]\nmax_batch_size = 1\r\x0b"'
+    path = write(tmp_path / "recommended.toml", SETTINGS, sentence=sentence)
     assert load_settings(path, {}) == SETTINGS
-    assert read_recommendation(path).facts == facts
-
-
-def test_a_config_written_by_hand_has_no_facts(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text("[batcher]\nmax_batch_size = 4\n")
-    found = read_recommendation(path)
-    assert found.facts is None
-    assert found.settings.batcher.max_batch_size == 4
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("recommendation = 3\n", "but got 'recommendation'"),
-        ("[recommendation]\nsentence = 3\n", r"\[recommendation\] sentence: must be a valid str"),
-        ("[recommendation]\nwhy = 'x'\nsentence='x'\n", r"\[recommendation\] command: Field req"),
-    ],
-)
-def test_facts_that_are_none_are_refused_in_one_line(tmp_path, text, message):
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message) as caught:
-        read_recommendation(path)
-    assert "\n" not in str(caught.value)
+    assert tomllib.loads(path.read_text())["recommendation"]["sentence"] == sentence
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "recommended.toml"
-    write_recommendation(path, SETTINGS, FACTS)
+    path = write(tmp_path / "recommended.toml", SETTINGS)
     before = path.read_bytes()
-    unwritable = FACTS.model_copy(update={"device": "\ud800"})
-    with pytest.raises(RunFailedError, match=r"recommended\.toml: cannot be written"):
-        write_recommendation(path, SETTINGS, unwritable)
+    with pytest.raises(ValueError, match="TOML takes Unicode text only"):
+        write(path, SETTINGS, device="\ud800")
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["recommended.toml"]
-    (tmp_path / "file").touch()
-    with pytest.raises(RunFailedError, match="cannot be written: "):
-        write_recommendation(tmp_path / "file" / "r.toml", SETTINGS, FACTS)
 
 
 @given(documents)

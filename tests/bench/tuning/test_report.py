@@ -17,7 +17,10 @@ from bench.settings import (
     SloSettings,
 )
 from bench.tuning import tune
+from bench.tuning.device.metric import findings_of
 from bench.tuning.device.race import Measured, Race
+from bench.tuning.record import record_of
+from bench.tuning.search.importance import FEWEST_TRIALS, importance
 from bench.tuning.search.objectives import Score
 from bench.tuning.search.sampler import Finished
 from bench.tuning.search.space import (
@@ -27,23 +30,16 @@ from bench.tuning.search.space import (
     Whole,
 )
 from bench.tuning.tune import Request, carry_out
-from bench.tuning.tune_json import (
-    FEWEST_TRIALS,
-    as_json,
-    draws_of,
-    findings_of,
-    importance,
-    measured,
-)
 from results import format as fmt
-from results.run.record import Run, RunDirectory, RunRecord
+from results.run.record import Run, RunRecord
 from results.run.validity import Finding
 from results.tuning.figures.catalogue import Section
-from results.tuning.record import RECORD, read_tuning
+from results.tuning.metrics import Metrics
+from results.tuning.record import RECORD, read_tuning, write_tuning
 from results.tuning.report import write_report
 from tests.bench.tuning.test_tune import ARMS, StandIn, verification
 from tests.bench.tuning.tuned import QUICK
-from tests.results.test_tuning_report import text_of
+from tests.results.tuning.test_report import text_of
 
 pytestmark = pytest.mark.long
 
@@ -61,7 +57,7 @@ def trials(score, count=60):
     """Settings drawn at random, the knobs that a policy has no use for left out."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     drawn = [SPACE.suggest(study.ask()) for _ in range(count)]
-    return [Finished(i, knobs, score(knobs), {}) for i, knobs in enumerate(drawn)]
+    return [Finished(i, knobs, score(knobs), Metrics()) for i, knobs in enumerate(drawn)]
 
 
 def request(**asked):
@@ -79,9 +75,8 @@ def tuned(tmp_path_factory):
     """A simulated tuning from end to end, and its folder with tune.json and report."""
     folder = tmp_path_factory.mktemp("tuned")
     result = carry_out(request(), folder, VirtualClock(), Console(quiet=True), effort=QUICK)
-    told = as_json(result, "dynbatch tune --model roofline:0.5,4,0.25")
-    (folder / RECORD).write_text(json.dumps(told, allow_nan=False))
-    write_report(read_tuning(folder))
+    record = record_of(result, "dynbatch tune --model roofline:0.5,4,0.25")
+    write_report(write_tuning(folder, record))
     return result, folder
 
 
@@ -94,12 +89,14 @@ def test_the_page_states_the_recommendation_and_the_numbers_of_tune_json(tuned):
     assert told["recommended"] == best["settings"]
     known = [*told["references"].values(), *(goal["best"] for goal in told["goals"].values())]
     for judged in {one["label"]: one for one in reversed(known)}.values():
+        metrics = judged["metrics"]
         assert (
-            f"{judged['label']} {fmt.duration(judged['p99_s'])} "
-            f"{fmt.duration(judged['device_s_per_request'])} {fmt.rate(judged['capacity_rps'])}"
+            f"{judged['label']} {fmt.duration(metrics['p99_s'])} "
+            f"{fmt.duration(metrics['device_s_per_request'])} "
+            f"{fmt.number(metrics['mean_batch_size'])} {fmt.rate(judged['capacity_rps'])}"
         ) in text
-    for facts in told["other_loads"].values():
-        assert f"{fmt.rate(facts['offered_rps'])} {fmt.duration(facts['p99_s'])}" in text
+    for metrics in (case["metrics"] for case in told["cases"]):
+        assert f"{fmt.rate(metrics['offered_rps'])} {fmt.duration(metrics['p99_s'])}" in text
 
 
 def test_every_trial_is_kept_with_what_came_of_it(tuned):
@@ -109,14 +106,15 @@ def test_every_trial_is_kept_with_what_came_of_it(tuned):
         kept = record.goals[name].history
         assert [trial.knobs for trial in kept] == [trial.knobs for trial in goal.trials]
         assert [trial.feasible for trial in kept] == [t.score.feasible for t in goal.trials]
-        assert [trial.fact("p99_s") for trial in kept] == [t.facts["p99_s"] for t in goal.trials]
+        assert [trial.metrics.p99_s for trial in kept] == [t.metrics.p99_s for t in goal.trials]
 
 
 def test_every_named_setting_has_a_capacity_and_the_best_of_them_has_the_most(tuned):
     result, folder = tuned
     record = read_tuning(folder).record
-    capacities = {name: judged.capacity_rps for name, judged in record.judged}
-    assert set(capacities) == {*result.findings.goals, "plain", "default", "window"}
+    named = {name: goal.best for name, goal in record.goals.items()} | record.references
+    capacities = {name: judged.capacity_rps for name, judged in named.items()}
+    assert set(capacities) == {*result.findings.goals, "no delay", "default", "window"}
     assert max(capacities.values()) <= capacities["most capacity"] * 1.02
 
 
@@ -192,31 +190,30 @@ def test_why_an_arm_was_dropped_is_told_in_words():
     }
 
 
-def test_what_runs_measured_is_read_from_their_folders(tmp_path):
+def test_what_runs_measured_is_kept_by_arm(tmp_path):
     found = verification(tmp_path, StandIn(), ARMS).run()
-    draws = draws_of(found.race, found.measured)
-    told = measured(tmp_path, draws, "p99_s")
-    assert set(told) == set(ARMS)
-    winner = told["recommended"]["p99_s"]
-    assert winner["stage"] == "confirm"
-    assert winner["value"] == pytest.approx(found.measured["value"])
-    assert winner["low"] < winner["value"] < winner["high"]
-    first = Run.load(tmp_path / "confirm" / "draw-01" / "recommended").metrics
-    alone = measured(tmp_path, {"recommended": {"confirm": 1}}, "p99_s")["recommended"]
-    assert alone["device_s_per_request"]["value"] == first.device.busy_s_per_request
-    assert alone["p99_s"]["low"] is None
+    assert set(found.measured) == set(ARMS)
+    winner = found.measured["recommended"]
+    assert (winner.stage, winner.runs) == ("confirm", found.confirmation.draws)
+    p99_s = winner.metrics["p99_s"]
+    assert p99_s.value == pytest.approx(found.confirmation.value)
+    assert p99_s.low < p99_s.value < p99_s.high
+    runs = [Run.load(path) for path in sorted(tmp_path.glob("confirm/*/recommended"))]
+    assert winner.not_valid == sum(bool(run.record.findings) for run in runs)
+    busy_s = [run.metrics.device.busy_s_per_request for run in runs]
+    assert min(busy_s) < winner.metrics["device_s_per_request"].value < max(busy_s)
 
 
-def test_runs_that_are_not_valid_are_counted_with_their_remedy(tmp_path):
+def test_runs_that_are_not_valid_are_counted_with_their_remedy():
     slip = Finding(code="slip_over_budget", message="sent late", remedy="Be quiet.")
     few = Finding(code="too_few_requests", message="too few", remedy="Run longer.")
-    for number, findings in enumerate([(slip,), (few, slip), (), (few, slip)]):
-        folder = tmp_path / "race" / f"draw-{number + 1:02d}" / "best-simulated"
-        record = RunRecord(id="a", window_s=1.0, findings=findings)
-        RunDirectory.create(folder).write_record(record)
-    told = findings_of(tmp_path, {"best simulated": {"confirm": 0, "race": 3}})
-    assert [(one["code"], one["runs"], one["of"]) for one in told] == [
+    runs = [
+        RunRecord(id="a", window_s=1.0, findings=findings)
+        for findings in ((slip,), (few, slip), ())
+    ]
+    told = findings_of(runs)
+    assert [(one.code, one.runs, one.of) for one in told] == [
         ("slip_over_budget", 2, 3), ("too_few_requests", 1, 3),
     ]  # fmt: skip
-    assert told[0]["remedy"] == "Be quiet."
-    assert "--budget" in told[1]["remedy"]  # the length of a draw is the tuning's to decide
+    assert told[0].remedy == "Be quiet."
+    assert "--budget" in told[1].remedy  # the length of a draw is the tuning's to decide

@@ -1,7 +1,6 @@
 """When every setting is equally good, the tool says so."""
 
 from dataclasses import replace
-from math import log
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from bench.settings import (
     SloSettings,
 )
 from bench.tuning.budget import MOST_RACE_DRAWS
-from bench.tuning.conclusion import keeps, sentence
+from bench.tuning.device.metric import gain_of
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.findings import Gain
+from bench.tuning.record import record_of
 from bench.tuning.search.selection import simplicity
 from tests.bench.tuning.test_tune import ARMS as RACED
 from tests.bench.tuning.test_tune import (
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.long
 ARMS = {
     "recommended": BatcherSettings(max_batch_size=16, batch_timeout_ms=0.0),
     "best simulated": BatcherSettings(max_batch_size=71, batch_timeout_ms=0.0),
-    "plain": BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
+    "no delay": BatcherSettings(max_batch_size=1, batch_timeout_ms=0.0),
     "current": BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
 }
 
@@ -50,8 +49,8 @@ def test_a_constant_time_at_a_low_load_has_no_better_setting_than_the_current_on
         trials=15,
         seed=seed,
     )
-    assert keeps(result) == "current"
-    assert sentence(result).startswith("no measurable gain: keep the current setting")
+    assert result.keeps == "current"
+    assert record_of(result).sentence.startswith("no measurable gain: keep the current setting")
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.13, 0.5])
@@ -77,7 +76,8 @@ def test_equal_settings_that_race_and_are_confirmed_win_five_times_in_a_hundred_
             continue
         confirmation = played(Race([winner, "current"], 10, seed=seed + 1, drop=False))
         effect = confirmation.effect(winner, "current", 0.05)
-        crowned += Gain("current", effect, 0, 10).verdict(maximise=False) == "better"
+        gain = gain_of("current", effect, unable=0, draws=10, maximise=False)
+        crowned += gain.verdict == "better"
     assert crowned / seeds <= 0.05
 
 
@@ -89,11 +89,11 @@ def test_a_gain_that_is_certain_but_counts_as_a_tie_is_none(tmp_path, ratio, kep
     raced = verification(tmp_path, StandIn(), {n: RACED[n] for n in ("recommended", "default")})
     verified = raced.run()
     (gain,) = verified.gains
-    sure = replace(
-        gain.effect, log_ratio=log(ratio), low=log(ratio) - 0.001, high=log(ratio) + 0.001
+    sure = gain.model_copy(
+        update={"ratio": ratio, "low": 0.999 * ratio, "high": 1.001 * ratio, "verdict": "better"}
     )
-    result = replace(simulated, verified=replace(verified, gains=(replace(gain, effect=sure),)))
-    assert keeps(result) == kept
+    result = replace(simulated, verified=verified.model_copy(update={"gains": (sure,)}))
+    assert result.keeps == kept
 
 
 def test_a_capacity_that_is_larger_on_every_draw_is_a_gain_without_a_race(tmp_path):
@@ -107,7 +107,7 @@ def test_a_capacity_that_is_larger_on_every_draw_is_a_gain_without_a_race(tmp_pa
         trials=12,
     )
     found = result.findings
-    assert keeps(result) is None
+    assert result.keeps is None
     assert found.asked.answer.score.value > 1.3 * found.references["default"].score.value
 
 
@@ -122,8 +122,8 @@ def test_what_is_recommended_is_within_the_space_whatever_it_is_compared_with(tm
         trials=12,
     )
     assert not result.met  # 4 at most carry 741 a second
-    assert result.findings.references["plain"].score.feasible
-    assert result.recommended.settings.max_batch_size <= 4
+    assert result.findings.references["no delay"].score.feasible
+    assert result.recommended["max_batch_size"] <= 4
 
 
 @pytest.mark.parametrize(("asked", "raced"), [(None, False), (True, True), (False, False)])

@@ -30,6 +30,7 @@ from bench.tuning.search.storage import (
     storage_in,
     without_password,
 )
+from results.tuning.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 SPACE = Space(
@@ -54,7 +55,11 @@ def tuner(folder=None, *, study=None, name="study", **kwargs):
 
 def played(search, most=None):
     while (most is None or len(search.finished) < most) and (proposal := search.ask()):
-        search.tell(proposal, bowl(proposal.knobs), {"size": proposal.knobs["max_batch_size"]})
+        search.tell(
+            proposal,
+            bowl(proposal.knobs),
+            Metrics(mean_batch_size=proposal.knobs["max_batch_size"]),
+        )
     return [trial.knobs for trial in search.finished]
 
 
@@ -90,14 +95,14 @@ def test_a_space_that_has_been_tried_out_ends_the_search():
     study = open_study(None, "small", maximise=False, identity={})
     search = Tuner(study, small, Latency(), trials=50)
     while (proposal := search.ask()) is not None:
-        search.tell(proposal, Score(1.0, {}), {})
+        search.tell(proposal, Score(1.0, {}), Metrics())
     assert len(search.finished) == 4
 
 
 def test_patience_ends_it_when_nothing_gets_better():
     search = tuner(trials=500, patience=15)
     while (proposal := search.ask()) is not None:
-        search.tell(proposal, Score(1.0, {}), {})
+        search.tell(proposal, Score(1.0, {}), Metrics())
     assert len(search.finished) < 60
 
 
@@ -105,7 +110,7 @@ def test_where_all_violate_something_there_is_no_best_but_a_nearest():
     search = tuner(trials=20)
     while (proposal := search.ask()) is not None:
         size = proposal.knobs["max_batch_size"]
-        search.tell(proposal, Score(inf, {"load": 1.0 / size}), {})
+        search.tell(proposal, Score(inf, {"load": 1.0 / size}), Metrics())
     assert search.best is None
     assert search.nearest.knobs["max_batch_size"] == 256
 
@@ -145,12 +150,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, "tests/bench")
+from results.tuning.metrics import Metrics
 from tests.bench.tuning.test_search import bowl, tuner
 search = tuner(Path(sys.argv[1]))
 while (proposal := search.ask()) is not None:
     if len(search.finished) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-    search.tell(proposal, bowl(proposal.knobs), {})
+    search.tell(proposal, bowl(proposal.knobs), Metrics())
 """
 
 
@@ -223,8 +229,20 @@ def test_a_storage_that_cannot_be_reached_is_refused_in_one_line(tmp_path, url):
     assert "\n" not in str(caught.value)
 
 
-def test_passwords_are_not_shown():
-    assert "secret" not in without_password("postgresql://me:secret@host/trials")
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("postgresql://me:secret@host/trials", id="a URL"),
+        pytest.param("--storage=postgresql://me:se@cret@host/trials", id="within an option"),
+        pytest.param("postgresql://host/trials?user=me&password=secret", id="as a parameter"),
+        pytest.param("postgresql:me:secret@host", id="what is no URL"),
+    ],
+)
+def test_passwords_are_not_shown(url):
+    shown = without_password(url)
+    assert "***" in shown
+    assert "cret" not in shown
+    assert without_password("sqlite:///trials.db") == "sqlite:///trials.db"
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

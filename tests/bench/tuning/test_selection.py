@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bench.settings import BatcherSettings
-from bench.tuning.conclusion import _lost
-from bench.tuning.device.metric import expected_of
+from bench.tuning.decision import _lost
+from bench.tuning.device.metric import measured_in
 from bench.tuning.device.race import Measured, Race
-from bench.tuning.search.objectives import CapacityWithin, Latency, Score
+from bench.tuning.search.objectives import CapacityWithin, Latency, Score, Statistic
 from bench.tuning.search.sampler import Finished
 from bench.tuning.search.selection import (
     Candidate,
@@ -19,6 +19,14 @@ from bench.tuning.search.selection import (
     ranked,
 )
 from bench.tuning.search.space import Space, Steps, Whole
+from results.run.device_metrics import DeviceMetrics
+from results.run.metrics import BatchMetrics, Breakdown, Counts, Spread
+from results.run.metrics import Latency as Latencies
+from results.run.metrics import Metrics as RunMetrics
+from results.run.record import RunRecord
+from results.run.validity import Finding
+from results.tuning.device_record import RaceArm
+from results.tuning.metrics import Metrics
 from tests.bench.tuning.tuned import p99
 
 SPACE = Space(
@@ -29,7 +37,7 @@ SPACE = Space(
 
 def candidate(size, value, *, timeout_ms=0.0, per_draw=(), violation=0.0):
     settings = BatcherSettings(max_batch_size=size, batch_timeout_ms=timeout_ms)
-    return Candidate(settings, Score(value, {"slo": violation}), tuple(per_draw), {})
+    return Candidate(settings, Score(value, {"slo": violation}), tuple(per_draw), Metrics())
 
 
 def spread(middle, scatter, *, seed=0, draws=8):
@@ -84,7 +92,7 @@ def test_flatness_counts_who_comes_near_the_best():
 def test_the_best_and_the_simplest_of_those_near_it_are_looked_at_in_turn():
     def trial(number, size, timeout_ms, value):
         knobs = {"max_batch_size": size, "batch_timeout_ms": timeout_ms}
-        return Finished(number, knobs, Score(value, {"load": -1.0}), {})
+        return Finished(number, knobs, Score(value, {"load": -1.0}), Metrics())
 
     trials = [
         trial(0, 64, 5.0, 1.00),
@@ -194,22 +202,40 @@ def test_a_confirmation_drops_nobody():
     assert not race.dropped
 
 
+def run_of(p99_s, *, busy, mean_size=None, rejected=0, faults=()):
+    ended = {"rejected": rejected, "expired": 0, "failed": 0, "cancelled": 0, "retried": 0}
+    metrics = RunMetrics(
+        offered_rps=100.0,
+        throughput_rps=100.0,
+        latency_s=Latencies(p99=p99_s),
+        breakdown_s=Breakdown(),
+        slip_s=Spread(),
+        stall_s=Spread(),
+        batch=BatchMetrics(count=1, mean_size=mean_size, histogram={}),
+        counts=Counts(submitted=100, ok=100 - rejected, **ended),
+        device=DeviceMetrics(busy_fraction=busy),
+    )
+    findings = tuple(Finding(code=code, message="", remedy="") for code in faults)
+    return RunRecord(id="a", window_s=1.0, findings=findings, metrics=metrics)
+
+
 def test_what_is_expected_is_the_geometric_mean_over_draws_and_a_share_ends_at_one():
-    draws = [{"latency_s.p99": p99_s, "device.busy_fraction": 0.9} for p99_s in (0.01, 0.04)]
-    draws[0]["device.busy_fraction"] = 0.6
-    draws[1]["batch.mean_size"] = 4.0
-    expected = expected_of(draws)
-    assert expected["latency_s.p99"].value == pytest.approx(0.02)
-    assert expected["latency_s.p99"].low < 0.01
-    assert expected["device.busy_fraction"].high == 1.0
-    assert "batch.mean_size" not in expected  # a draw has none
-    assert expected_of(draws[:1])["latency_s.p99"].low is None
+    runs = [run_of(0.01, busy=0.6), run_of(0.04, busy=0.9, mean_size=4.0, faults=("errors",))]
+    measured = measured_in("race", runs, Statistic())
+    metrics = measured.metrics
+    assert metrics["p99_s"].value == pytest.approx(0.02)
+    assert metrics["p99_s"].low < 0.01
+    assert metrics["busy_fraction"].high == 1.0
+    assert "mean_batch_size" not in metrics  # a draw has none
+    assert (measured.runs, measured.not_valid, measured.reasons) == (2, 1, {"errors": 1})
+    assert measured_in("race", runs[:1], Statistic()).metrics["p99_s"].low is None
+    unanswered = [*runs, run_of(0.02, busy=0.9, rejected=1)]
+    assert "p99_s" not in measured_in("race", unanswered, Statistic()).metrics
 
 
 @pytest.mark.parametrize(
     ("raced", "lost", "why"),
     [
-        (None, False, "it was not raced"),
         ({"dropped_after": None, "slo_excess": -0.1}, False, "it stayed to the end"),
         ({"dropped_after": 3, "slo_excess": 0.0}, True, "it was surely worse"),
         ({"dropped_after": None, "slo_excess": 0.4}, True, "it missed the SLO"),
@@ -217,4 +243,4 @@ def test_what_is_expected_is_the_geometric_mean_over_draws_and_a_share_ends_at_o
     ],
 )
 def test_what_lost_the_race_is_not_kept_for_want_of_a_sure_gain(raced, lost, why):
-    assert _lost(raced) == lost, why
+    assert _lost(RaceArm(**raced)) == lost, why

@@ -14,6 +14,7 @@ from bench.tuning.search.space import (
     Steps,
     Whole,
 )
+from results.tuning.metrics import Metrics
 
 SPACE = Space(
     BatcherSettings(),
@@ -74,7 +75,7 @@ def search(polish):
     study = optuna.create_study()
     tuner = Tuner(study, SPACE, Latency(), trials=50, patience=50, seed=3, polish=polish)
     while (proposal := tuner.ask()) is not None:
-        tuner.tell(proposal, Score(value(SPACE.settings(proposal.knobs)), {}), {})
+        tuner.tell(proposal, Score(value(SPACE.settings(proposal.knobs)), {}), Metrics())
     return tuner
 
 
@@ -87,7 +88,7 @@ def test_a_search_that_polishes_gets_closer_and_tries_nothing_twice():
 def test_of_settings_that_did_the_very_same_the_simplest_is_looked_at():
     def trial(number, timeout_ms, p99_s):
         knobs = {"max_batch_size": 11, "batch_timeout_ms": timeout_ms}
-        return Finished(number, knobs, Score(p99_s, {}), {"p99_s": p99_s})
+        return Finished(number, knobs, Score(p99_s, {}), Metrics(p99_s=p99_s))
 
     trials = [trial(0, 33.5, 0.01), trial(1, 12.0, 0.01), trial(2, 5.0, 0.0095)]
     assert [one.number for one in different(trials, SPACE)] == [1, 2]

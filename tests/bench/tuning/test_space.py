@@ -166,8 +166,8 @@ def test_references_are_the_plain_the_default_the_window_and_the_current_setting
     assert found["current"] == current
     assert (found["default"].max_batch_size, found["default"].batch_timeout_ms) == (32, 10.0)
     assert found["window"].policy == "window"
-    assert found["plain"].batch_timeout_ms == 0.0
-    assert typical_s(roofline(), found["plain"].max_batch_size) <= 50 * MS
+    assert found["no delay"].batch_timeout_ms == 0.0
+    assert typical_s(roofline(), found["no delay"].max_batch_size) <= 50 * MS
 
 
 def test_every_tuning_names_the_other_settings_worth_knowing():

@@ -51,7 +51,7 @@ def check_resumed(url, tmp_path):
     assert set(tried.values()) == {1}
     assert len(tried) == TRIALS
     whole = begin(tmp_path / "whole", request(trials=TRIALS, patience=TRIALS))
-    assert resumed.recommended.settings == whole.recommended.settings
+    assert resumed.recommended == whole.recommended
 
 
 @pytest.mark.long

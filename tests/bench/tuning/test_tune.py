@@ -1,6 +1,9 @@
 """A tuning from its question to its recommendation, in simulation and against a stand-in device."""
 
+import io
 import json
+import re
+import tomllib
 from dataclasses import replace
 
 import optuna
@@ -18,21 +21,17 @@ from bench.settings import (
     load_settings,
 )
 from bench.tuning.budget import affordable_window_s, runs_planned
-from bench.tuning.conclusion import (
-    keeps,
-    lines,
-    sentence,
-    table,
-)
 from bench.tuning.device.metric import DeviceMetric
 from bench.tuning.device.verification import Verification
-from bench.tuning.recommended_toml import read_recommendation, write_config
+from bench.tuning.record import record_of
 from bench.tuning.request import Question
 from bench.tuning.search.objectives import DeviceTime, Latency, Statistic
 from bench.tuning.search.storage import open_storage
 from bench.tuning.simulated.search import SimulatedSearch
 from bench.tuning.tune import Request, carry_out, read_request
-from bench.tuning.tune_json import as_json
+from results.tuning.conclusion import conclusion
+from results.tuning.recommended_toml import write_recommendation
+from results.tuning.wording import settings_table
 from tests.bench.stand_in import StandIn
 from tests.bench.tuning.tuned import (
     QUICK,
@@ -84,23 +83,23 @@ def trials_in(folder):
 def test_waiting_buys_device_time_and_the_slo_says_how_much():
     found = searched(objective="device-time", limit=p99(30))
     cheapest = found.goals["cheapest"].chosen
-    plain = found.references["plain"]
+    plain = found.references["no delay"]
     assert cheapest.settings.batch_timeout_ms > 10.0
-    assert cheapest.facts["p99_s"] <= 0.030
-    assert cheapest.facts["device_s_per_request"] < 0.4 * plain.facts["device_s_per_request"]
+    assert cheapest.metrics.p99_s <= 0.030
+    assert cheapest.metrics.device_s_per_request < 0.4 * plain.metrics.device_s_per_request
 
 
 def test_no_setting_is_much_faster_than_not_waiting_at_all():
     found = searched()
-    fastest, plain = found.goals["fastest"].chosen, found.references["plain"]
+    fastest, plain = found.goals["fastest"].chosen, found.references["no delay"]
     assert fastest.score.value == pytest.approx(plain.score.value, rel=0.03)
     assert fastest.settings.batch_timeout_ms == 0.0
 
 
 def test_the_front_runs_from_fast_to_cheap_and_nothing_beats_the_bound():
     found = searched(limit=p99(30))
-    latency_s = [trial.facts["p99_s"] for trial in found.front]
-    device_s = [trial.facts["device_s_per_request"] for trial in found.front]
+    latency_s = [trial.metrics.p99_s for trial in found.front]
+    device_s = [trial.metrics.device_s_per_request for trial in found.front]
     assert latency_s == sorted(latency_s)
     assert device_s == sorted(device_s, reverse=True)
     assert found.bound["latency_s"] <= latency_s[0]
@@ -109,8 +108,10 @@ def test_the_front_runs_from_fast_to_cheap_and_nothing_beats_the_bound():
 
 def test_a_setting_carries_its_load_with_a_fifth_less_and_a_fifth_more():
     found = searched()
-    assert found.at_load[0.8]["offered_rps"] == pytest.approx(0.8 * found.load["offered_rps"])
-    assert found.at_load[1.2]["p99_s"] is not None
+    less, more = found.cases[:2]
+    assert (less.case, more.case) == ("load x 0.8", "load x 1.2")
+    assert less.metrics.offered_rps == pytest.approx(0.8 * found.load["offered_rps"])
+    assert more.metrics.p99_s is not None
 
 
 def test_when_every_setting_is_equally_good_it_says_so(tmp_path):
@@ -123,40 +124,41 @@ def test_when_every_setting_is_equally_good_it_says_so(tmp_path):
         ),
         current=BatcherSettings(max_batch_size=8, batch_timeout_ms=0.0),
     )
-    assert keeps(result) == "current"
-    assert sentence(result).startswith("no measurable gain: keep the current setting")
+    assert result.keeps == "current"
+    assert record_of(result).sentence.startswith("no measurable gain: keep the current setting")
 
 
 def test_an_slo_that_nothing_meets_gives_what_comes_nearest_and_by_how_much(tmp_path):
     result = tuned(tmp_path, slo=("p99<=3ms",))  # a lone request takes 4.5 ms
     assert not result.met
-    assert "no setting meets p99 <= 3 ms" in sentence(result)
-    assert "over" in sentence(result)
-    assert "too late" in sentence(result)
-    rows = [row.split(", ") for row in table(result).columns[0].cells]
-    assert rows[0] == ["nearest", "fastest", "plain"]  # no setting is there twice
+    record = record_of(result)
+    assert "no setting meets p99 <= 3 ms" in record.sentence
+    assert "over" in record.sentence
+    assert "too late" in record.sentence
+    rows = [row[0].split(", ") for row in settings_table(record, brief=True).rows]
+    assert rows[0] == ["nearest", "fastest", "no delay"]  # no setting is there twice
     assert rows[1:] == [["default"], ["window"]]  # and none is the cheapest, or of most capacity
     (tmp_path / "recommended.toml").write_text("of an earlier part of the tuning")
-    assert write_config(result, tmp_path, "dynbatch tune") is None
+    assert write_recommendation(tmp_path, record) is None
     assert not (tmp_path / "recommended.toml").exists()
 
 
 def test_what_was_found_goes_into_a_config_file_that_a_run_takes(tmp_path):
     result = tuned(tmp_path, slo=("p99<=30ms",), objective="device-time", trials=50, patience=40)
-    path = write_config(result, tmp_path, "dynbatch tune")
-    settings = load_settings(path, {})
-    assert settings.batcher == result.recommended.settings
+    record = record_of(result)
+    settings = load_settings(write_recommendation(tmp_path, record), {})
+    assert settings.batcher.model_dump(mode="json") == result.recommended
     assert settings.model.model == "roofline:0.5,4,0.25"
     assert settings.replay.rate == pytest.approx(result.findings.load["rate_rps"])
-    assert json.loads(json.dumps(as_json(result), allow_nan=False))["met"] is True
-    assert next(lines(result)).startswith("use timeout")
+    assert json.loads(record.as_json())["met"] is True
+    assert next(conclusion(record)).startswith("use timeout")
 
 
 def test_a_tuning_that_is_resumed_tries_nothing_again_and_finds_the_same(tmp_path):
     first = tuned(tmp_path)
     tried = trials_in(tmp_path)
     again = carry_out(read_request(tmp_path), tmp_path, VirtualClock(), QUIET, effort=QUICK)
-    assert again.recommended.settings == first.recommended.settings
+    assert again.recommended == first.recommended
     assert trials_in(tmp_path) == tried
 
 
@@ -220,9 +222,9 @@ def test_the_winner_is_confirmed_against_the_default_and_the_current_on_fresh_dr
     found = verification(tmp_path, device, ARMS).run()
     assert found.winner == "recommended"
     assert [gain.over for gain in found.gains] == ["default", "current"]
-    assert all(gain.verdict(maximise=False) == "better" for gain in found.gains)
-    assert all(gain.effect.interval[1] < 1.0 for gain in found.gains)
-    raced = {sha for _, sha in device.runs[: sum(r["draws"] for r in found.race.values())]}
+    assert all(gain.verdict == "better" for gain in found.gains)
+    assert all(gain.high < 1.0 for gain in found.gains)
+    raced = {sha for _, sha in device.runs[: sum(arm.draws for arm in found.race.values())]}
     confirmed = {sha for _, sha in device.runs} - raced
     assert len(confirmed) == found.gains[0].draws
 
@@ -230,7 +232,7 @@ def test_the_winner_is_confirmed_against_the_default_and_the_current_on_fresh_dr
 def test_what_was_measured_is_compared_with_what_was_predicted_of_the_same_arrivals(tmp_path):
     found = verification(tmp_path, StandIn(), ARMS).run()
     for name, told in found.race.items():
-        assert found.predicted[name] == pytest.approx(told["value"])
+        assert found.predicted[name] == pytest.approx(told.value)
     assert not found.remarks or "requests only" in found.remarks[0]
 
 
@@ -248,6 +250,7 @@ def test_an_interrupted_race_goes_on_without_repeating_a_run(tmp_path):
     undisturbed = verification(tmp_path / "again", whole, ARMS).run()
     assert len(device.runs) == len(whole.runs) - 5
     assert found.race == undisturbed.race
+    assert found.measured == undisturbed.measured
 
 
 def test_the_cheapest_setting_does_not_win_if_it_misses_the_slo(tmp_path):
@@ -274,45 +277,52 @@ def test_an_slo_that_is_met_in_simulation_only_is_not_met(tmp_path):
     result = replace(simulated, verified=verified)
     assert verified.winner is None
     assert not result.met
-    assert "no setting that was raced met p99 <= 30 ms" in sentence(result)
-    assert write_config(result, tmp_path, "dynbatch tune") is None
+    record = record_of(result)
+    assert "no setting that was raced met p99 <= 30 ms" in record.sentence
+    assert write_recommendation(tmp_path, record) is None
 
 
 def test_a_confirmed_setting_is_expected_to_do_what_it_was_measured_to_do(tmp_path):
     found = verification(tmp_path, StandIn(), ARMS).run()
     for name in ("recommended", "default", "current"):
-        expected = found.expected[name]["latency_s.p99"]
+        assert found.measured[name].stage == "confirm"
+        expected = found.measured[name].metrics["p99_s"]
         assert expected.low < expected.value < expected.high
-    draws = found.measured["values"]["recommended"]
-    assert min(draws) < found.expected["recommended"]["latency_s.p99"].value < max(draws)
-    assert "device.energy_j_per_request" not in found.expected["recommended"]
+    draws = found.confirmation.values["recommended"]
+    metrics = found.measured["recommended"].metrics
+    assert min(draws) < metrics["p99_s"].value < max(draws)
+    assert "energy_j_per_request" not in metrics
 
 
 def test_the_config_file_has_what_was_measured_with_intervals_and_gains(tmp_path):
     simulated = tuned(tmp_path / "tune")
-    arms = {"recommended": simulated.recommended.settings, "default": ARMS["default"]}
+    best = simulated.findings.asked.chosen.settings
+    arms = {"proposed": best, "default": ARMS["default"]}
     verified = verification(tmp_path / "device", StandIn(), arms).run()
     result = replace(simulated, verified=verified)
-    facts = read_recommendation(write_config(result, tmp_path, "dynbatch tune")).facts
-    assert facts.basis == "measured"
-    p99_s = facts.expected["latency_s.p99"]
-    assert p99_s.low < p99_s.value < p99_s.high
-    [gain] = facts.gains
-    assert gain.over == "default"
-    assert gain.low < gain.ratio < gain.high < 1.0
-    assert {case.case.split(" ")[0] for case in facts.sensitivity} == {"load", "calmer", "burstier"}
+    path = write_recommendation(tmp_path, record_of(result))
+    known = tomllib.loads(path.read_text())["recommendation"]
+    assert known["basis"] == "measured"
+    p99_s = known["expected"]["latency_s.p99"]
+    assert p99_s["low"] < p99_s["value"] < p99_s["high"]
+    [gain] = known["gains"]
+    assert gain["over"] == "default"
+    assert gain["low"] < gain["ratio"] < gain["high"] < 1.0
+    cases = {case["case"].split(" ")[0] for case in known["sensitivity"]}
+    assert cases == {"load", "calmer", "burstier"}
 
 
 def test_a_burstier_version_of_the_trace_is_slower_and_a_calmer_one_faster():
     source = roofline()
     arrivals = traffic(source, utilization=0.5, trace="bursty.json", duration=4.0)
     found = searched(source, arrivals=arrivals, trials=12)
-    calmer, burstier = found.variants["calmer"], found.variants["burstier"]
-    as_it_is = found.asked.chosen.facts["p99_s"]
-    assert calmer.facts["p99_s"] < as_it_is < burstier.facts["p99_s"]
+    calmer, burstier = found.cases[2:]
+    assert (calmer.case, burstier.case) == ("calmer", "burstier")
+    as_it_is = found.asked.chosen.metrics.p99_s
+    assert calmer.metrics.p99_s < as_it_is < burstier.metrics.p99_s
     assert calmer.after.gap_cv < calmer.before.gap_cv < burstier.after.gap_cv
     assert calmer.after.dispersion < burstier.before.dispersion < burstier.after.dispersion
-    assert calmer.facts["offered_rps"] == burstier.facts["offered_rps"]
+    assert calmer.metrics.offered_rps == burstier.metrics.offered_rps
 
 
 def test_a_winner_that_has_nothing_to_beat_is_measured_on_fresh_draws_all_the_same(tmp_path):
@@ -322,8 +332,8 @@ def test_a_winner_that_has_nothing_to_beat_is_measured_on_fresh_draws_all_the_sa
     ).run()
     assert found.winner == "default"
     assert found.gains == ()
-    assert found.measured["meets_slo"] is True
-    assert found.measured["draws"] > 1
+    assert found.confirmation.meets_slo is True
+    assert found.confirmation.draws > 1
 
 
 def test_a_race_that_is_resumed_with_less_time_has_the_draws_that_it_was_begun_with(tmp_path):
@@ -334,7 +344,7 @@ def test_a_race_that_is_resumed_with_less_time_has_the_draws_that_it_was_begun_w
     device = again.make_runner([])
     found = again.run()
     assert found.window_s == 1.0
-    assert len(device.runs) == sum(r["draws"] for r in found.race.values()) - 7 + 3 * 10
+    assert len(device.runs) == sum(arm.draws for arm in found.race.values()) - 7 + 3 * 10
 
 
 def test_a_run_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
@@ -362,7 +372,7 @@ def test_a_closer_look_that_time_has_ended_looks_at_a_few_and_stays_so_when_resu
     shares = [1.0] * 18  # the search and the first of the closer look
     first = searched(storage=storage, trials=12, left=lambda: shares.pop() if shares else 0.0)
     whole = searched(trials=12)
-    assert any("the closer look for fastest ended after" in said for said in first.remarks)
+    assert any("the re-evaluation for fastest ended after" in said for said in first.remarks)
     assert 2 <= len(first.asked.candidates) < len(whole.asked.candidates)
     assert first.asked.chosen is not None
     again = searched(storage=storage, trials=12)
@@ -374,3 +384,63 @@ def test_a_closer_look_that_time_has_ended_looks_at_a_few_and_stays_so_when_resu
 
 def test_a_race_of_two_is_planned_for_two_and_not_for_three():
     assert [runs_planned(arms) for arms in (2, 3, 4)] == [20, 30, 33]
+
+
+# What is said before anything is spent.
+
+
+def said_by_a_tuning(folder, device, *, budget_s=400.0, **asked):
+    """What a tuning prints on the way, line by line, and its record."""
+    folder.mkdir(exist_ok=True)
+    text = io.StringIO()
+    console = Console(file=text, width=1000)
+    result = carry_out(
+        request(race=True, budget_s=budget_s, trials=8, patience=8, **asked),
+        folder,
+        VirtualClock(),
+        console,
+        effort=QUICK,
+        make_runner=lambda _: device,
+    )
+    return text.getvalue().splitlines(), record_of(result)
+
+
+def short(duration_s):
+    replay = ReplaySettings(trace="poisson.json", utilization=0.3, duration=duration_s)
+    return request().settings.model_copy(update={"replay": replay})
+
+
+@pytest.mark.parametrize("budget_s", [400.0, 180.0], ids=["room for all arms", "for some"])
+def test_draws_with_too_few_requests_are_told_before_anything_is_spent(tmp_path, budget_s):
+    lines, record = said_by_a_tuning(
+        tmp_path, StandIn(source=roofline()), budget_s=budget_s, settings=short(0.25)
+    )
+    said = "too few requests per draw to judge p99: 2.., needs 459, which takes a --duration of 1"
+    assert re.match(f"{said} and a --budget of [23]m for the race alone", lines[2])
+    searched = next(i for i, line in enumerate(lines) if "1 of" in line or "racing" in line)
+    assert searched > 2
+    raced = [line for line in lines if line.startswith("too few")]
+    assert len(raced) == 2  # when the race's own plan is made, once more
+    assert [remark for remark in record.verified.remarks if "too few" in remark] == raced[1:]
+
+
+def test_draws_with_enough_requests_are_not_remarked_on(tmp_path):
+    lines, record = said_by_a_tuning(tmp_path, StandIn(source=roofline()), settings=short(1.0))
+    assert not any("too few" in line for line in (*lines, *record.verified.remarks))
+
+
+@pytest.mark.parametrize(
+    ("statistic", "fewest"), [("p50", 7), ("p99", 459), ("p99.9", 4603), ("mean", 1)]
+)
+def test_how_many_requests_a_statistic_takes(statistic, fewest):
+    assert Statistic.parse(statistic).fewest == fewest
+
+
+def test_a_race_that_is_gone_on_with_says_what_is_there_and_not_the_plan_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        said_by_a_tuning(tmp_path, StandIn(source=roofline(), fail_after=5))
+    lines, _ = said_by_a_tuning(tmp_path, StandIn(source=roofline()))
+    assert lines[0] == "going on with the race: 400 s at most for what is left"
+    racing = next(line for line in lines if line.startswith("racing"))
+    assert racing.endswith(", 5 runs are there already")
+    assert sum("at most" in line for line in [lines[0], racing]) == 1

@@ -15,15 +15,16 @@ from matplotlib.figure import Figure
 from results.errors import RunCorruptError, RunNotFoundError, RunVersionError
 from results.figures import style
 from results.figures.labels import Label, place_labels
+from results.tuning.conclusion import conclusion
 from results.tuning.figures.catalogue import SECTIONS, Section, save_figures
 from results.tuning.figures.surface import panels_of
 from results.tuning.named import named_settings
 from results.tuning.record import RECORD, read_tuning
 from results.tuning.report import write_report
-from results.tuning.wording import race_table, settings_table, standing, summary_lines
-from tests.results import tunings
+from results.tuning.wording import race_table, settings_table, standing
 from tests.results.test_shown import CHROMIUM, outside, png_size
-from tests.results.tunings import DOCUMENTS, written
+from tests.results.tuning import tunings
+from tests.results.tuning.tunings import DOCUMENTS, written
 
 pytestmark = pytest.mark.long
 
@@ -67,11 +68,11 @@ def test_the_page_leads_with_the_recommendation_and_states_its_numbers(page):
     assert text.index("Use timeout 64 / 15 ms: it is the one") < text.index("What was tried")
     assert "Raced on the device, confirmed on fresh draws" in text
     for number in (
-        "recommended, cheapest within the SLO timeout 64 / 15 ms 25.3 ms 222 µs 5,760 req/s",
+        "recommended, cheapest within the SLO timeout 64 / 15 ms 25.3 ms 222 µs 18.0 5,760 req/s",
         "26.1 ms (25.0 to 27.2) 300 µs (270 to 330)",
         "x 0.750 (0.700 to 0.803) better 3 fresh draws lower in 3 of 3",
-        "recommended 310 µs 295 µs off by +5 %",
-        "dropped after 3 draws: surely worse than recommended",
+        "recommended (proposed), won 295 µs 310 µs off by +5 % 4",
+        "dropped after 3 draws: surely worse than proposed",
         "load x 1.2 1,200 req/s 30.3 ms 222 µs missed",
     ):
         assert number in text
@@ -96,8 +97,8 @@ def test_what_speaks_against_the_answer_is_on_top(tmp_path):
 def test_an_slo_that_nothing_meets_leaves_nothing_called_recommended(tmp_path):
     record = written(tmp_path, tunings.unmet()).record
     names = [name for named in named_settings(record) for name in named.names]
-    assert names == ["nearest", "default", "plain"]
-    assert standing(record).word == "NO SETTING DOES WHAT WAS ASKED"
+    assert names == ["nearest", "default", "no delay"]
+    assert standing(record).word == "no feasible setting"
 
 
 def test_a_setting_with_several_names_is_there_once(tmp_path):
@@ -105,7 +106,7 @@ def test_a_setting_with_several_names_is_there_once(tmp_path):
     document["references"]["current"] = document["goals"]["cheapest"]["best"]
     rows = settings_table(written(tmp_path, document).record).rows
     assert [row[0] for row in rows] == [
-        "recommended, cheapest within the SLO, current", "fastest", "default", "plain",
+        "recommended, cheapest within the SLO, current", "fastest", "default", "no-delay baseline",
     ]  # fmt: skip
 
 
@@ -153,9 +154,9 @@ def test_policies_have_panels_of_their_own_knobs(tmp_path):
 
 def test_the_fate_of_every_arm_is_told(tmp_path):
     rows = {row[0]: row for row in race_table(written(tmp_path, tunings.raced()).record).rows}
-    assert rows["recommended"][-1] == "won"
-    assert rows["plain"][2] == "unanswered"
-    assert rows["plain"][-1] == "stayed to the end"
+    assert rows["recommended (proposed)"][-1] == "won"
+    assert rows["no delay"][2] == "unanswered"
+    assert rows["no delay"][-1] == "stayed to the end"
 
 
 def test_the_choice_of_the_search_is_not_called_recommended_once_another_won(tmp_path):
@@ -163,8 +164,8 @@ def test_the_choice_of_the_search_is_not_called_recommended_once_another_won(tmp
     document["verified"]["race"]["recommended"]["slo_excess"] = 0.2
     document["verified"]["winner"] = "default"
     rows = {row[0]: row for row in race_table(written(tmp_path, document).record).rows}
-    assert "recommended" not in rows
-    assert rows["search's choice"][-1] == "stayed to the end, but missed the SLO"
+    assert rows["recommended (default)"][-1] == "won"
+    assert rows["proposed"][-1] == "stayed to the end, but missed the SLO"
 
 
 def test_labels_of_marks_in_a_heap_do_not_cover_each_other():
@@ -209,7 +210,7 @@ def test_names_from_outside_are_shown_and_not_run(tmp_path, drawn_quickly):
 
 
 def test_the_summary_for_a_terminal_is_the_sentence_and_what_speaks_against_it(tmp_path):
-    lines = list(summary_lines(written(tmp_path, tunings.on_the_device()).record))
+    lines = list(conclusion(written(tmp_path, tunings.on_the_device()).record))
     assert lines[0].startswith("use timeout 64")
     assert "the search ended by its budget" in lines[-1]
 
@@ -220,7 +221,11 @@ def test_the_summary_for_a_terminal_is_the_sentence_and_what_speaks_against_it(t
         ("{", RunCorruptError, "cannot be read"),
         ("[1]", RunCorruptError, "must be what dynbatch tune wrote"),
         ('{"kind": "sweep"}', RunCorruptError, "must be what dynbatch tune wrote"),
-        ('{"kind": "tuning", "schema_version": 9}', RunVersionError, "schema_version 1, but got 9"),
+        (
+            '{"kind": "tuning", "schema_version": 9}',
+            RunVersionError,
+            "schema_version 1 or 2, but got 9",
+        ),
         ('{"kind": "tuning", "met": true}', RunCorruptError, "sentence: Field required"),
     ],
 )

@@ -1,10 +1,10 @@
-"""The arrivals of a simulation, whose load may be a share of what the source can serve."""
+"""What is replayed of a trace: at which load, how long, and what follows the measured window."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import InputError
-from bench.profiling.load import Loaded
 from bench.settings import ReplaySettings
 from workloads import DescribedTrace, ListedTrace, ResolvedTrace
 from workloads import resolve as resolve_trace
@@ -12,7 +12,7 @@ from workloads import resolve_draws as resolve_draws_of_trace
 
 Spec = DescribedTrace | ListedTrace
 
-# As in a run: arrivals go on past the window's end by a tenth of it, at most this long.
+# Arrivals go on past the window's end by a tenth of it, at most this long.
 TAIL_SHARE, TAIL_MIN_S, TAIL_MAX_S = 0.1, 0.25, 2.0
 # Of a recording that is to be drawn from and nobody said for how long.
 LONGEST_DRAW_S = 60.0
@@ -45,14 +45,14 @@ def utilizations(text: str | None) -> tuple[float, ...]:
     return shares
 
 
-def resolve(spec: Spec, replay: ReplaySettings, loaded: Loaded, replicas: int) -> ResolvedTrace:
-    """Draw or cut the arrivals; a utilization is of what the source's replicas can serve.
+def resolve(spec: Spec, replay: ReplaySettings, peak_rps: Callable[[], float]) -> ResolvedTrace:
+    """Draw or cut the arrivals.
 
     Args:
         spec: what the trace file holds.
         replay: the load.
-        loaded: where the peak rate is from.
-        replicas: how many share it.
+        peak_rps: what all replicas can serve together, which a utilization is a share of; asked
+            only where there is one.
 
     Raises:
         WorkloadError: the trace cannot be played as asked.
@@ -61,9 +61,21 @@ def resolve(spec: Spec, replay: ReplaySettings, loaded: Loaded, replicas: int) -
         spec,
         rate_rps=replay.rate,
         utilization=replay.utilization,
-        peak_rps=lambda: replicas * loaded.source.peak_rps,
+        peak_rps=peak_rps,
         **_common(spec, replay),
     )
+
+
+def draws_like(
+    first: ResolvedTrace, spec: Spec, replay: ReplaySettings, count: int
+) -> list[ResolvedTrace]:
+    """Several draws, all at the load that was resolved for the first.
+
+    Raises:
+        WorkloadError: the trace cannot be drawn that often, or not at that length.
+    """
+    drawn = resolve_draws_of_trace(spec, count, rate_rps=first.rate_rps, **_common(spec, replay))
+    return [replace(draw, utilization=first.utilization, peak_rps=first.peak_rps) for draw in drawn]
 
 
 @dataclass(frozen=True)
@@ -106,15 +118,19 @@ def own_load_rps(spec: Spec, replay: ReplaySettings) -> float | None:
     return None if rate_rps is None else rate_rps / replay.time_scale
 
 
+def length_s(spec: Spec, replay: ReplaySettings) -> float | None:
+    """The window asked for, or else that of the trace file; None for all of a recording."""
+    if replay.duration is None and isinstance(spec, DescribedTrace):
+        return spec.duration_s
+    return replay.duration
+
+
 def _common(spec: Spec, replay: ReplaySettings) -> dict[str, Any]:
     """What is the same for one draw and for several."""
-    window_s = replay.duration
-    if window_s is None and isinstance(spec, DescribedTrace):
-        window_s = spec.duration_s
     return {
         "time_scale": replay.time_scale,
         "duration_s": replay.duration,
-        "tail_s": tail_s(window_s),
+        "tail_s": tail_s(length_s(spec, replay)),
         "seed": replay.seed,
         "match_load": replay.match_load,
         "rate_by": replay.rate_by,

@@ -3,6 +3,8 @@
 Nothing here imports torch until a torch model or device is asked for.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from batching.batcher import DynamicBatcher
 from batching.clock import Clock, RealClock
 from batching.errors import (
@@ -29,6 +31,9 @@ from batching.request import BatchRecord, Request
 from batching.statistics import Statistics
 from batching.virtual_clock import VirtualClock
 
+if TYPE_CHECKING:
+    from batching.models import TokenModel, TorchModel
+
 __all__ = [
     "POLICIES",
     "BatchExecutionError",
@@ -54,8 +59,18 @@ __all__ = [
     "RequestError",
     "RequestExpiredError",
     "Statistics",
+    "TokenModel",
+    "TorchModel",
     "VirtualClock",
     "WorkerDiedError",
     "WrongThreadError",
     "load_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"TokenModel", "TorchModel"}:
+        from batching import models
+
+        return getattr(models, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,8 +5,10 @@ folder, those of the command line to the current one.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Collection
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,9 +27,7 @@ from pydantic import (
 from bench.errors import InputError
 
 if TYPE_CHECKING:
-    from results.run.slo import Slo
-import re
-from math import isfinite
+    from results.run.slo import Kind, Slo
 
 # A file's `true` is no number, and its "8" is none either.
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
@@ -150,8 +150,15 @@ READING = (
 )  # fmt: skip
 
 
-def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
+def load_settings(
+    config: Path | None, options: dict[str, Any], *, slo_kinds: "Collection[Kind] | None" = None
+) -> Settings:
     """Settings from a TOML file, if one is given, and the options that were given (not None).
+
+    Args:
+        config: the file.
+        options: by the names of their keys in the file.
+        slo_kinds: what an SLO may be on; None: on all that a run is judged by.
 
     Raises:
         InputError: the file cannot be read, or a value is unknown or out of its range.
@@ -177,7 +184,8 @@ def load_settings(config: Path | None, options: dict[str, Any]) -> Settings:
         raise InputError(_one_line(error, config, given)) from None
     if settings.replay.rate is not None and settings.replay.utilization is not None:
         raise InputError("load must be given as --rate or as --utilization, but got both")
-    _check_slos(settings, "" if config is None or "slo" in given else f"config {config}: [slo] ")
+    source = "" if config is None or "slo" in given else f"config {config}: [slo] "
+    _check_slos(settings, source, slo_kinds)
     return settings
 
 
@@ -248,15 +256,19 @@ def _one_replica_a_device(tables: dict[str, dict[str, Any]]) -> None:
         tables["batcher"]["replicas"] = device.count(",") + 1
 
 
-def _check_slos(settings: Settings, source: str) -> None:
+def _check_slos(settings: Settings, source: str, kinds: "Collection[Kind] | None") -> None:
     """Raise InputError for SLOs that cannot be read, or that a run could not be judged by."""
     from results.errors import InvalidInputError
     from results.run.judge import LIVE
-    from results.run.slo import goodput_limit_s
+    from results.run.slo import Kind, Slo, goodput_limit_s
 
     asked = settings.slo
+    if kinds is None:
+        # Others are known only once the run is over.
+        kinds = LIVE if asked.until_decided else tuple(Kind)
+        source += "until_decided: " if asked.until_decided else ""
     try:
-        slos = asked.parsed
+        slos = tuple(Slo.parse(text, kinds) for text in asked.slo)
     except InvalidInputError as error:
         raise InputError(f"{source}{error}") from None
     if any(slo.metric == "goodput_rps" for slo in slos) and goodput_limit_s(slos) is None:
@@ -271,12 +283,6 @@ def _check_slos(settings: Settings, source: str) -> None:
     if not slos:
         raise InputError(
             "until_decided must have an SLO to decide (--slo 'p99<=50ms'), but has none"
-        )
-    late = [str(slo) for slo in slos if slo.objective.kind not in LIVE]
-    if late:
-        raise InputError(
-            "until_decided must have SLOs on latency, endings, throughput or goodput, which are "
-            f"known while the run goes on, but got {late[0]}"
         )
     duration, longest = settings.replay.duration, asked.max_duration
     if duration is not None and longest is not None and longest <= duration:

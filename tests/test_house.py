@@ -1,5 +1,6 @@
 """What holds for the project as a whole."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def test_a_report_is_drawn_and_a_trace_made_without_torch(room):
 def test_a_service_imports_the_batcher_without_torch_or_the_other_rooms():
     loaded = modules_after("import batching")
     assert not loaded & {"torch", "pandas", "matplotlib", "bench", "results", "workloads"}
+
+
+@pytest.mark.parametrize("room", ["batching", "batching.models"])
+def test_a_model_of_torch_is_there_where_the_batcher_is(room):
+    from batching.models.torch_model import TokenModel, TorchModel
+
+    there = importlib.import_module(room)
+    assert (there.TorchModel, there.TokenModel) == (TorchModel, TokenModel)
+    with pytest.raises(AttributeError, match=f"module '{room}' has no attribute 'Torchmodel'"):
+        there.Torchmodel  # noqa: B018 - the lookup is what is tested
 
 
 def test_constraints_pin_public_versions_only():

@@ -199,8 +199,9 @@ def _request(given: dict[str, Any]) -> "Request":
     from bench.tuning.request import BUDGET_S, of_profiles, read_current
     from bench.tuning.search.sampler import PATIENCE, TRIALS
     from bench.tuning.tune import Request
+    from results.run.slo import Kind
 
-    settings = load_settings(given["config"], given)
+    settings = load_settings(given["config"], given, slo_kinds=(Kind.LATENCY,))
     profiles = tuple(given["profile"] or ())
     settings, search = of_profiles(settings, profiles, tuple(given["search"] or ()))
     if settings.slo.until_decided:

@@ -314,9 +314,7 @@ def limit_of(texts: tuple[str, ...]) -> Limit | None:
         return None
     if len(texts) > 1:
         raise InputError(f"slo must be a single one for a search, but got {', '.join(texts)}")
-    slo = Slo.parse(texts[0])
-    if slo.objective.kind is not Kind.LATENCY:
-        raise InputError(f"slo must be on latency for a search, such as p99<=50ms, but got {slo}")
+    slo = Slo.parse(texts[0], (Kind.LATENCY,))
     return Limit(Statistic(slo.objective.level), slo.limit)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from batching import TorchModel
 from batching.models.collation import Padding
-from batching.models.torch_model import TorchModel
 
 WORDS, WIDTH, CLASSES = 1000, 64, 10
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from batching.models.torch_model import TorchModel
+from batching import TorchModel
 
 FEATURES, CLASSES = 64, 10
 

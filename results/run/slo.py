@@ -6,6 +6,7 @@ its time. Their list is read off the models of `results.run.metrics`.
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -138,11 +139,16 @@ class Slo:
     unit: str
 
     @classmethod
-    def parse(cls, text: str) -> "Slo":
+    def parse(cls, text: str, kinds: Collection[Kind] = tuple(Kind)) -> "Slo":
         """Return the SLO that a text such as "p99<=50ms" or "throughput_rps >= 1000 req/s" means.
 
+        Args:
+            text: What was given.
+            kinds: Of which kinds its metric may be.
+
         Raises:
-            InvalidInputError: It is not `metric op value[unit]`, or they do not go together.
+            InvalidInputError: It is not `metric op value[unit]`, they do not go together, or the
+                metric is of another kind.
         """
         found = _SHAPE.fullmatch(text)
         if found is None:
@@ -151,8 +157,8 @@ class Slo:
                 f"but got {text!r}"
             )
         objective = _by_name().get(found["name"])
-        if objective is None:
-            known = ", ".join(o.name for o in objectives().values())
+        if objective is None or objective.kind not in kinds:
+            known = ", ".join(o.name for o in objectives().values() if o.kind in kinds)
             raise InvalidInputError(
                 f"the metric of an SLO must be one of {known}, but got {found['name']!r}"
             )

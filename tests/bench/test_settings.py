@@ -67,7 +67,7 @@ def test_a_rate_on_the_command_line_replaces_a_utilization_in_the_file(tmp_path)
         ("[slo]\nmax_duration = 9\n", "max_duration goes with until_decided, but got it alone"),
         (
             "[slo]\nslo = ['busy_fraction<=0.9']\nuntil_decided = true\n",
-            "must have SLOs on latency, endings, .* but got busy_fraction<=0.9",
+            "until_decided: the metric .* must be one of .* goodput, but got 'busy_fraction'",
         ),
         (
             "[slo]\nslo = ['p99<=5ms']\nuntil_decided = true\nmax_duration = 9\n"

@@ -94,6 +94,21 @@ def test_a_strict_limit_excludes_the_limit_itself():
     assert not Slo.parse("throughput>5").holds(5.0)
 
 
+@pytest.mark.parametrize("kinds", [tuple(Kind), (Kind.LATENCY,), (Kind.ENDING, Kind.RATE)], ids=str)
+def test_what_a_refusal_lists_is_what_is_taken(kinds):
+    with pytest.raises(InvalidInputError) as refused:
+        Slo.parse("speed<=1ms", kinds)
+    listed = str(refused.value).partition("one of ")[2].partition(", but")[0].split(", ")
+    taken = {objective.name: objective for objective in objectives().values()}
+    assert listed == [name for name, objective in taken.items() if objective.kind in kinds]
+    for name in listed:
+        unit = next(iter(taken[name].units))
+        assert Slo.parse(f"{name}{taken[name].operators[0]}1{unit}", kinds).metric
+    for name in taken.keys() - set(listed):
+        with pytest.raises(InvalidInputError, match=f"but got '{name}'"):
+            Slo.parse(f"{name}>=1", kinds)
+
+
 def test_goodput_counts_by_the_limit_on_the_highest_percentile():
     slos = tuple(map(Slo.parse, ("p50<=5ms", "p99<=50ms", "mean<=1ms", "rejected<=1%")))
     assert goodput_limit_s(slos) == 0.05

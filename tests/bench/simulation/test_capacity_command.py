@@ -125,7 +125,10 @@ class TestBadInput:
             (["--slo", "p42<=5ms"], "slo: the metric of an SLO must be one of"),
             (["--slo", "p99>=5ms"], "p99 must be limited by <= or <"),
             (["--slo", "p99<=5"], "the unit of p99 must be one of"),
-            (["--slo", "throughput>=100"], "slo must be on a percentile or the mean of latency"),
+            (
+                ["--slo", "throughput>=100"],
+                "p99, p99.9, but got 'throughput'",
+            ),
             ([], "Missing option '--slo'"),
             (["--slo", "p99<=5ms", "--draws", "0"], "--draws"),
             (["--slo", "p99<=5ms", "--max-batch-size", "9999"], "max_batch_size must be at most"),

@@ -50,7 +50,13 @@ def default_block_s(length_s: float, span_s: float) -> float:
 
 
 def draws_of(
-    trace: Trace, draws: int, seed: int, length_s: float, block_s: float | None = None
+    trace: Trace,
+    draws: int,
+    seed: int,
+    length_s: float,
+    block_s: float | None = None,
+    *,
+    first: int = 0,
 ) -> list[Trace]:
     """`draws` traces of `length_s` from one recording; see the docstring of the module.
 
@@ -65,6 +71,7 @@ def draws_of(
         length_s: Length of each in seconds, > 0.
         block_s: Length of a bootstrap's blocks in seconds, at most the recording's; a tenth of
             the draw and at least 1 s where it is None. It should span the bursts.
+        first: The number of the first, >= 0; they are as if all before them were made too.
 
     Raises:
         TraceError: An argument out of range, or a recording that spans no time.
@@ -82,13 +89,14 @@ def draws_of(
             f"block_s must be > 0 and at most the {span_s:.12g} s of {trace.name}, "
             f"but got {block_s:.12g}"
         )
-    if math.floor(span_s / length_s * (1 + SAME)) >= draws:
-        return _stretches(trace, draws, seed, length_s)
+    numbers = range(first, first + draws)
+    if math.floor(span_s / length_s * (1 + SAME)) >= numbers.stop:
+        return _stretches(trace, numbers, seed, length_s)
     check_size(length_s / block_s, "blocks")
-    return [_bootstrap(trace, i, seed, length_s, block_s) for i in range(draws)]
+    return [_bootstrap(trace, i, seed, length_s, block_s) for i in numbers]
 
 
-def _stretches(trace: Trace, draws: int, seed: int, length_s: float) -> list[Trace]:
+def _stretches(trace: Trace, numbers: range, seed: int, length_s: float) -> list[Trace]:
     """Disjoint stretches in random order, the first beginning at a random place."""
     room = math.floor(trace.duration_s / length_s * (1 + SAME))
     check_size(room, "windows")
@@ -98,7 +106,9 @@ def _stretches(trace: Trace, draws: int, seed: int, length_s: float) -> list[Tra
     # Neighbours share an edge exactly, whatever the rounding.
     ends_s = np.append(starts_s[1:], trace.ends_s(starts_s[-1:], length_s))
     made = []
-    for i, at in enumerate(rng.permutation(room)[:draws]):
+    order = rng.permutation(room)
+    for i in numbers:
+        at = order[i]
         by, start_s = "disjoint windows", float(starts_s[at])
         source = _source(trace, i, seed, by=by, start_s=start_s, length_s=length_s)
         made.append(trace.spliced([start_s], [ends_s[at]], length_s, source))

@@ -144,6 +144,7 @@ def resolve_draws(
     rate_by: str | None = None,
     loop: bool = False,
     block_s: float | None = None,
+    first: int = 0,
 ) -> list[ResolvedTrace]:
     """Several draws of one workload at one load, each with a window and a tail of its own.
 
@@ -169,6 +170,7 @@ def resolve_draws(
         loop: Whether draws may be longer than a listed trace; they are resampled, not repeated,
             but hold no more evidence than one pass.
         block_s: Length of a bootstrap's blocks in seconds; see `draws_of`.
+        first: The number of the first, those before it are not made.
 
     Raises:
         WorkloadError: As for `resolve`, for any of the draws.
@@ -186,9 +188,10 @@ def resolve_draws(
     asked.check(spec)
     load = load_of(spec, rate_rps, utilization, peak_rps)
     if isinstance(spec, DescribedTrace):
-        first = spec.seed if seed is None else seed
-        return [_drawn(spec, load, asked, draw_seed(first, i)) for i in range(draws)]
-    return _drawn_from(_played(spec, load, asked), asked, draws, block_s)
+        own = spec.seed if seed is None else seed
+        numbers = range(first, first + draws)
+        return [_drawn(spec, load, asked, draw_seed(own, i)) for i in numbers]
+    return _drawn_from(_played(spec, load, asked), asked, draws, block_s, first)
 
 
 def _drawn(spec: DescribedTrace, load: Load, asked: _Asked, seed: int) -> ResolvedTrace:
@@ -267,15 +270,16 @@ def _cut(played: _Played, asked: _Asked) -> ResolvedTrace:
 
 
 def _drawn_from(
-    played: _Played, asked: _Asked, draws: int, block_s: float | None
+    played: _Played, asked: _Asked, draws: int, block_s: float | None, first: int
 ) -> list[ResolvedTrace]:
     """Steps 4 to 6 for several draws from a listed trace."""
     window_s, tail_s, seed = played.window_s(asked), asked.tail_s, asked.seed_or_0
-    if draws * window_s <= played.pass_s * (1 + SAME):
-        tail_s = min(tail_s, max(0.0, played.pass_s / draws - window_s))
+    stop = first + draws
+    if stop * window_s <= played.pass_s * (1 + SAME):
+        tail_s = min(tail_s, max(0.0, played.pass_s / stop - window_s))
     return [
         _resolved(draw, window_s, tail_s, played.load, asked, seed=seed, played=played)
-        for draw in draws_of(played.trace, draws, seed, window_s + tail_s, block_s)
+        for draw in draws_of(played.trace, draws, seed, window_s + tail_s, block_s, first=first)
     ]
 
 

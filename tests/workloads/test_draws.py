@@ -38,6 +38,22 @@ def ways(draws):
     return {draw.source["operations"][-1]["by"] for draw in draws}
 
 
+@pytest.mark.parametrize(
+    ("spec", "duration_s"),
+    [
+        pytest.param(SPEC, 5.0, id="of a process"),
+        pytest.param(ListedTrace(recording()), 8.0, id="stretches of a recording"),
+        pytest.param(ListedTrace(recording()), 60.0, id="a recording's bootstrap"),
+    ],
+)
+def test_draws_from_a_number_on_are_those_of_all_that_have_that_number(spec, duration_s):
+    options = {"seed": 3, "duration_s": duration_s, "tail_s": 1.0}
+    every = resolve_draws(spec, 9, **options)
+    some = resolve_draws(spec, 4, first=5, **options)
+    assert [draw.describe() for draw in some] == [draw.describe() for draw in every[5:]]
+    assert prints(some) == prints(every)[5:]
+
+
 class TestDescribed:
     def test_more_draws_begin_with_the_same_ones(self):
         few, many = resolve_draws(SPEC, 3), resolve_draws(SPEC, 8)

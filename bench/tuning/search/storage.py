@@ -54,16 +54,15 @@ def open_storage(folder: Path, url: str | None) -> "optuna.storages.BaseStorage"
         InputError: it cannot be reached, or the journal is damaged.
     """
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from bench.tuning.search.journal import Journal
 
     if url is not None:
         return open_database(url)
     path = folder / JOURNAL
-    with contextlib.suppress(OSError):
-        Path(f"{path}.lock").unlink()  # of a process that was killed while it wrote
     cut_torn_line(path)
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(Journal(path))
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} must be a journal of Optuna, but {error}") from None
 

@@ -53,7 +53,7 @@ class Traffic:
         spec = load(replay.trace, replay_reading(replay))
         own_seed = spec.seed if isinstance(spec, DescribedTrace) else 0
         traffic = cls(spec, replay, 1.0, own_seed if replay.seed is None else replay.seed)
-        first = traffic._draws(1, replay.rate, replay.utilization, None, peak_rps)[0]
+        first = traffic._draws(range(1), replay.rate, replay.utilization, None, peak_rps)[0]
         return replace(traffic, rate_rps=first.rate_rps)
 
     def draws(
@@ -76,8 +76,9 @@ class Traffic:
         Raises:
             WorkloadError: the trace cannot be drawn at that load or length.
         """
+        numbers = range(first, first + count)
         if rate_rps is None or isinstance(self.spec, DescribedTrace):
-            drawn = self._draws(first + count, rate_rps or self.rate_rps, None, window_s)[first:]
+            drawn = self._draws(numbers, rate_rps or self.rate_rps, None, window_s)
             return [draw.contrasted(self.contrast) for draw in drawn]
         factor = self.rate_rps / rate_rps
         return [
@@ -88,12 +89,12 @@ class Traffic:
                 tail_s=draw.tail_s * factor,
                 rate_rps=rate_rps,
             ).contrasted(self.contrast)
-            for draw in self._draws(first + count, self.rate_rps, None, window_s)[first:]
+            for draw in self._draws(numbers, self.rate_rps, None, window_s)
         ]
 
     def _draws(
         self,
-        count: int,
+        numbers: range,
         rate_rps: float | None,
         utilization: float | None,
         window_s: float | None,
@@ -105,7 +106,7 @@ class Traffic:
             length_s = self.spec.duration_s
         return resolve_draws(
             self.spec,
-            count,
+            len(numbers),
             rate_rps=rate_rps,
             utilization=utilization,
             time_scale=replay.time_scale,
@@ -116,6 +117,7 @@ class Traffic:
             match_load=replay.match_load,
             rate_by=replay.rate_by,
             loop=replay.loop,
+            first=numbers.start,
         )
 
     def at(self, share: float) -> "Traffic":

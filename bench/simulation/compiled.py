@@ -97,7 +97,7 @@ def serve(arrival_s: NDArray[np.float64], case: Case, limits: Limits) -> Simulat
     arrivals = np.require(arrival_s, np.float64, ["C", "W"])  # one type, so compiled once
     while True:
         drawn = [one.first(length) for one in series] or [_NONE] * 4
-        short, *found = kernel.serve(
+        done, *found = kernel.serve(
             arrivals,
             length,
             kind,
@@ -112,9 +112,11 @@ def serve(arrival_s: NDArray[np.float64], case: Case, limits: Limits) -> Simulat
             *table,
             *drawn,
         )
-        if not short:
+        if done < 0:
             return _simulation(found, limited=limits.max_queue_size is not None)
-        length *= 4  # and again from the start, which costs less than to stop and go on
+        # Again from the start, which costs less than to stop and go on.
+        del found
+        length += max(length // 4, int(1.1 * length * (len(arrivals) / max(1, done) - 1.0)))
 
 
 def _times(
@@ -130,14 +132,14 @@ def _times(
 def _simulation(found: Sequence[Any], *, limited: bool) -> Simulation:
     """What the compiled code found, as the other engine gives it."""
     whole, times, batches, accepted, rejected, expired, expired_s = found
-    worker, size, first, reason = whole[:batches].T
+    worker, size, first, reason = whole[:, :batches]
     return Simulation(
         accepted if limited else None,
         list(map(tuple, rejected.tolist())),
         list(zip(*expired.T.tolist(), expired_s[:, 0].tolist(), strict=True)),
         worker.astype(np.int16),
         size.astype(np.int32),
-        first.copy(),
+        first,
         _REASONS[reason],
-        *(np.ascontiguousarray(column) for column in times[:batches].T),
+        *times[:, :batches],
     )

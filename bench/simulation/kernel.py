@@ -104,17 +104,18 @@ def serve(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915, PLR0
     threads lose is in the last three; empty means nothing.
 
     Returns:
-        Whether one of the series was too short, or the room for what is found; whole numbers and
-        times by batch; the number of batches; accepted indices; rejected and expired ranges, and
-        when.
+        How many arrivals were looked at before one of the series was too short, or the room for
+        what is found, -1 if nothing was; whole numbers and times by batch; the number of batches;
+        accepted indices; rejected and expired ranges, and when.
     """
     requests, slots = len(arrival_s), replicas * in_flight
-    whole = np.empty((room, 4), np.int64)
-    times = np.empty((room, 7), np.float64)
-    rejected, expired = np.empty((room, 2), np.int64), np.empty((room, 2), np.int64)
-    expired_s = np.empty((room, 1), np.float64)
+    limited, expires = queue_limit >= 0, deadline_s != np.inf
+    whole = np.empty((4, room), np.int64)
+    times = np.empty((7, room), np.float64)
+    rejected = np.empty((room if limited else 0, 2), np.int64)
+    expired = np.empty((room if expires else 0, 2), np.int64)
+    expired_s = np.empty((len(expired), 1), np.float64)
     batches = turned_away = gone = 0
-    limited = queue_limit >= 0
     accepted = np.empty(requests if limited else 0, np.int64)
     waiting_s = np.empty(requests, np.float64) if limited else arrival_s
     held = np.zeros(replicas, np.int64)
@@ -163,7 +164,7 @@ def serve(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915, PLR0
             stop = min(following, first + max(0, queue_limit - (tail - head)))
             if stop < following:
                 if turned_away == room:
-                    return (True, *nothing)
+                    return (following, *nothing)
                 rejected[turned_away, 0], rejected[turned_away, 1] = stop, following
                 turned_away += 1
             for request in range(first, stop):
@@ -183,13 +184,13 @@ def serve(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915, PLR0
             if asking != lead:
                 continue  # woken for two reasons, and the first made it take a batch
             due_s = np.inf
-            if deadline_s != np.inf:
+            if expires:
                 first = head
                 while head < tail and waiting_s[head] + deadline_s <= now_s:
                     head += 1
                 if head > first:
                     if gone == room:
-                        return (True, *nothing)
+                        return (following, *nothing)
                     expired[gone, 0], expired[gone, 1], expired_s[gone, 0] = first, head, now_s
                     gone += 1
             worker, count = asking // in_flight, tail - head
@@ -217,42 +218,42 @@ def serve(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915, PLR0
                     due_s = arrives_s
                     if len(wakes_s):
                         if wake == len(wakes_s):
-                            return (True, *nothing)
+                            return (following, *nothing)
                         due_s += wakes_s[wake]
                         wake += 1
                 else:
                     due_s = until_s
                     if len(timers_s):
                         if timer == len(timers_s):
-                            return (True, *nothing)
+                            return (following, *nothing)
                         due_s += timers_s[timer]
                         timer += 1
                 continue
             row = rows_first[size]
             if len(ranks):
                 if rank == len(ranks):
-                    return (True, *nothing)
+                    return (following, *nothing)
                 row += int(ranks[rank] * rows_count[size])
                 rank += 1
             lost_s = 0.0
             if len(gaps_s):
                 if gap == len(gaps_s):
-                    return (True, *nothing)
+                    return (following, *nothing)
                 lost_s = gaps_s[gap]
                 gap += 1
             if batches == room:
-                return (True, *nothing)
+                return (following, *nothing)
             staged_s = now_s + rows[row, 0]
             started_s = max(staged_s, device_free_s[worker])
             completed_s = started_s + rows[row, 1]
             device_free_s[worker] = completed_s
             delivered_s = completed_s + rows[row, 2]
-            whole[batches, WORKER], whole[batches, SIZE] = worker, size
-            whole[batches, FIRST], whole[batches, REASON] = head, reason
-            times[batches, OLDEST], times[batches, TAKEN] = waiting_s[head], now_s
-            times[batches, STAGED], times[batches, STARTED] = staged_s, started_s
-            times[batches, COMPLETED], times[batches, DELIVERED] = completed_s, delivered_s
-            times[batches, FREED] = freed_s[asking] = delivered_s + lost_s
+            whole[WORKER, batches], whole[SIZE, batches] = worker, size
+            whole[FIRST, batches], whole[REASON, batches] = head, reason
+            times[OLDEST, batches], times[TAKEN, batches] = waiting_s[head], now_s
+            times[STAGED, batches], times[STARTED, batches] = staged_s, started_s
+            times[COMPLETED, batches], times[DELIVERED, batches] = completed_s, delivered_s
+            times[FREED, batches] = freed_s[asking] = delivered_s + lost_s
             batches += 1
             head += size
             held[worker] += 1
@@ -265,6 +266,6 @@ def serve(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0915, PLR0
                     pending[asks] = lead
                     asks += 1
     return (
-        False, whole, times, batches, accepted[:tail] if limited else accepted,
+        -1, whole, times, batches, accepted[:tail] if limited else accepted,
         rejected[:turned_away], expired[:gone], expired_s[:gone],
     )  # fmt: skip

@@ -247,8 +247,12 @@ def in_callback(batcher, act):
 
 
 class TestSwitching:
-    def test_threads_are_switched_as_often_as_any_batcher_asks_until_the_last_has_stopped(self):
-        before_s = sys.getswitchinterval()
+    def test_threads_are_switched_as_often_as_any_batcher_asks_until_the_last_has_stopped(
+        self, monkeypatch
+    ):
+        monkeypatch.setattr("batching.workers.switching._users", 0)  # of other tests' batchers
+        there_s, before_s = sys.getswitchinterval(), 0.004
+        sys.setswitchinterval(before_s)
         often, seldom, never = (quick_switching(s) for s in (0.0005, 0.001, None))
         for batcher, expected_s in ((never, before_s), (seldom, 0.001), (often, 0.0005)):
             batcher.__enter__()
@@ -260,6 +264,7 @@ class TestSwitching:
         ):  # fmt: skip
             batcher.__exit__(None, None, None)
             assert sys.getswitchinterval() == pytest.approx(expected_s)
+        sys.setswitchinterval(there_s)
 
 
 class TestWrongThread:

@@ -19,6 +19,7 @@ from bench.settings import BatcherSettings
 from bench.simulation import ExactService, Overheads, simulate
 from bench.simulation.bounds import bounds, fluid_backlog
 from bench.simulation.capacity import find_capacity, pooled_percentile_s
+from bench.simulation.compiled import SWITCH
 from bench.simulation.outcome import endings, outcome, simulation_logs
 from bench.simulation.setup import Setup
 from results.run.breakdown import breakdown
@@ -296,10 +297,13 @@ class TestLogsAndNumbers:
         parts = breakdown(logs.requests, logs.batches, 1).sum(axis=1)
         np.testing.assert_allclose(parts, latencies(logs.requests), atol=1e-9)
 
-    def test_memory_is_less_than_100_bytes_a_request(self):
+    @pytest.mark.parametrize("compiled", ["no", "always"])
+    def test_memory_is_less_than_100_bytes_a_request(self, monkeypatch, compiled):
+        monkeypatch.setenv(SWITCH, compiled)
         # At small batches, where there is most to keep for each request.
         arrival_s = np.cumsum(np.random.default_rng(0).exponential(1 / 300.0, 100_000)).tolist()
         setup = run_example()[1]
+        setup.run(arrival_s[:10])  # compiles
         tracemalloc.start()
         run = setup.run(arrival_s)
         _, peak = tracemalloc.get_traced_memory()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Protocol
 
@@ -171,7 +172,11 @@ class ExactSource:
 
     def draw(self, seed: int) -> tuple[Service, Overheads]:
         """The same times whatever the seed."""
-        return ExactService(self.model.batch_s), Overheads()
+        return self._service, Overheads()
+
+    @cached_property
+    def _service(self) -> ExactService:
+        return ExactService(self.model.batch_s)
 
 
 def exact_source(model: Model, probed_batch_size: int) -> ExactSource | None:

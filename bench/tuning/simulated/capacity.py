@@ -102,7 +102,7 @@ class Ladder:
             late += outcome.requests - outcome.within(limit.limit_s)
             if share is not None and late > allowed:
                 return False
-        return limit.met(outcomes)
+        return share is not None or limit.met(outcomes)
 
     def _at(self, rung: int) -> Sequence[ResolvedTrace]:
         if rung not in self._drawn:
